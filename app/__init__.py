@@ -1,0 +1,1 @@
+"""Lastro: the ledger of prepaid credits for AI products."""

@@ -1,0 +1,1 @@
+"""The engine: what moves credits. Knows Redis; knows nothing of HTTP or SQL."""

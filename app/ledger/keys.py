@@ -1,0 +1,47 @@
+"""Every name that Lastro gives to something in Redis. `lua/parts/keys.lua` is this page in Lua.
+
+The braces are the cluster's hash tag: all keys of a shard live in one slot.
+"""
+
+LEDGER = "lastro:ledger"
+SCAN_ALL = "lastro:*"
+
+
+def meta(shard: int) -> str:
+    """Sequence, journaled sequence, link, clock, ledger id, incarnation, server and fence of a shard."""
+    return f"lastro:{{{shard}}}:meta"
+
+
+def journal(shard: int) -> str:
+    """The stream of a shard; entry `<sequence>-0`."""
+    return f"lastro:{{{shard}}}:journal"
+
+
+def account(shard: int, account_id: str) -> str:
+    """Balance, lots and settings of an account, as JSON. Never expires."""
+    return f"lastro:{{{shard}}}:account:{account_id}"
+
+
+def reservation(shard: int, reservation_id: str) -> str:
+    """One reservation, as JSON. Expires 24 h after its end, never before."""
+    return f"lastro:{{{shard}}}:reservation:{reservation_id}"
+
+
+def holds(shard: int, account_id: str) -> str:
+    """The open reservations of an account by deadline."""
+    return f"lastro:{{{shard}}}:holds:{account_id}"
+
+
+def due(shard: int) -> str:
+    """When time has something to do in a shard: deadlines of holds, expiries of lots."""
+    return f"lastro:{{{shard}}}:due"
+
+
+def aside(shard: int) -> str:
+    """Members of `due` that named nothing; kept for the operator, never dropped."""
+    return f"lastro:{{{shard}}}:aside"
+
+
+def lane(shard: int, process: str) -> str:
+    """Call number and last reply of one process."""
+    return f"lastro:{{{shard}}}:lane:{process}"
