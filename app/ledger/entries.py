@@ -1,0 +1,109 @@
+"""One line of the journal, as the script writes it and everybody else reads it.
+
+An entry is a JSON object with names, so that `redis-cli XRANGE` and `psql` show it to people, and so that a
+later release can add a field without a new format. The exact text that Redis wrote is what the hash chain
+covers. Personal text (reason, metadata, resource id) is not in it: that stands in the notes beside it, of
+which the entry carries only the salted hash.
+"""
+
+import hashlib
+import os
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+FORMAT = 1
+
+Kind = Literal[
+    "granted", "deducted", "reserved", "confirmed", "cancelled", "expired", "extended", "refunded",
+    "lapsed", "adjusted", "bound", "configured", "repaired",
+]  # fmt: skip
+
+
+class Leg(Struct, frozen=True, array_like=True):
+    """How an entry moved one lot. Signed credits; `expires_at_ms` 0 means never."""
+
+    bucket: str
+    expires_at_ms: int
+    available: int
+    held: int
+
+
+class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"format": "v"}):
+    """What happened to one account. `available` and `held` are the account's sums after it.
+
+    `amount` is what was granted, deducted or lapsed; what a reservation took (reserved), what a confirm spent
+    (confirmed), what was given back (cancelled, expired); 0 where no credits move (bound).
+    `previous_nonce` stands in the first entry of each call only: with it the calls of a shard form a chain.
+    """
+
+    format: int
+    kind: Kind
+    at_ms: int
+    account: str
+    version: int
+    amount: int
+    available: int
+    held: int
+    legs: list[Leg]
+    incarnation: int
+    nonce: str
+    previous_nonce: str | None = None
+    by: str = "system"
+    key: str | None = None
+    fingerprint: str | None = None
+    reservation: str | None = None
+    task: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    bucket: str | None = None
+    priority: int | None = None
+    deadline_ms: int | None = None
+    captured: int | None = None
+    charged: int | None = None
+    released: int | None = None
+    cause: str | None = None
+    notes: str | None = None
+
+
+class Notes(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Personal text beside an entry, erasable without breaking the chain.
+
+    `salt` is 32 hex digits; the entry's `notes` is the SHA-256 of the exact text of this object.
+    """
+
+    salt: str
+    reason: str | None = None
+    resource: str | None = None
+    metadata: dict[str, str] | None = None
+
+
+class Sealed(Struct, frozen=True):
+    """Notes ready to travel: their exact text and its hash (64 hex digits)."""
+
+    text: str
+    hash: str
+
+
+def seal(
+    reason: str | None = None, resource: str | None = None, metadata: dict[str, str] | None = None
+) -> Sealed | None:
+    """The notes as one text and its salted hash, or `None` when there is nothing to note."""
+    if reason is None and resource is None and not metadata:
+        return None
+    notes = Notes(salt=os.urandom(16).hex(), reason=reason, resource=resource, metadata=metadata or None)
+    text = msgspec.json.encode(notes)
+    return Sealed(text.decode(), hashlib.sha256(text).hexdigest())
+
+
+def genesis(ledger_id: bytes, shard: int) -> bytes:
+    """The chain head before the first entry of a shard (32 bytes). Args: 16 bytes, 0 .. 4095."""
+    return hashlib.sha256(b"lastro" + ledger_id + shard.to_bytes(2, "big")).digest()
+
+
+def chained(head: bytes, shard: int, sequence: int, entry: bytes) -> bytes:
+    """The chain head after `entry`: sha256(head || shard, 2 bytes || sequence, 8 bytes || entry), big-endian."""
+    return hashlib.sha256(
+        head + shard.to_bytes(2, "big") + sequence.to_bytes(8, "big") + entry
+    ).digest()

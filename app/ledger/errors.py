@@ -1,0 +1,184 @@
+"""What can go wrong, as the caller sees it. HTTP has its own table of these in `app.http.problems`.
+
+LedgerError
+├── Refused                       the ledger is healthy and said no; nothing moved
+│   ├── InsufficientCredits       required, available, held
+│   ├── CreditsHeld               required, available, held, open_reservations, next_release_at_ms
+│   ├── AccountNotFound
+│   ├── AccountFrozen
+│   ├── AccountClosed
+│   ├── ReservationNotFound
+│   ├── ReservationCancelled      cause, at_ms
+│   ├── ReservationConfirmed      at_ms
+│   ├── ReservationExpired        at_ms
+│   ├── TaskConflict              reservation or task: who has it already
+│   ├── TransactionNotFound
+│   ├── IdempotencyMismatch
+│   ├── AlreadyExpired            expires_at_ms, now_ms
+│   ├── ExceedsReservation        required, held
+│   ├── BalanceOverflow           available, held
+│   └── LimitReached              what, limit
+└── Unavailable                   the ledger cannot answer now; repeating with the same key is safe
+    ├── LedgerUnavailable         Redis, or what only PostgreSQL knows, is away
+    ├── LedgerFenced              shard or account, why
+    ├── JournalBacklogged         the journal is too far behind
+    ├── Overloaded                the waiting queue is full
+    └── InternalError             a bug; nothing was written
+
+The `word` of a class is the reply word of the script and the `code` of the API.
+"""
+
+from typing import ClassVar
+
+
+class LedgerError(Exception):
+    """`facts` are what the answer says about it: integers in credits or milliseconds, and short words."""
+
+    word: ClassVar[str]
+
+    def __init__(self, **facts: int | str) -> None:
+        super().__init__(self.word, facts)
+        self.facts = facts
+        self.replayed = False
+
+
+class Refused(LedgerError):
+    """The ledger is healthy and said no; nothing moved."""
+
+
+class Unavailable(LedgerError):
+    """The ledger cannot answer now; repeating with the same key is safe."""
+
+
+class InsufficientCredits(Refused):
+    """Not enough credits, whatever happens to what is held."""
+
+    word = "insufficient_credits"
+
+
+class CreditsHeld(Refused):
+    """Enough credits, but open reservations hold them."""
+
+    word = "credits_held"
+
+
+class AccountNotFound(Refused):
+    """Neither Redis nor the journal knows the account."""
+
+    word = "account_not_found"
+
+
+class AccountFrozen(Refused):
+    """The account may receive and settle, not spend or reserve."""
+
+    word = "account_frozen"
+
+
+class AccountClosed(Refused):
+    """The account takes no writes."""
+
+    word = "account_closed"
+
+
+class ReservationNotFound(Refused):
+    """No such reservation, no reservation of such a task, or not this account's."""
+
+    word = "reservation_not_found"
+
+
+class ReservationCancelled(Refused):
+    """The reservation has ended as cancelled."""
+
+    word = "reservation_cancelled"
+
+
+class ReservationConfirmed(Refused):
+    """The reservation has ended as confirmed."""
+
+    word = "reservation_confirmed"
+
+
+class ReservationExpired(Refused):
+    """The reservation ran out of time and its credits went back."""
+
+    word = "reservation_expired"
+
+
+class TaskConflict(Refused):
+    """The task belongs to another reservation, or the reservation to another task."""
+
+    word = "task_conflict"
+
+
+class TransactionNotFound(Refused):
+    """The journal has no such entry."""
+
+    word = "transaction_not_found"
+
+
+class IdempotencyMismatch(Refused):
+    """The key has been used for another request."""
+
+    word = "idempotency_mismatch"
+
+
+class AlreadyExpired(Refused):
+    """The expiry named is not in the future by Redis' clock."""
+
+    word = "already_expired"
+
+
+class ExceedsReservation(Refused):
+    """More was to be confirmed than is held."""
+
+    word = "exceeds_reservation"
+
+
+class BalanceOverflow(Refused):
+    """The balance would pass 2^53 - 1."""
+
+    word = "balance_overflow"
+
+
+class LimitReached(Refused):
+    """A bound of the account: lots or open holds."""
+
+    word = "limit_reached"
+
+
+class LedgerUnavailable(Unavailable):
+    """No answer from Redis, or from PostgreSQL where only it knows."""
+
+    word = "ledger_unavailable"
+
+
+class LedgerFenced(Unavailable):
+    """A shard or an account that refuses rather than serve a lie."""
+
+    word = "ledger_fenced"
+
+
+class JournalBacklogged(Unavailable):
+    """Too much has not reached PostgreSQL yet."""
+
+    word = "journal_backlogged"
+
+
+class Overloaded(Unavailable):
+    """The waiting queue is full."""
+
+    word = "overloaded"
+
+
+class InternalError(Unavailable):
+    """A bug. Nothing was written."""
+
+    word = "internal_error"
+
+
+def leaves(of: type[LedgerError] = LedgerError) -> dict[str, type[LedgerError]]:
+    """Every error by its word."""
+    found: dict[str, type[LedgerError]] = {}
+    for each in of.__subclasses__():
+        found |= leaves(each) or {each.word: each}
+    return found

@@ -1,0 +1,120 @@
+"""What can be asked of the script: pure data, one struct per file under `lua/operations/`.
+
+A test holds the fields here and the header there equal. `shard` and `task_shard` are filled in by the ledger.
+Amounts are 1 .. 2^53 - 1; times are milliseconds. Operations travel in JSON with their names and without their
+defaults. `key` and `fingerprint` come together or not at all.
+"""
+
+from typing import ClassVar, Literal
+
+from msgspec import Struct
+
+
+class Operation(Struct, kw_only=True, omit_defaults=True, tag_field="verb", tag=str.lower):
+    """What all have in common. `by`: who asked, `key:<name>`, `user:<sub>`, `webhook:<provider>`, `system`."""
+
+    reads_only: ClassVar[bool] = False
+
+    shard: int = -1
+    by: str = "system"
+
+
+class Write(Operation, kw_only=True):
+    """An operation that a caller may repeat under a key. `notes` and `notes_hash` come from `entries.seal`."""
+
+    key: str | None = None
+    fingerprint: str | None = None
+    notes: str | None = None
+    notes_hash: str | None = None
+
+
+class Grant(Write, kw_only=True, tag="grant"):
+    """Add credits to a bucket. `open`: the account may be made; only the ledger sets it."""
+
+    account: str
+    amount: int
+    bucket: str = "default"
+    priority: int | None = None
+    expires_at_ms: int = 0
+    open: bool = False
+
+
+class Deduct(Write, kw_only=True, tag="deduct"):
+    """Spend credits at once."""
+
+    account: str
+    amount: int
+    model: str | None = None
+
+
+class Reserve(Write, kw_only=True, tag="reserve"):
+    """Set credits aside until the job is confirmed, cancelled or out of time. `ttl_ms` 1,000 .. 86,400,000.
+
+    `resource` and `metadata` are repeated here because a reservation shows them; the journal keeps them in notes.
+    """
+
+    account: str
+    reservation: str
+    amount: int
+    ttl_ms: int = 1_800_000
+    holds_max: int = 10_000
+    task: str | None = None
+    provider: str | None = None
+    task_shard: int = -1
+    resource: str | None = None
+    model: str | None = None
+    metadata: dict[str, str] | None = None
+
+
+class Confirm(Write, kw_only=True, tag="confirm"):
+    """Spend what a reservation holds, or a part of it; the rest is released. `amount` `None`: all that is held."""
+
+    reservation: str
+    amount: int | None = None
+    account: str | None = None
+    model: str | None = None
+
+
+class Cancel(Write, kw_only=True, tag="cancel"):
+    """Give back what a reservation holds."""
+
+    reservation: str
+    cause: Literal["requested", "failed"] = "requested"
+    reason: str | None = None
+    account: str | None = None
+
+
+class Bind(Write, kw_only=True, tag="bind"):
+    """Name the provider's task (and the caller's resource) that a reservation pays for."""
+
+    reservation: str
+    task: str
+    provider: str | None = None
+    task_shard: int = -1
+    resource: str | None = None
+
+
+class Balance(Operation, kw_only=True, tag="balance"):
+    """Read an account; `open`: with its pending reservations, in the same execution."""
+
+    reads_only: ClassVar[bool] = True
+
+    account: str
+    open: bool = False
+
+
+class Find(Operation, kw_only=True, tag="find"):
+    """Read a reservation by its id."""
+
+    reads_only: ClassVar[bool] = True
+
+    reservation: str
+
+
+class Locate(Operation, kw_only=True, tag="locate"):
+    """Read which reservation a provider's task belongs to. `shard` is the task's."""
+
+    reads_only: ClassVar[bool] = True
+
+    task: str
+    provider: str | None = None

@@ -1,0 +1,1 @@
+"""PostgreSQL: what credits are backed by. Knows the engine; knows nothing of HTTP."""
