@@ -1,0 +1,79 @@
+"""Connections to PostgreSQL, and what it means when there are none.
+
+A pool is made without connecting, so that a process starts while PostgreSQL is away and finds it later by
+itself. TLS is used where the URL says so (`?sslmode=`); without that asyncpg would look for certificates in the
+home of a user that the process may no longer be, and fail on its permissions.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+
+from app.ledger.backing import BackingUnavailable
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+    Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
+else:
+    Connection = asyncpg.Connection
+    Pool = asyncpg.Pool
+
+CONNECT_SECONDS = 2.0
+ANSWER_SECONDS = 3.0
+
+_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresSystemError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.UndefinedTableError,
+)
+
+
+def ssl_of(url: str) -> bool | None:
+    """The `ssl` argument of asyncpg for a URL: `None` (as the URL says) or `False` (it says nothing)."""
+    return None if "sslmode" in parse_qs(urlsplit(url).query) else False
+
+
+async def open_pool(url: str, *, connections_max: int = 8, name: str = "lastro") -> Pool:
+    """A pool that connects when it is first used; the caller closes it. `name` is for `pg_stat_activity`."""
+    return await asyncpg.create_pool(
+        url,
+        ssl=ssl_of(url),
+        min_size=0,
+        max_size=connections_max,
+        timeout=CONNECT_SECONDS,
+        max_inactive_connection_lifetime=60.0,
+        server_settings={"application_name": name},
+    )
+
+
+@asynccontextmanager
+async def answering(pool: Pool, seconds: float = ANSWER_SECONDS) -> AsyncIterator[Connection]:
+    """A connection of the pool, for at most `seconds` from asking for it to the end of the block.
+
+    Raises:
+        BackingUnavailable: PostgreSQL is away, is not answering in time, or has no tables yet. What the block
+            was doing may have happened.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            async with pool.acquire(timeout=seconds) as connection:
+                yield connection
+    except _AWAY as error:
+        raise BackingUnavailable(f"PostgreSQL does not answer: {str(error) or type(error).__name__}") from error
+    except asyncpg.InterfaceError as error:
+        if isinstance(error, ValueError):
+            raise  # wrong arguments or a wrong URL: not an absence
+        raise BackingUnavailable(f"PostgreSQL went away: {error}") from error
