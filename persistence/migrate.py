@@ -36,7 +36,9 @@ class Migration(NamedTuple):
 def shipped(folder: Traversable | None = None) -> list[Migration]:
     """The migrations of this release in order."""
     folder = folder or files("persistence").joinpath("migrations")
-    found = sorted((each for each in folder.iterdir() if _NAME.fullmatch(each.name)), key=lambda each: each.name)
+    found = sorted(
+        (each for each in folder.iterdir() if _NAME.fullmatch(each.name)), key=lambda each: each.name
+    )
     texts = [(each.name, each.read_text(encoding="utf-8")) for each in found]
     return [Migration(name, sql, hashlib.sha256(sql.encode()).hexdigest()) for name, sql in texts]
 

@@ -29,48 +29,50 @@ async def tables(database_url: str) -> set[str]:
     return {row["tablename"] for row in rows} - {"migrations"}
 
 
-async def test_an_empty_database_gets_every_file_in_order_and_only_once(bare_database_url):
-    assert await migrate(bare_database_url) == SHIPPED
-    assert await migrate(bare_database_url) == []
-    assert {"ledger", "shards", "journal", "accounts", "api_keys"} <= await tables(bare_database_url)
+async def test_an_empty_database_gets_every_file_in_order_and_only_once(empty_database_url):
+    assert await migrate(empty_database_url) == SHIPPED
+    assert await migrate(empty_database_url) == []
+    assert {"ledger", "shards", "journal", "accounts", "api_keys"} <= await tables(empty_database_url)
 
 
-async def test_processes_that_migrate_at_once_take_turns(bare_database_url):
-    done = await asyncio.gather(*(migrate(bare_database_url) for _ in range(4)))
+async def test_processes_that_migrate_at_once_take_turns(empty_database_url):
+    done = await asyncio.gather(*(migrate(empty_database_url) for _ in range(4)))
     assert sorted(done, key=len) == [[], [], [], SHIPPED]
 
 
-async def test_a_file_that_was_changed_after_it_was_applied_is_refused(bare_database_url):
-    await migrate(bare_database_url, [ONE])
+async def test_a_file_that_was_changed_after_it_was_applied_is_refused(empty_database_url):
+    await migrate(empty_database_url, [ONE])
     with pytest.raises(MigrationRefused, match=r"0001_one\.sql was changed after it had been applied"):
-        await migrate(bare_database_url, [of(ONE.name, ONE.sql + " "), TWO])
-    assert await tables(bare_database_url) == {"one"}
+        await migrate(empty_database_url, [of(ONE.name, ONE.sql + " "), TWO])
+    assert await tables(empty_database_url) == {"one"}
 
 
-async def test_a_database_newer_than_the_release_is_refused(bare_database_url):
-    await migrate(bare_database_url, [ONE, TWO])
+async def test_a_database_newer_than_the_release_is_refused(empty_database_url):
+    await migrate(empty_database_url, [ONE, TWO])
     with pytest.raises(MigrationRefused, match=r"newer than this release: it has had 0002_two\.sql"):
-        await migrate(bare_database_url, [ONE])
+        await migrate(empty_database_url, [ONE])
 
 
-async def test_a_file_slipped_in_before_one_that_was_applied_is_refused(bare_database_url):
-    await migrate(bare_database_url, [TWO])
+async def test_a_file_slipped_in_before_one_that_was_applied_is_refused(empty_database_url):
+    await migrate(empty_database_url, [TWO])
     with pytest.raises(MigrationRefused, match=r"0001_one\.sql comes before 0002_two\.sql"):
-        await migrate(bare_database_url, [ONE, TWO])
+        await migrate(empty_database_url, [ONE, TWO])
 
 
-async def test_a_file_that_fails_leaves_nothing_of_itself_and_all_before_it(bare_database_url):
+async def test_a_file_that_fails_leaves_nothing_of_itself_and_all_before_it(empty_database_url):
     broken = of("0003_broken.sql", "-- Broken.\nCREATE TABLE three (x integer); SELECT 1 / 0;")
-    with pytest.raises(MigrationRefused, match=r"0003_broken\.sql failed and was taken back: division by zero"):
-        await migrate(bare_database_url, [ONE, TWO, broken])
-    assert await tables(bare_database_url) == {"one", "two"}
+    with pytest.raises(
+        MigrationRefused, match=r"0003_broken\.sql failed and was taken back: division by zero"
+    ):
+        await migrate(empty_database_url, [ONE, TWO, broken])
+    assert await tables(empty_database_url) == {"one", "two"}
     repaired = of(broken.name, "-- Repaired.\nCREATE TABLE three (x integer);")
-    assert await migrate(bare_database_url, [ONE, TWO, repaired]) == ["0003_broken.sql"]
+    assert await migrate(empty_database_url, [ONE, TWO, repaired]) == ["0003_broken.sql"]
 
 
-async def test_the_journal_takes_no_update_delete_or_truncate(bare_database_url):
-    await migrate(bare_database_url)
-    connection = await connect(bare_database_url)
+async def test_the_journal_takes_no_update_delete_or_truncate(empty_database_url):
+    await migrate(empty_database_url)
+    connection = await connect(empty_database_url)
     try:
         for statement in ("UPDATE journal SET amount = 0", "DELETE FROM journal", "TRUNCATE journal"):
             with pytest.raises(asyncpg.RestrictViolationError, match="append-only"):

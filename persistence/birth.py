@@ -1,0 +1,157 @@
+"""How a ledger comes into being: once, on purpose, and only where there is nothing.
+
+First PostgreSQL has the ledger's row, not yet born, and a row for each shard; then Redis gets the ledger's id and
+an empty meta for each shard; last of all the ledger is born. A birth that was cut off anywhere is finished by the
+next attempt. A ledger that has been born is never born again: a Redis without it has lost data, and that is a
+matter of restoring, not of founding.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from uuid import UUID, uuid4
+
+from redis.asyncio import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from app.ledger import keys, scripts
+from app.ledger.entries import genesis
+from app.ledger.running import run
+from app.ledger.shards import SHARDS_MAX
+from persistence.pool import Connection
+from persistence.session import connect
+
+_ADVISORY_LOCK = 0x6C617374726F02  # "lastro", 2
+
+Barrier = Callable[[str], Awaitable[None]]
+"""Called by name between the steps; tests stop a process there."""
+
+
+class BirthRefused(Exception):
+    """One of the stores is not empty, or they disagree. Nothing was overwritten; the text says what to do."""
+
+
+async def past(_step: str) -> None:
+    """The barrier of everyday."""
+    await asyncio.sleep(0)
+
+
+async def give_birth(database_url: str, redis_url: str, shards: int, *, barrier: Barrier = past) -> UUID:
+    """Found the ledger in both stores and return its id; a ledger that stands in both already is left as it is.
+
+    Args:
+        database_url: A migrated database.
+        redis_url: Other keys than ours may live there.
+        shards: 1 .. 4096, for ever.
+        barrier: `after ledger row`, `after ledger key`, `after meta <shard>`.
+
+    Raises:
+        BirthRefused: See there.
+    """
+    if not 1 <= shards <= SHARDS_MAX:
+        raise BirthRefused(f"LASTRO_SHARDS is {shards}; a ledger has 1 to {SHARDS_MAX} shards.")
+    redis = Redis.from_url(redis_url, protocol=2, retry=Retry(NoBackoff(), 0))
+    connection = await connect(database_url, name="lastro birth")
+    try:
+        await connection.execute("SELECT pg_advisory_lock($1)", _ADVISORY_LOCK)
+        return await _give_birth(connection, redis, shards, barrier)
+    finally:
+        await connection.close()
+        await redis.aclose()
+
+
+LEDGER = "SELECT id, shards, born FROM ledger"
+
+BORN = "UPDATE ledger SET born = true"
+
+
+async def _give_birth(connection: Connection, redis: Redis, shards: int, barrier: Barrier) -> UUID:
+    row = await connection.fetchrow(LEDGER)
+    if row is None:
+        await _demand_redis_without(redis, but_for=set())
+        ledger = await _found(connection, shards)
+    else:
+        ledger = UUID(bytes=row["id"].bytes)
+        if row["shards"] != shards:
+            raise BirthRefused(
+                f"This ledger has {row['shards']} shards, fixed at its birth; LASTRO_SHARDS says {shards}. "
+                f"Set it to {row['shards']}."
+            )
+        if row["born"]:
+            await _demand_this_ledger(redis, ledger, shards)
+            return ledger
+    await barrier("after ledger row")
+    await _demand_redis_without(redis, but_for={keys.LEDGER, *map(keys.meta, range(shards))})
+    await _place(redis, ledger, shards, barrier)
+    await connection.execute(BORN)
+    return ledger
+
+
+UNTOUCHED = "SELECT NOT EXISTS (SELECT FROM journal) AND NOT EXISTS (SELECT FROM shards)"
+
+FOUND = "INSERT INTO ledger (id, shards) VALUES ($1, $2)"
+
+FOUND_SHARDS = "INSERT INTO shards (shard, head) SELECT * FROM unnest($1::integer[], $2::bytea[])"
+
+
+async def _found(connection: Connection, shards: int) -> UUID:
+    ledger = uuid4()
+    async with connection.transaction():
+        if not await connection.fetchval(UNTOUCHED):
+            raise BirthRefused(
+                "This database has a journal but no ledger. It is a part of some other ledger's: "
+                "name an empty database in LASTRO_DATABASE_URL."
+            )
+        await connection.execute(FOUND, ledger, shards)
+        numbers = list(range(shards))
+        await connection.execute(FOUND_SHARDS, numbers, [genesis(ledger.bytes, shard) for shard in numbers])
+    return ledger
+
+
+async def _place(redis: Redis, ledger: UUID, shards: int, barrier: Barrier) -> None:
+    """Write the ledger into Redis. What an earlier attempt at this birth has written is left as it is."""
+    for field, value in {"id": str(ledger), "shards": str(shards)}.items():
+        await redis.hsetnx(keys.LEDGER, field, value)
+        if await redis.hget(keys.LEDGER, field) != value.encode():
+            raise _taken()
+    await barrier("after ledger key")
+    script = scripts.load("birth")
+    for shard in range(shards):
+        if await run(redis, script, [keys.meta(shard), keys.journal(shard)], [str(ledger)]) != b"born":
+            raise _taken()
+        await barrier(f"after meta {shard}")
+
+
+async def _demand_redis_without(redis: Redis, *, but_for: set[str]) -> None:
+    """Demand that Redis has no key of any ledger, but for those that an earlier attempt may have made."""
+    async for key in redis.scan_iter(match=keys.SCAN_ALL, count=1000):
+        if key.decode() not in but_for:
+            raise _taken()
+
+
+async def _demand_this_ledger(redis: Redis, ledger: UUID, shards: int) -> None:
+    """A born ledger's Redis is looked at only to tell the operator early; the admission judges it."""
+    async with redis.pipeline(transaction=False) as looks:
+        looks.hget(keys.LEDGER, "id")
+        for shard in range(shards):
+            looks.hget(keys.meta(shard), "ledger")
+        found = [each.decode() if each else None for each in await looks.execute()]
+    if not any(found):
+        raise BirthRefused(
+            f"Ledger {ledger} was born before, and this Redis has nothing of it: it has lost its data, or "
+            "LASTRO_REDIS_URL names another one. A ledger is not born twice; its shards stay fenced until "
+            "its own Redis is back or it is restored from the journal (the command for that comes with the "
+            "next release)."
+        )
+    if any(each not in (None, str(ledger)) for each in found):
+        raise BirthRefused(
+            f"This Redis holds another ledger than {ledger} of this database. Name the right one in "
+            "LASTRO_REDIS_URL or LASTRO_DATABASE_URL."
+        )
+
+
+def _taken() -> BirthRefused:
+    return BirthRefused(
+        "This Redis has keys under lastro: that do not belong to this database. Name an empty Redis in "
+        "LASTRO_REDIS_URL, or the database of the ledger that lives there in LASTRO_DATABASE_URL."
+    )
