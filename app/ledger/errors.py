@@ -5,8 +5,6 @@ LedgerError
 │   ├── InsufficientCredits       required, available, held
 │   ├── CreditsHeld               required, available, held, open_reservations, next_release_at_ms
 │   ├── AccountNotFound
-│   ├── AccountFrozen
-│   ├── AccountClosed
 │   ├── ReservationNotFound
 │   ├── ReservationCancelled      cause, at_ms
 │   ├── ReservationConfirmed      at_ms
@@ -18,12 +16,12 @@ LedgerError
 │   ├── ExceedsReservation        required, held
 │   ├── BalanceOverflow           available, held
 │   └── LimitReached              what, limit
-└── Unavailable                   the ledger cannot answer now; repeating with the same key is safe
-    ├── LedgerUnavailable         Redis, or what only PostgreSQL knows, is away
-    ├── LedgerFenced              shard or account, why
-    ├── JournalBacklogged         the journal is too far behind
-    ├── Overloaded                the waiting queue is full
-    └── InternalError             a bug; nothing was written
+├── Unavailable                   the ledger cannot answer now; repeating with the same key is safe
+│   ├── LedgerUnavailable         Redis, or what only PostgreSQL knows, is away
+│   ├── LedgerFenced              shard or account, why
+│   ├── JournalBacklogged         the journal is too far behind
+│   └── Overloaded                the waiting queue is full
+└── InternalError                 a bug; nothing was written
 
 The `word` of a class is the reply word of the script and the `code` of the API.
 """
@@ -66,18 +64,6 @@ class AccountNotFound(Refused):
     """Neither Redis nor the journal knows the account."""
 
     word = "account_not_found"
-
-
-class AccountFrozen(Refused):
-    """The account may receive and settle, not spend or reserve."""
-
-    word = "account_frozen"
-
-
-class AccountClosed(Refused):
-    """The account takes no writes."""
-
-    word = "account_closed"
 
 
 class ReservationNotFound(Refused):
@@ -170,7 +156,7 @@ class Overloaded(Unavailable):
     word = "overloaded"
 
 
-class InternalError(Unavailable):
+class InternalError(LedgerError):
     """A bug. Nothing was written."""
 
     word = "internal_error"

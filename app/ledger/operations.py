@@ -92,6 +92,7 @@ class Bind(Write, kw_only=True, tag="bind"):
     provider: str | None = None
     task_shard: int = -1
     resource: str | None = None
+    account: str | None = None
 
 
 class Balance(Operation, kw_only=True, tag="balance"):

@@ -99,6 +99,12 @@ class Applied(Struct, frozen=True, array_like=True, tag="ok"):
     open: list[int] | None = None
 
 
+class Located(Struct, frozen=True, array_like=True, tag="located"):
+    """Which reservation a task belongs to."""
+
+    reservation: str
+
+
 class Declined(Struct, frozen=True, array_like=True, tag="no"):
     """An operation that was refused, with the facts of the refusal (integers, or short words)."""
 
@@ -117,7 +123,7 @@ class Reply(Struct, frozen=True, array_like=True):
     status: Literal["ok", "not_admitted", "stale", "too_late"]
     now_ms: int
     detail: str
-    results: list[Applied | Declined]
+    results: list[Applied | Located | Declined]
     accounts: list[Account]
     reservations: list[Reservation]
 

@@ -1,18 +1,21 @@
-"""Composes the Lua scripts. A file names what it stands on with `--- @include parts/lots`, one a line.
+"""Composes the Lua scripts, and refuses one whose operations do not keep what their headers say.
 
-Each included file is a Lua module: it becomes `local lots = (function() ... end)()`, once, before whoever
-includes it. `--- @include operations/*` becomes one table of modules by file name. Nothing is read from disk
-after the start.
+A file names what it stands on with `--- @include parts/lots`, one a line. Each included file is a Lua module: it
+becomes `local lots = (function() ... end)()`, once, before whoever includes it. `--- @include operations/*` becomes
+one table of modules by file name. Nothing is read from disk after the start.
 """
 
 import hashlib
 import re
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import NamedTuple
 
-_INCLUDE = re.compile(r"^--- @include (\S+)$", re.MULTILINE)
-_COMMENT = re.compile(r"^\s*--(?!\[\[).*\n|^--\[\[.*?\]\]\n", re.MULTILINE | re.DOTALL)
+_INCLUDE = re.compile(r"^--- @include (\S+)\n", re.MULTILINE)
+_HEADER = re.compile(r"\A--\[\[\n(\w+): .*?\nFIELDS\n(.*?)\n\nREPLIES\n(.*?)\n\]\]\n", re.DOTALL)
+_FIRST_WORD = re.compile(r"^  (\w+)", re.MULTILINE)
+_FUNDS_WORDS = frozenset({"insufficient_credits", "credits_held"})
 
 
 class Script(NamedTuple):
@@ -23,6 +26,14 @@ class Script(NamedTuple):
     sha: str
 
 
+class Signature(NamedTuple):
+    """What the header of an operation declares."""
+
+    verb: str
+    fields: frozenset[str]
+    replies: frozenset[str]
+
+
 def source(path: str) -> str:
     """The text of a Lua file, by its path under `lua/` without the ending."""
     return files("lua").joinpath(f"{path}.lua").read_text(encoding="utf-8")
@@ -30,45 +41,65 @@ def source(path: str) -> str:
 
 def operations() -> list[str]:
     """The verbs: the names of the files under `lua/operations/`."""
-    return sorted(each.name.removesuffix(".lua") for each in files("lua").joinpath("operations").iterdir())
+    names = (each.name for each in files("lua").joinpath("operations").iterdir())
+    return sorted(name.removesuffix(".lua") for name in names if name.endswith(".lua"))
+
+
+def signature(verb: str, text: str) -> Signature:
+    """What the header of an operation's file declares.
+
+    Raises:
+        ValueError: There is no header, it names another verb, or the body uses other fields or replies.
+    """
+    header = _HEADER.match(text)
+    if header is None or header[1] != verb:
+        raise ValueError(f"lua/operations/{verb}.lua must begin with a header that declares {verb}")
+    body = text[header.end() :]
+    declared = Signature(
+        verb, frozenset(_FIRST_WORD.findall(header[2])), frozenset(_FIRST_WORD.findall(header[3]))
+    )
+    fields = set(re.findall(r"\boperation\.(\w+)", body))
+    replies = set(re.findall(r"answer\.refuse\('(\w+)'", body)) | set(re.findall(r"answer\.(ok|located)\(", body))
+    if "funds.shortage(" in body:
+        replies |= _FUNDS_WORDS
+    for what, said, done in (("FIELDS", declared.fields, fields), ("REPLIES", declared.replies, replies)):
+        if said != done:
+            raise ValueError(
+                f"lua/operations/{verb}.lua: header and body disagree about {what}: {sorted(said ^ done)}"
+            )
+    return declared
 
 
 @cache
-def load(name: str, clock: str = "parts/clock") -> Script:
-    """Compose `lua/<name>.lua`. `clock`: the part that tells the time; tests bring their own as `path:<file>`."""
+def load(name: str, clock: Path | None = None) -> Script:
+    """Compose `lua/<name>.lua`. `clock`: a file that stands in for `parts/clock`, where tests set the time.
+
+    Raises:
+        ValueError: An operation's header and body disagree.
+    """
     done: set[str] = set()
-    text = _expand(source(name), clock, done)
+    text = _expanded(source(name), clock, done)
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-def _expand(text: str, clock: str, done: set[str]) -> str:
-    pieces: list[str] = []
-    position = 0
-    for include in _INCLUDE.finditer(text):
-        pieces.append(text[position : include.start()])
-        position = include.end() + 1
-        path = include[1]
-        if path.endswith("/*"):
-            folder = path.removesuffix("/*")
-            names = operations()
-            bodies = [_module(f"{folder}/{name}", clock, done) for name in names]
-            pieces += [body for body in bodies]
-            rows = ", ".join(f"{name} = {name}_module" for name in names)
-            pieces.append(f"local {folder} = {{ {rows} }}\n")
-        elif path not in done:
-            pieces.append(_module(path, clock, done))
-    pieces.append(text[position:])
-    return "".join(pieces)
+def _expanded(text: str, clock: Path | None, done: set[str]) -> str:
+    return _INCLUDE.sub(lambda include: _included(include[1], clock, done), text)
 
 
-def _module(path: str, clock: str, done: set[str]) -> str:
+def _included(path: str, clock: Path | None, done: set[str]) -> str:
+    if path == "operations/*":
+        verbs = operations()
+        for verb in verbs:
+            signature(verb, source(f"operations/{verb}"))
+        rows = ",\n".join(f"{verb} = " + _module(source(f"operations/{verb}")) for verb in verbs)
+        return f"local operations = {{\n{rows}\n}}\n"
+    if path in done:
+        return ""
     done.add(path)
-    text = open(clock.removeprefix("path:")).read() if path == "parts/clock" and clock.startswith("path:") else source(path)
-    before: list[str] = []
-    for include in _INCLUDE.finditer(text):
-        if include[1] not in done:
-            before.append(_module(include[1], clock, done))
-    body = _COMMENT.sub("", _INCLUDE.sub("", text))
-    name = path.rpartition("/")[2]
-    local = f"{name}_module" if path.startswith("operations/") else name
-    return "".join(before) + f"local {local} = (function()\n{body.strip()}\nend)()\n"
+    text = clock.read_text(encoding="utf-8") if clock and path == "parts/clock" else source(path)
+    needed = "".join(_included(include[1], clock, done) for include in _INCLUDE.finditer(text))
+    return f"{needed}local {path.rpartition('/')[2]} = " + _module(_INCLUDE.sub("", text)) + "\n"
+
+
+def _module(text: str) -> str:
+    return f"(function()\n{text.strip()}\nend)()"

@@ -1,0 +1,86 @@
+--[[
+apply: one call of many operations. Admit, let time pass, decide each operation, write once.
+
+KEYS[1]    the lane of the calling process
+KEYS[2..]  the meta of each shard concerned, in the order of the call's `shards`
+ARGV[1]    the call: ledger, server, nonce, number, deadline_ms, shards [[number, incarnation], ...], backlog_max,
+           backlog_bytes_max, operations
+
+Redis keeps what was written before an error. So decisions are made on tables, and all commands are built before
+the first of them runs.
+]]
+--- @include parts/clock
+--- @include parts/keys
+--- @include parts/text
+--- @include parts/admission
+--- @include parts/credits
+--- @include parts/lots
+--- @include parts/book
+--- @include parts/funds
+--- @include parts/answer
+--- @include parts/memory
+--- @include parts/time
+--- @include operations/*
+
+local BACKLOG_AGE_MAX_MS = 21600000
+local LANE_MS = '600000'
+
+local call = cjson.decode(ARGV[1])
+local now_ms = clock.now_ms()
+book.open(call)
+
+local shards, why_not, order = admission.admit(call)
+if not shards then return answer.unheard('not_admitted', now_ms, why_not) end
+if now_ms > call.deadline_ms then return answer.unheard('too_late', now_ms) end
+local lane = redis.call('GET', KEYS[1])
+if lane then
+  local number, reply = string.match(lane, '^(%d+) (.*)$')
+  number = tonumber(number)
+  if number == call.number then return reply end
+  if number > call.number then return answer.unheard('stale', now_ms) end
+end
+
+-- How far the journal is behind: nil, `spending` (no new work is taken on) or `everything`.
+local function backlog(shard)
+  local entries, bytes = shard.sequence - shard.journaled, shard.bytes - shard.journaled_bytes
+  local age_ms = shard.oldest_ms > 0 and shard.now_ms - shard.oldest_ms or 0
+  local fullness = math.max(entries / call.backlog_max, bytes / call.backlog_bytes_max, age_ms / BACKLOG_AGE_MAX_MS)
+  if fullness >= 1.1 then return 'everything' end
+  if fullness >= 1 then return 'spending' end
+end
+
+for _, shard in ipairs(order) do
+  shard.now_ms = math.max(now_ms, shard.now_ms)
+  shard.fence = shard.fence or admission.stream_fault(shard)
+  shard.backlog = backlog(shard)
+  if not shard.fence and shard.backlog ~= 'everything' then shard.more_due = time.pass(shard) end
+end
+
+local SPENDS = { grant = true, deduct = true, reserve = true }
+
+local function decide(operation)
+  local shard = shards[operation.shard]
+  if shard.fence then return answer.refuse('ledger_fenced', { shard = shard.number, why = shard.fence }) end
+  if shard.backlog == 'everything' then return answer.refuse('journal_backlogged', { shard = shard.number }) end
+  if shard.more_due then return answer.refuse('later') end
+  local remembered = operation.key and memory.recall(operation, shard)
+  if remembered then return remembered end
+  if shard.backlog and SPENDS[operation.verb] then
+    return answer.refuse('journal_backlogged', { shard = shard.number })
+  end
+  local result = operations[operation.verb](operation, shard)
+  if operation.key then memory.remember(operation, shard, result) end
+  return result
+end
+
+local results = {}
+for i, operation in ipairs(call.operations) do
+  local decided, result = pcall(decide, operation)
+  results[i] = decided and result or answer.refuse('internal_error', { why = tostring(result) })
+end
+
+local commands = book.commands(order)
+local reply = answer.reply(now_ms, results)
+commands[#commands + 1] = { 'SET', KEYS[1], string.format('%d ', call.number) .. reply, 'PX', LANE_MS }
+for _, command in ipairs(commands) do redis.call(unpack(command)) end
+return reply

@@ -1,0 +1,23 @@
+--[[
+balance: read an account.
+
+FIELDS
+  account  whose
+  open     with its open reservations, by deadline, as of the same moment
+
+REPLIES
+  ok               account
+  account_unknown
+  ledger_fenced    why
+]]
+return function(operation, shard)
+  local account = book.account(shard, operation.account)
+  if not account then return answer.refuse('account_unknown') end
+  if account.fence then return answer.refuse('ledger_fenced', { why = account.fence }) end
+  local open
+  if operation.open then
+    open = {}
+    for i, id in ipairs(book.open_reservations(account)) do open[i] = book.reservation(shard, id) end
+  end
+  return answer.ok({ account = account, open = open })
+end

@@ -1,0 +1,50 @@
+--[[
+bind: say which of the provider's tasks (and which of the caller's resources) a reservation pays for.
+
+FIELDS
+  reservation  UUIDv7
+  task         the provider's id of the work
+  provider     whose name space `task` is
+  task_shard   where `task` is kept
+  resource     the caller's id of what is made
+  account      refuse when the reservation is not this account's
+
+REPLIES
+  ok                     entry, account, reservation
+  reservation_not_found
+  account_unknown
+  ledger_fenced          why
+  task_conflict          reservation, task
+]]
+return function(operation, shard)
+  local reservation = book.reservation(shard, operation.reservation)
+  if not reservation or (operation.account and operation.account ~= reservation.account) then
+    return answer.refuse('reservation_not_found')
+  end
+  local account = book.account(shard, reservation.account)
+  if not account then return answer.refuse('account_unknown', { account = reservation.account }) end
+  if account.fence then return answer.refuse('ledger_fenced', { why = account.fence }) end
+  local task, provider, resource = operation.task, operation.provider, operation.resource
+  if reservation.task then
+    if reservation.task ~= task or reservation.provider ~= provider
+      or (resource and reservation.resource and resource ~= reservation.resource) then
+      return answer.refuse('task_conflict', { reservation = reservation.id, task = reservation.task })
+    end
+    if not resource or reservation.resource == resource then
+      return memory.replay(shard, reservation.bound_sequence, account, reservation)
+    end
+  end
+  local bound = book.task(operation.task_shard, provider, task)
+  if bound and bound ~= reservation.id then
+    return answer.refuse('task_conflict', { reservation = bound, task = task })
+  end
+
+  local sequence, line = book.post({ kind = 'bound', account = account, amount = 0, legs = {},
+    reservation = reservation.id, task = task, provider = provider, model = reservation.model }, operation)
+  reservation.task, reservation.provider = task, provider
+  reservation.resource = resource or reservation.resource
+  reservation.bound_sequence = sequence
+  reservation.changed = true
+  book.bind(operation.task_shard, provider, task, reservation)
+  return answer.ok({ sequence = sequence, line = line, account = account, reservation = reservation })
+end

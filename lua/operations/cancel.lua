@@ -1,0 +1,39 @@
+--[[
+cancel: the work will not be done, or has failed. What the reservation holds goes back.
+
+FIELDS
+  reservation  UUIDv7
+  cause        `failed`; omitted: requested
+  reason       for people, shown with the reservation
+  account      refuse when the reservation is not this account's
+
+REPLIES
+  ok                     entry, account, reservation
+  reservation_not_found
+  account_unknown
+  ledger_fenced          why
+  reservation_confirmed  at_ms
+  reservation_expired    at_ms
+]]
+return function(operation, shard)
+  local reservation = book.reservation(shard, operation.reservation)
+  if not reservation or (operation.account and operation.account ~= reservation.account) then
+    return answer.refuse('reservation_not_found')
+  end
+  local account = book.account(shard, reservation.account)
+  if not account then return answer.refuse('account_unknown', { account = reservation.account }) end
+  if account.fence then return answer.refuse('ledger_fenced', { why = account.fence }) end
+  if reservation.status == 'confirmed' then
+    return answer.refuse('reservation_confirmed', { at_ms = reservation.settled_at_ms })
+  end
+  if reservation.cancel_cause == 'expired' then
+    return answer.refuse('reservation_expired', { at_ms = reservation.settled_at_ms })
+  end
+  if reservation.status == 'cancelled' then return memory.replay(shard, reservation.ended_sequence, account, reservation) end
+
+  local cause = operation.cause or 'requested'
+  local sequence, line = time.cancel(reservation, account, cause, { kind = 'cancelled', cause = cause,
+    task = reservation.task, provider = reservation.provider, model = reservation.model }, operation)
+  reservation.cancel_reason = operation.reason
+  return answer.ok({ sequence = sequence, line = line, account = account, reservation = reservation })
+end

@@ -1,0 +1,51 @@
+--[[
+confirm: the work is done. Spend what the reservation holds, or a part of it; the rest goes back.
+
+FIELDS
+  reservation  UUIDv7
+  amount       credits, 1 .. 2^53 - 1; omitted: all that is held
+  account      refuse when the reservation is not this account's
+  model        what was used, when it is known better than at the reservation
+
+REPLIES
+  ok                     entry, account, reservation
+  reservation_not_found
+  account_unknown
+  ledger_fenced          why
+  reservation_cancelled  cause, at_ms
+  reservation_expired    at_ms
+  exceeds_reservation    required, held
+]]
+return function(operation, shard)
+  local reservation = book.reservation(shard, operation.reservation)
+  if not reservation or (operation.account and operation.account ~= reservation.account) then
+    return answer.refuse('reservation_not_found')
+  end
+  local account = book.account(shard, reservation.account)
+  if not account then return answer.refuse('account_unknown', { account = reservation.account }) end
+  if account.fence then return answer.refuse('ledger_fenced', { why = account.fence }) end
+  if reservation.status == 'confirmed' then return memory.replay(shard, reservation.ended_sequence, account, reservation) end
+  if reservation.cancel_cause == 'expired' then
+    return answer.refuse('reservation_expired', { at_ms = reservation.settled_at_ms })
+  end
+  if reservation.status == 'cancelled' then
+    return answer.refuse('reservation_cancelled', { cause = reservation.cancel_cause, at_ms = reservation.settled_at_ms })
+  end
+  local amount = operation.amount or reservation.held
+  if amount > reservation.held then
+    return answer.refuse('exceeds_reservation', { required = amount, held = reservation.held })
+  end
+
+  local released = reservation.held - amount
+  local sequence, line = book.post({ kind = 'confirmed', account = account, amount = amount,
+    legs = lots.release(account, reservation.legs, amount), reservation = reservation.id,
+    captured = amount, charged = 0, released = released, task = reservation.task, provider = reservation.provider,
+    model = operation.model or reservation.model }, operation)
+  reservation.status = 'confirmed'
+  reservation.captured = reservation.captured + amount
+  reservation.released = reservation.released + released
+  reservation.model = operation.model or reservation.model
+  book.unhold(reservation, account, sequence)
+  time.lapse(account)
+  return answer.ok({ sequence = sequence, line = line, account = account, reservation = reservation })
+end

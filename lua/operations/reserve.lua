@@ -1,0 +1,58 @@
+--[[
+reserve: set credits aside for one piece of work. Nothing is spent yet.
+
+FIELDS
+  account      who pays when the work succeeds
+  reservation  UUIDv7, carries the shard
+  amount       credits, 1 .. 2^53 - 1
+  ttl_ms       milliseconds from now, 1,000 .. 86,400,000; omitted: 1,800,000
+  holds_max    how many open reservations an account may have; omitted: 10,000
+  task         the provider's id of the work, when it is known already
+  provider     whose name space `task` is
+  task_shard   where `task` is kept
+  resource     the caller's id of what is made
+  model        what is used, for reports
+  metadata     strings by name, shown with the reservation
+
+REPLIES
+  ok                    entry, account, reservation
+  account_unknown
+  ledger_fenced         why
+  task_conflict         reservation
+  limit_reached         what, limit
+  credits_held          required, available, held, open_reservations, next_release_at_ms
+  insufficient_credits  required, available, held
+]]
+return function(operation, shard)
+  local account = book.account(shard, operation.account)
+  if not account then return answer.refuse('account_unknown') end
+  if account.fence then return answer.refuse('ledger_fenced', { why = account.fence }) end
+  local task, provider = operation.task, operation.provider
+  local bound = task and book.task(operation.task_shard, provider, task)
+  if bound then return answer.refuse('task_conflict', { reservation = bound }) end
+  local holds_max = operation.holds_max or 10000
+  if account.open_holds >= holds_max then
+    return answer.refuse('limit_reached', { what = 'holds', limit = holds_max })
+  end
+  local short, facts = funds.shortage(account, operation.amount)
+  if short then return answer.refuse(short, facts) end
+
+  local legs = lots.take(account, operation.amount, 'hold')
+  local deadline_ms = shard.now_ms + (operation.ttl_ms or 1800000)
+  local sequence, line = book.post({ kind = 'reserved', account = account, amount = operation.amount, legs = legs,
+    reservation = operation.reservation, deadline_ms = deadline_ms, task = task, provider = provider,
+    model = operation.model }, operation)
+  local reservation = {
+    id = operation.reservation, shard = shard, account = account.id, status = 'pending',
+    reserved = operation.amount, captured = 0, charged = 0, released = 0, held = operation.amount,
+    legs = lots.held(legs), expires_at_ms = deadline_ms, created_at_ms = shard.now_ms, reserved_sequence = sequence,
+    task = task, provider = provider, resource = operation.resource, model = operation.model,
+    metadata = operation.metadata,
+  }
+  book.hold(reservation, account)
+  if task then
+    reservation.bound_sequence = sequence
+    book.bind(operation.task_shard, provider, task, reservation)
+  end
+  return answer.ok({ sequence = sequence, line = line, account = account, reservation = reservation })
+end

@@ -1,0 +1,10 @@
+-- Credits are whole numbers up to 2^53 - 1, where a Lua number is still exact. Bounds are compared by
+-- subtraction, so that no sum ever leaves the range.
+local credits = { MAX = 9007199254740991 }
+
+function credits.assert_amount(amount)
+  assert(type(amount) == 'number' and amount >= 1 and amount <= credits.MAX and amount % 1 == 0,
+    'an amount that is not a whole number from 1 to 2^53 - 1')
+end
+
+return credits

@@ -1,0 +1,210 @@
+--- @include parts/credits
+-- A lot is a bucket's credits of one expiry, a row of the account's `lots`, which stand in spending order:
+-- lower priority number first, then soonest expiry (never last), then oldest.
+--
+-- Nothing here changes an account but `settle`, which `book.post` calls with legs that have been checked.
+-- A leg is { lot, change of available, change of held }.
+local lots = { MAX = 64, PRIORITY = 100, NEVER = 0 }
+
+local BUCKET, PRIORITY, EXPIRES, AVAILABLE, HELD, SINCE = 1, 2, 3, 4, 5, 6
+local LOT, BY_AVAILABLE, BY_HELD = 1, 2, 3
+
+local function is_empty(lot)
+  return lot[AVAILABLE] == 0 and lot[HELD] == 0
+end
+
+local function before(a, b)
+  if a[PRIORITY] ~= b[PRIORITY] then return a[PRIORITY] < b[PRIORITY] end
+  if a[EXPIRES] ~= b[EXPIRES] then
+    if a[EXPIRES] == lots.NEVER then return false end
+    return b[EXPIRES] == lots.NEVER or a[EXPIRES] < b[EXPIRES]
+  end
+  if a[SINCE] ~= b[SINCE] then return a[SINCE] < b[SINCE] end
+  return a[BUCKET] < b[BUCKET]
+end
+
+local function find(account, bucket, expires_at_ms)
+  for _, lot in ipairs(account.lots) do
+    if lot[BUCKET] == bucket and lot[EXPIRES] == expires_at_ms then return lot end
+  end
+end
+
+-- The priority of a bucket, or nil for one that the account does not have.
+function lots.priority(account, bucket)
+  for _, lot in ipairs(account.lots) do
+    if lot[BUCKET] == bucket then return lot[PRIORITY] end
+  end
+end
+
+-- The lot of a bucket and expiry; one that the account does not have yet joins it when a leg is settled on it.
+function lots.at(account, bucket, expires_at_ms)
+  return find(account, bucket, expires_at_ms)
+    or { bucket, lots.priority(account, bucket) or lots.PRIORITY, expires_at_ms, 0, 0, 0 }
+end
+
+-- Legs that take `amount` of what is available, in spending order. The caller has seen that there is enough.
+-- `hold`: it is set aside; otherwise it leaves.
+function lots.take(account, amount, hold)
+  local legs = {}
+  for _, lot in ipairs(account.lots) do
+    if amount == 0 then break end
+    local part = math.min(lot[AVAILABLE], amount)
+    if part > 0 then
+      legs[#legs + 1] = { lot, -part, hold and part or 0 }
+      amount = amount - part
+    end
+  end
+  assert(amount == 0, 'an account holds less than it says')
+  return legs
+end
+
+-- Legs that end holds: `capture` credits are taken in the order in which they were held, the rest goes back in
+-- reverse. `held` is a reservation's list of { bucket, expiry, credits }. A lot that is both taken from and given
+-- back to has one leg.
+function lots.release(account, held, capture)
+  local legs, whole = {}, {}
+  for _, part in ipairs(held) do
+    local lot = assert(find(account, part[1], part[2]), 'a hold on a lot that is gone')
+    if capture > 0 then
+      local taken = math.min(part[3], capture)
+      capture = capture - taken
+      legs[#legs + 1] = { lot, part[3] - taken, -part[3] }
+    else
+      whole[#whole + 1] = { lot, part[3], -part[3] }
+    end
+  end
+  assert(capture == 0, 'a reservation holds less than it says')
+  for i = #whole, 1, -1 do legs[#legs + 1] = whole[i] end
+  return legs
+end
+
+-- Legs that take away what is available in lots whose time has come.
+function lots.lapse(account, now_ms)
+  local legs, amount = {}, 0
+  for _, lot in ipairs(account.lots) do
+    if lot[EXPIRES] ~= lots.NEVER and lot[EXPIRES] <= now_ms and lot[AVAILABLE] > 0 then
+      legs[#legs + 1] = { lot, -lot[AVAILABLE], 0 }
+      amount = amount + lot[AVAILABLE]
+    end
+  end
+  return legs, amount
+end
+
+-- Whether the account has, or has room for, this lot: empty rows make room.
+function lots.fits(account, bucket, expires_at_ms)
+  if find(account, bucket, expires_at_ms) then return true end
+  local used = 0
+  for _, lot in ipairs(account.lots) do
+    if not is_empty(lot) then used = used + 1 end
+  end
+  return used < lots.MAX
+end
+
+-- The soonest expiry of a lot that has something available, 0 when there is none.
+function lots.next_lapse_ms(account)
+  local soonest = 0
+  for _, lot in ipairs(account.lots) do
+    if lot[EXPIRES] ~= lots.NEVER and lot[AVAILABLE] > 0 and (soonest == 0 or lot[EXPIRES] < soonest) then
+      soonest = lot[EXPIRES]
+    end
+  end
+  return soonest
+end
+
+-- A lot that is empty goes, unless it is the last row of its bucket: that stays, without an expiry, so that the
+-- bucket keeps its priority. Beyond the limit even those go, oldest first.
+local function tidy(account)
+  local rows, kept = {}, {}
+  for _, lot in ipairs(account.lots) do rows[lot[BUCKET]] = (rows[lot[BUCKET]] or 0) + 1 end
+  local excess = #account.lots - lots.MAX
+  local empty = {}
+  for _, lot in ipairs(account.lots) do
+    if is_empty(lot) and rows[lot[BUCKET]] > 1 then
+      rows[lot[BUCKET]] = rows[lot[BUCKET]] - 1
+      excess = excess - 1
+    else
+      if is_empty(lot) then
+        lot[EXPIRES] = lots.NEVER
+        empty[#empty + 1] = lot
+      end
+      kept[#kept + 1] = lot
+    end
+  end
+  if excess > 0 then
+    table.sort(empty, function(a, b) return a[SINCE] < b[SINCE] or (a[SINCE] == b[SINCE] and a[BUCKET] < b[BUCKET]) end)
+    local gone = {}
+    for i = 1, excess do gone[empty[i]] = true end
+    local rest = {}
+    for _, lot in ipairs(kept) do
+      if not gone[lot] then rest[#rest + 1] = lot end
+    end
+    kept = rest
+  end
+  account.lots = kept
+end
+
+-- Moves the lots. `priority`, when given, is set for all lots of `bucket`.
+function lots.settle(account, legs, version, bucket, priority)
+  local changed = false
+  for _, leg in ipairs(legs) do
+    local lot = leg[LOT]
+    if is_empty(lot) then
+      lot[SINCE] = version
+      if not find(account, lot[BUCKET], lot[EXPIRES]) then table.insert(account.lots, lot) end
+      changed = true
+    end
+    lot[AVAILABLE] = lot[AVAILABLE] + leg[BY_AVAILABLE]
+    lot[HELD] = lot[HELD] + leg[BY_HELD]
+    changed = changed or is_empty(lot)
+  end
+  if priority then
+    for _, lot in ipairs(account.lots) do
+      if lot[BUCKET] == bucket and lot[PRIORITY] ~= priority then
+        lot[PRIORITY] = priority
+        changed = true
+      end
+    end
+  end
+  if changed then
+    tidy(account)
+    table.sort(account.lots, before)
+  end
+end
+
+-- Asserts that legs are possible and returns what they add to available and held.
+function lots.sum(legs)
+  local available, held = 0, 0
+  for _, leg in ipairs(legs) do
+    assert(leg[LOT][AVAILABLE] + leg[BY_AVAILABLE] >= 0, 'a lot below zero')
+    assert(leg[LOT][HELD] + leg[BY_HELD] >= 0, 'a lot holding less than nothing')
+    available = available + leg[BY_AVAILABLE]
+    held = held + leg[BY_HELD]
+  end
+  return available, held
+end
+
+function lots.legs_text(legs)
+  local pieces = {}
+  for i, leg in ipairs(legs) do
+    pieces[i] = string.format('["%s",%d,%d,%d]', leg[LOT][BUCKET], leg[LOT][EXPIRES], leg[BY_AVAILABLE], leg[BY_HELD])
+  end
+  return '[' .. table.concat(pieces, ',') .. ']'
+end
+
+function lots.text(account)
+  local pieces = {}
+  for i, lot in ipairs(account.lots) do
+    pieces[i] = string.format('["%s",%d,%d,%d,%d,%d]', lot[BUCKET], lot[PRIORITY], lot[EXPIRES], lot[AVAILABLE],
+      lot[HELD], lot[SINCE])
+  end
+  return '[' .. table.concat(pieces, ',') .. ']'
+end
+
+-- What legs set aside, as a reservation keeps it: { bucket, expiry, credits } in the order of capture.
+function lots.held(legs)
+  local held = {}
+  for i, leg in ipairs(legs) do held[i] = { leg[LOT][BUCKET], leg[LOT][EXPIRES], leg[BY_HELD] } end
+  return held
+end
+
+return lots

@@ -1,0 +1,51 @@
+--- @include parts/book
+--- @include parts/answer
+-- The same request, the same answer. A key belongs to what the request names: an account (`a`) or a
+-- reservation (`r`).
+local memory = {}
+
+-- Nothing is known for good when these are said: the next attempt may fare otherwise.
+local FORGOTTEN = { account_unknown = true, reservation_not_found = true, ledger_fenced = true,
+                    journal_backlogged = true, internal_error = true, idempotency_mismatch = true }
+
+-- The answer that an entry was, with everything as it is now. When the entry has left the stream its text is
+-- missing: the journal has it under this sequence.
+function memory.replay(shard, sequence, account, reservation)
+  local line, notes = book.entry(shard, sequence)
+  return answer.ok({ sequence = sequence, line = line, notes = notes, account = account, reservation = reservation,
+                     replayed = true })
+end
+
+local function subject(operation)
+  if operation.reservation and operation.verb ~= 'reserve' then return 'r', operation.reservation end
+  return 'a', operation.account
+end
+
+-- The first answer to this key, or nil when it is new.
+function memory.recall(operation, shard)
+  local kind, id = subject(operation)
+  local record = book.record(shard, kind, id, operation.key)
+  if not record then return nil end
+  if record.f ~= operation.fingerprint then return answer.refuse('idempotency_mismatch') end
+  if record.w then
+    local refusal = answer.refuse(record.w, record.d)
+    refusal.replayed = true
+    return refusal
+  end
+  local line, notes = book.entry(shard, record.s)
+  local reservation_id = kind == 'r' and id or (line and cjson.decode(line).reservation)
+  local reservation = reservation_id and book.reservation(shard, reservation_id)
+  local account = book.account(shard, kind == 'a' and id or (reservation and reservation.account) or '')
+  return answer.ok({ sequence = record.s, line = line, notes = notes, account = account, reservation = reservation,
+                     replayed = true })
+end
+
+function memory.remember(operation, shard, result)
+  if FORGOTTEN[result.word] then return end
+  local kind, id = subject(operation)
+  local record = { f = operation.fingerprint }
+  if result.word == 'ok' then record.s = result.sequence else record.w, record.d = result.word, result.facts end
+  book.remember(shard, kind, id, operation.key, record)
+end
+
+return memory

@@ -1,0 +1,32 @@
+-- JSON that keeps every digit. A number is written by `%d` and by nothing else: concatenation and cjson.encode
+-- turn 123456789012345 into 1.2345678901234e+14.
+local text = {}
+
+local format, find = string.format, string.find
+
+function text.quoted(value)
+  if find(value, '[%c"\\]') then return cjson.encode(value) end
+  return '"' .. value .. '"'
+end
+
+function text.integer(value)
+  return format('%d', value)
+end
+
+-- The optional members of an object, each with its comma in front; those that are nil are left out.
+function text.member(name, value)
+  if value == nil then return '' end
+  if type(value) == 'number' then return format(',"%s":%d', name, value) end
+  return ',"' .. name .. '":' .. text.quoted(value)
+end
+
+-- The facts of a refusal: numbers and short words.
+function text.object(members)
+  local pieces = {}
+  for name, value in pairs(members) do
+    pieces[#pieces + 1] = text.member(name, value)
+  end
+  return '{' .. string.sub(table.concat(pieces), 2) .. '}'
+end
+
+return text

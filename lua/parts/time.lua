@@ -1,0 +1,59 @@
+--- @include parts/book
+--- @include parts/lots
+--- @include parts/keys
+-- What time does by itself: holds run out, lots lapse. It has always happened before anything else is decided.
+local time = { EVENTS_MAX = 100 }
+
+-- Whatever is available in lots whose time has come is gone, as an entry of its own.
+function time.lapse(account)
+  local legs, amount = lots.lapse(account, account.shard.now_ms)
+  if amount > 0 then book.post({ kind = 'lapsed', account = account, amount = amount, legs = legs }) end
+end
+
+-- What ends a reservation: what it holds goes back, and at once lapses where the lot has lapsed meanwhile.
+-- Returns the entry's sequence and text.
+function time.cancel(reservation, account, cause, entry, asked)
+  entry.account, entry.reservation = account, reservation.id
+  entry.amount, entry.released = reservation.held, reservation.held
+  entry.legs = lots.release(account, reservation.legs, 0)
+  local sequence, line = book.post(entry, asked)
+  reservation.status, reservation.cancel_cause = 'cancelled', cause
+  reservation.released = reservation.released + reservation.held
+  book.unhold(reservation, account, sequence)
+  time.lapse(account)
+  return sequence, line
+end
+
+local function expire(reservation, account)
+  assert(reservation.status == 'pending', 'a hold that has ended is due')
+  time.cancel(reservation, account, 'expired', { kind = 'expired', deadline_ms = reservation.expires_at_ms })
+end
+
+-- A member of `due` is `account:<id>` or `reservation:<id, 36 characters>:<account>`.
+local function happen(shard, member)
+  if string.sub(member, 1, 8) == 'account:' then
+    time.lapse(book.account(shard, string.sub(member, 9)))
+  else
+    expire(book.reservation(shard, string.sub(member, 13, 48)), book.account(shard, string.sub(member, 50)))
+  end
+end
+
+-- What is due and cannot happen is kept for the operator, and whoever it concerns is refused until it is looked at.
+local function set_aside(shard, member, score)
+  book.set_aside(shard, member, score)
+  local id = string.sub(member, 1, 8) == 'account:' and string.sub(member, 9) or string.sub(member, 50)
+  local loaded, account = pcall(book.account, shard, id)
+  if loaded and account then book.fence(account, 'something due is missing or wrong: ' .. member) end
+end
+
+-- Lets happen what is due, oldest first, at most EVENTS_MAX. Returns whether more is due.
+function time.pass(shard)
+  local due = redis.call('ZRANGEBYSCORE', keys.due(shard.number), '-inf', string.format('%d', shard.now_ms),
+    'WITHSCORES', 'LIMIT', 0, time.EVENTS_MAX + 1)
+  for i = 1, math.min(#due, 2 * time.EVENTS_MAX), 2 do
+    if not pcall(happen, shard, due[i]) then set_aside(shard, due[i], due[i + 1]) end
+  end
+  return #due > 2 * time.EVENTS_MAX
+end
+
+return time
