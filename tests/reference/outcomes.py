@@ -1,0 +1,49 @@
+"""What the ledger must answer."""
+
+from typing import NamedTuple
+
+from app.ledger import replies
+from app.ledger.entries import Entry
+
+
+class Line(NamedTuple):
+    """One line of a shard's journal. The nonces and the incarnation of its entry are not told here."""
+
+    sequence: int
+    entry: Entry
+    notes: str | None
+
+
+class Applied(NamedTuple):
+    """What was done, now or (replayed) before; `account` and `reservation` always show the present."""
+
+    line: Line
+    account: replies.Account
+    reservation: replies.Reservation | None
+    replayed: bool = False
+
+
+class Refused(NamedTuple):
+    """What was refused, now or (replayed) before, and the facts of the refusal."""
+
+    word: str
+    facts: dict[str, int | str]
+    replayed: bool = False
+
+
+class Seen(NamedTuple):
+    """What was read. `reservations`: of a balance the pending ones by deadline, else the one asked for."""
+
+    account: replies.Account | None
+    reservations: list[replies.Reservation]
+
+
+Outcome = Applied | Refused | Seen
+
+
+class No(Exception):  # noqa: N818 - a refusal is no error
+    """A refusal on its way out of a verb. Nothing has been changed yet."""
+
+    def __init__(self, word: str, **facts: int | str) -> None:
+        super().__init__(word, facts)
+        self.refused = Refused(word, facts)
