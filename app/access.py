@@ -10,7 +10,7 @@ SCOPES: frozenset[str] = frozenset(get_args(Scope))
 
 
 class Principal(Struct, frozen=True):
-    """Who asks. `scopes` as api.md section 7 reads them: `spend` and `operate` include `read`, `grant` does not.
+    """Who asks. `scopes` with what they include: `spend` and `operate` include `read`, `grant` does not.
 
     `account`: the only account that this principal may touch, `None` for all. `by` is what the journal keeps.
     """
@@ -36,7 +36,7 @@ class Keys(Protocol):
         """The principal of an `Authorization` header; `None`: not a key, revoked, or out of time.
 
         Raises:
-            app.ledger.backing.BackingUnavailable: Only PostgreSQL can tell and it does not answer (503, not 401).
+            app.ledger.backing.BackingUnavailable: Only PostgreSQL can tell and it is away (503, not 401).
         """
         ...
 

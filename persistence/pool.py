@@ -1,8 +1,8 @@
 """Connections to PostgreSQL, and what it means when there are none.
 
 A pool is made without connecting, so that a process starts while PostgreSQL is away and finds it later by
-itself. TLS is used where the URL says so (`?sslmode=`); without that asyncpg would look for certificates in the
-home of a user that the process may no longer be, and fail on its permissions.
+itself. TLS is used where the URL says so (`?sslmode=`); without that asyncpg would look for certificates in
+the home of a user that the process may no longer be, and fail on its permissions.
 """
 
 import asyncio
