@@ -1,0 +1,187 @@
+"""Fixtures that every test may use. Servers are real, start once per test process, and end with it.
+
+| fixture | gives | lasts |
+|---|---|---|
+| `valkey_server`, `postgres_server` | `app.embedded` servers, shared: leave them as they are | the run |
+| `redis_url` | the shared Valkey, emptied | a test |
+| `redis` | a client of it: bytes, RESP2, one connection, no retries | a test |
+| `database_url` | a database of its own, migrated, not born | a test |
+| `empty_database_url` | the same without any tables | a test |
+| `database` | a pool of at most 8 connections to `database_url` | a test |
+| `fake_redis` | a fakeredis of its own with Lua, in the same client settings as `redis` | a test |
+| `own_valkey` | a Valkey that the test may kill, stop, `restart()` or reconfigure; AOF `always` | a test |
+| `own_postgres` | a PostgreSQL likewise; its database `lastro` is migrated | a test |
+| `reachable_tmp_path` | a temporary folder that also `nobody` can enter (PostgreSQL as root) | a test |
+| `until` | `until(condition, seconds=10)`: waits until it holds, fails the test when it does not | a test |
+| `nightly` | whether the sizes are those of `make check` (`--nightly`) | the run |
+
+Hypothesis takes its number of examples and steps from the profile `usual` or `nightly`, chosen the same way.
+With xdist each process has its own servers, so that tests of different processes never meet.
+"""
+
+import asyncio
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import asyncpg
+import hypothesis
+import pytest
+from fakeredis import FakeAsyncRedis, FakeServer
+from redis import Redis as SynchronousRedis
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from app.embedded import Postgres, Valkey
+from persistence.migrate import migrate
+
+PASSWORD = secrets.token_urlsafe(16)
+
+hypothesis.settings.register_profile("usual", max_examples=50, stateful_step_count=30, deadline=None)
+hypothesis.settings.register_profile("nightly", max_examples=1000, stateful_step_count=100, deadline=None)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--nightly", action="store_true", help="sizes that take long: more examples, more steps")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    hypothesis.settings.load_profile("nightly" if config.getoption("--nightly") else "usual")
+
+
+@pytest.fixture(scope="session")
+def nightly(pytestconfig: pytest.Config) -> bool:
+    return bool(pytestconfig.getoption("--nightly"))
+
+
+def _reachable_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="lastro-test-"))
+    if os.geteuid() == 0:
+        folder.chmod(0o711)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def _servers_folder() -> Iterator[Path]:
+    folder = _reachable_folder()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def reachable_tmp_path() -> Iterator[Path]:
+    folder = _reachable_folder()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    def wait(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"still not so after {seconds:g} s"
+            threading.Event().wait(0.01)
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def valkey_server(_servers_folder: Path) -> Iterator[Valkey]:
+    server = Valkey(
+        _servers_folder / "valkey", _servers_folder / "valkey.log", password=PASSWORD, appendfsync="everysec"
+    )
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(_servers_folder: Path) -> Iterator[Postgres]:
+    server = Postgres(
+        _servers_folder / "postgres", _servers_folder / "postgres.log", password=PASSWORD, durable=False
+    )
+    server.start()
+    _migrate(server.url)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_url(valkey_server: Valkey) -> str:
+    with SynchronousRedis.from_url(valkey_server.url) as client:
+        client.flushall()
+    return valkey_server.url
+
+
+@pytest.fixture(name="redis")
+async def _redis(redis_url: str) -> AsyncIterator[Redis]:
+    async with Redis.from_url(
+        redis_url, protocol=2, retry=Retry(NoBackoff(), 0), single_connection_client=True
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+async def fake_redis() -> AsyncIterator[Redis]:
+    async with FakeAsyncRedis(server=FakeServer(), protocol=2, retry=Retry(NoBackoff(), 0)) as client:
+        yield client
+
+
+@pytest.fixture
+async def database_url(postgres_server: Postgres) -> AsyncIterator[str]:
+    async for url in _fresh_database(postgres_server, "lastro"):
+        yield url
+
+
+@pytest.fixture
+async def empty_database_url(postgres_server: Postgres) -> AsyncIterator[str]:
+    async for url in _fresh_database(postgres_server, "template1"):
+        yield url
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[asyncpg.Pool]:
+    async with asyncpg.create_pool(database_url, min_size=1, max_size=8) as pool:
+        yield pool
+
+
+@pytest.fixture
+def own_valkey(reachable_tmp_path: Path) -> Iterator[Valkey]:
+    server = Valkey(reachable_tmp_path / "valkey", reachable_tmp_path / "valkey.log", password=PASSWORD)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def own_postgres(reachable_tmp_path: Path) -> Iterator[Postgres]:
+    server = Postgres(
+        reachable_tmp_path / "postgres", reachable_tmp_path / "postgres.log", password=PASSWORD, durable=False
+    )
+    server.start()
+    _migrate(server.url)
+    yield server
+    server.kill()
+
+
+def _migrate(url: str) -> None:
+    asyncio.run(migrate(url))
+
+
+async def _fresh_database(server: Postgres, template: str) -> AsyncIterator[str]:
+    name = f"test_{secrets.token_hex(8)}"
+    connection = await asyncpg.connect(server.database_url("postgres"))
+    try:
+        # Copying files is the fastest of the two ways where nothing waits for the disk.
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        yield server.database_url(name)
+        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await connection.close()

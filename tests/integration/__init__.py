@@ -1,0 +1,1 @@
+"""Against real servers: Valkey and PostgreSQL."""
