@@ -5,15 +5,13 @@ Amounts are 1 .. 2^53 - 1; times are milliseconds. Operations travel in JSON wit
 defaults. `key` and `fingerprint` come together or not at all.
 """
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from msgspec import Struct
 
 
 class Operation(Struct, kw_only=True, omit_defaults=True, tag_field="verb", tag=str.lower):
     """What all have in common. `by`: who asked, `key:<name>`, `user:<sub>`, `webhook:<provider>`, `system`."""
-
-    reads_only: ClassVar[bool] = False
 
     shard: int = -1
     by: str = "system"
@@ -98,8 +96,6 @@ class Bind(Write, kw_only=True, tag="bind"):
 class Balance(Operation, kw_only=True, tag="balance"):
     """Read an account; `open`: with its pending reservations, in the same execution."""
 
-    reads_only: ClassVar[bool] = True
-
     account: str
     open: bool = False
 
@@ -107,15 +103,15 @@ class Balance(Operation, kw_only=True, tag="balance"):
 class Find(Operation, kw_only=True, tag="find"):
     """Read a reservation by its id."""
 
-    reads_only: ClassVar[bool] = True
-
     reservation: str
 
 
 class Locate(Operation, kw_only=True, tag="locate"):
     """Read which reservation a provider's task belongs to. `shard` is the task's."""
 
-    reads_only: ClassVar[bool] = True
-
     task: str
     provider: str | None = None
+
+
+class Sweep(Operation, kw_only=True, tag="sweep"):
+    """Let time pass in a shard: answered when everything due has happened."""

@@ -1,0 +1,210 @@
+"""Redis' half of the admission: look at a server, judge it, write the verdict into it.
+
+A server is admitted, not checked: whether the history that it shows is the one that the journal has a part of
+is decided once, under PostgreSQL's lock, and then carried by a number (the incarnation) that every call
+compares. The lock and the number are `persistence.admission`'s.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from app.ledger import keys, scripts
+from app.ledger.backing import NotAdmitted
+from app.ledger.running import run
+
+CLOCKS_APART_MS_MAX = 600_000
+"""A forward jump of Redis' clock ends holds for good, so a clock this far off is not let in."""
+
+_UNTIL = "Fenced until it is restored; the command for that comes with the next release."
+
+
+class Standing(Struct, frozen=True):
+    """What PostgreSQL says of a shard. `link`: the nonce of the call whose entry the cursor stands on."""
+
+    shard: int
+    cursor: int
+    link: str
+    incarnation: int
+    fence: str | None
+
+
+class Sighting(Struct, frozen=True, array_like=True):
+    """What a Redis shows of a shard in one moment. Texts are empty where there is nothing to show.
+
+    `server` is who answered, `admitted_server` who was admitted; `next_id` and `next_entry` are the first
+    entry of the stream after the journal's cursor.
+    """
+
+    server: str
+    now_ms: int
+    meta_type: str
+    journal_type: str
+    last_id: str
+    next_id: str
+    next_entry: str
+    ledger: str
+    incarnation: str
+    admitted_server: str
+    fence: str
+    sequence: str
+    link: str
+
+
+class _Linked(Struct):
+    nonce: str
+    previous_nonce: str | None = None
+
+
+async def survey(redis: Redis, ledger: str, standings: Sequence[Standing]) -> list[Sighting]:
+    """Look at every shard, each in a moment of its own.
+
+    Raises:
+        NotAdmitted: Two shards were answered by different servers, or one belongs to another ledger.
+    """
+    script = scripts.load("survey")
+    async with redis.pipeline(transaction=False) as looks:
+        for each in standings:
+            shard = each.shard
+            looks.eval(script.text, 2, keys.meta(shard), keys.journal(shard), each.cursor + 1)
+        replies: list[list[bytes]] = await looks.execute()
+    sightings = [
+        msgspec.convert([each.decode() for each in reply], Sighting, strict=False) for reply in replies
+    ]
+    if len({each.server for each in sightings}) > 1:
+        raise NotAdmitted("Redis was replaced by another server while it was looked at.")
+    for stranger in {each.ledger for each in sightings} - {"", ledger}:
+        raise _inhabited(stranger, ledger)
+    return sightings
+
+
+async def demand_fit_server(redis: Redis, ledger: str, shards: int, clock_ms: int) -> None:
+    """Demand what holds for a server as a whole. Nothing is fenced for it: mending it is enough.
+
+    Args:
+        redis: Whom to ask.
+        ledger: The id of the ledger that must live there, if any does.
+        shards: How many it must have.
+        clock_ms: This machine's clock.
+
+    Raises:
+        NotAdmitted: A replica, a server that evicts, a clock too far off, or another ledger's server.
+    """
+    replication, memory = await _info(redis, "replication"), await _info(redis, "memory")
+    if replication.get("role", "master") != "master":
+        raise NotAdmitted("This Redis is a replica. Name the primary in LASTRO_REDIS_URL.")
+    policy = memory.get("maxmemory_policy", "noeviction")
+    if memory.get("maxmemory", 0) > 0 and policy != "noeviction":
+        raise NotAdmitted(
+            f"This Redis evicts keys when memory is short (maxmemory-policy {policy}), and keys are credits. "
+            "Set it to noeviction."
+        )
+    seconds, microseconds = await redis.time()
+    apart_ms = seconds * 1000 + microseconds // 1000 - clock_ms
+    if abs(apart_ms) > CLOCKS_APART_MS_MAX:
+        raise NotAdmitted(
+            f"Redis' clock is {abs(apart_ms) // 1000} s {'ahead of' if apart_ms > 0 else 'behind'} this "
+            "machine's. Deadlines are judged by it, so it is not let in before one of the two is set right."
+        )
+    owner = await redis.hmget(keys.LEDGER, ["id", "shards"])
+    if owner not in ([None, None], [ledger.encode(), str(shards).encode()]):
+        raise _inhabited(f"{owner[0]!r} with {owner[1]!r} shards", f"{ledger} with {shards}")
+
+
+def _inhabited(stranger: str, ledger: str) -> NotAdmitted:
+    return NotAdmitted(
+        f"Another ledger lives in this Redis: {stranger}; the database has {ledger}. "
+        "Name the right one in LASTRO_REDIS_URL or LASTRO_DATABASE_URL."
+    )
+
+
+async def _info(redis: Redis, section: str) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = await redis.info(section)
+    except ResponseError:  # a stand-in that has no INFO
+        return {}
+    return answer
+
+
+def is_admitted(standing: Standing, sighting: Sighting) -> bool:
+    """Whether the shard is served under the number that PostgreSQL has: its terms are adopted as they are."""
+    return (
+        sighting.incarnation == str(standing.incarnation)
+        and standing.incarnation > 0
+        and sighting.admitted_server == sighting.server
+        and sighting.fence == ""
+    )
+
+
+def fault(standing: Standing, sighting: Sighting) -> str | None:
+    """Why the shard must be fenced, or `None` when what it shows goes on from where the journal stands.
+
+    Only under the lock is this a verdict; outside of it a suspicion.
+    """
+    if sighting.fence:
+        return sighting.fence
+    found = _unreadable(standing, sighting) or _gap(standing, sighting) or _fork(standing, sighting)
+    return found and f"{found} {_UNTIL}"
+
+
+def _unreadable(standing: Standing, sighting: Sighting) -> str | None:
+    shard = standing.shard
+    if sighting.meta_type == "none":
+        return f"Redis has nothing of shard {shard}: it has lost its data, or it is not this ledger's Redis."
+    if sighting.meta_type != "hash" or sighting.journal_type not in ("stream", "none"):
+        return f"The keys of shard {shard} in Redis have been overwritten by something else."
+    if not (sighting.ledger and sighting.sequence.isdecimal() and sighting.incarnation.isdecimal()):
+        return f"The meta of shard {shard} in Redis is not readable."
+    return None
+
+
+def _gap(standing: Standing, sighting: Sighting) -> str | None:
+    shard, cursor, sequence = standing.shard, standing.cursor, int(sighting.sequence)
+    if sequence < cursor:
+        return (
+            f"Redis is {cursor - sequence} entries behind the journal in shard {shard}: "
+            f"it ends at {sequence}, the journal at {cursor}."
+        )
+    if sighting.last_id != (f"{sequence}-0" if sighting.last_id or sequence else ""):
+        return (
+            f"The stream of shard {shard} ends at {sighting.last_id or 'nothing'}, "
+            f"but the shard has counted to {sequence}."
+        )
+    if sequence > cursor and sighting.next_id != f"{cursor + 1}-0":
+        return (
+            f"The stream of shard {shard} begins at {sighting.next_id}, but the journal ends at {cursor}: "
+            "PostgreSQL has lost entries that Redis no longer has."
+        )
+    return None
+
+
+def _fork(standing: Standing, sighting: Sighting) -> str | None:
+    shard, cursor = standing.shard, standing.cursor
+    if int(sighting.sequence) == cursor:
+        link: str | None = sighting.link
+    else:
+        try:
+            link = msgspec.json.decode(sighting.next_entry, type=_Linked).previous_nonce
+        except msgspec.MsgspecError:
+            return f"Entry {cursor + 1} of shard {shard} in Redis is not readable."
+    if link != standing.link:
+        return (
+            f"Redis and the journal have different histories in shard {shard} from entry {cursor + 1} on: "
+            f"Redis follows call {link}, the journal {standing.link}."
+        )
+    return None
+
+
+async def write(redis: Redis, ledger: str, shard: int, sighting: Sighting, incarnation: int) -> bool:
+    """Tell a shard under which number it was admitted. `False`: it is no longer as it was seen."""
+    arguments: list[str | int] = [ledger, sighting.server, sighting.sequence, sighting.link, incarnation]
+    return bool(await run(redis, scripts.load("admit"), [keys.meta(shard)], arguments) == b"admitted")
+
+
+async def fence(redis: Redis, ledger: str, shard: int, why: str) -> None:
+    """Make a shard refuse. One that refuses already keeps its reason; one that is not ours is left alone."""
+    await run(redis, scripts.load("fence"), [keys.meta(shard)], [ledger, why])

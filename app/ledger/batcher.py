@@ -1,0 +1,296 @@
+"""Carries operations to the script: one call in flight, and what arrives meanwhile is the next one.
+
+A call whose outcome is unknown (the connection broke, no answer came) is repeated under the same number: the script
+answers a number it has seen with the reply it gave. It is never repeated under other terms, because a Redis that
+was admitted anew may have forgotten the lane. Errors with which Redis says that nothing ran are told apart.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct
+from redis.asyncio import Redis
+from redis.exceptions import BusyLoadingError, NoScriptError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from app.ledger import keys, replies
+from app.ledger.backing import Backing, BackingUnavailable, NotAdmitted, Terms
+from app.ledger.errors import InternalError, LedgerError, LedgerUnavailable, Overloaded
+from app.ledger.operations import Bind, Operation, Reserve
+from app.ledger.replies import Declined, Reply
+from app.ledger.scripts import Script
+
+log = logging.getLogger(__name__)
+
+CALL_DEADLINE_MS = 30_000
+"""How long a call that is under way may still be carried out, on Redis' clock; far below a lane's life."""
+
+PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.01, 0.25
+
+_UNKNOWN = (RedisConnectionError, RedisTimeoutError, OSError)
+_WAIT = frozenset({"LOADING", "BUSY", "TRYAGAIN"})
+_SCRIPT_FAULT = frozenset({"ERR", "WRONGTYPE"})
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Call(Struct):
+    """What travels to the script. `shards`: number and incarnation of each shard concerned."""
+
+    ledger: str
+    server: str
+    nonce: str
+    number: int
+    deadline_ms: int
+    shards: list[tuple[int, int]]
+    backlog_max: int
+    backlog_bytes_max: int
+    operations: list[Operation]
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """Bounds of one process, and of the journal's backlog in each shard."""
+
+    queue_max: int = 10_000
+    batch_operations_max: int = 256
+    request_seconds: float = 5.0
+    backlog_max: int = 1_000_000
+    backlog_bytes_max: int = 268_435_456
+
+
+class _Ticket:
+    """An operation on its way. `deadline` is on this process' monotonic clock."""
+
+    __slots__ = ("answer", "deadline", "operation")
+
+    def __init__(self, operation: Operation, answer: "asyncio.Future[Answer]", deadline: float) -> None:
+        self.operation = operation
+        self.answer = answer
+        self.deadline = deadline
+
+
+def _code(error: RedisError) -> str:
+    """The word with which Redis began its error (redis-py takes some of them off the text)."""
+    return getattr(error, "status_code", None) or str(error).partition(" ")[0]
+
+
+Answer = tuple[replies.Applied | replies.Located | Declined, Reply]
+
+
+class Batcher:
+    """The only sender of calls in this process. `submit` may be awaited from any number of tasks."""
+
+    def __init__(self, redis: Redis, script: Script, backing: Backing, limits: Limits) -> None:
+        self.terms: Terms | None = None
+        self.why_not = "not admitted yet"
+        self._redis = redis
+        self._script = script
+        self._backing = backing
+        self._limits = limits
+        self._process = secrets.token_hex(8)
+        self._number = 0
+        self._clock_ms = 0
+        self._clock_read = 0.0
+        self._refused_until = 0.0
+        self._waiting: deque[_Ticket] = deque()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to carry. Redis and PostgreSQL need not be there yet."""
+        self._task = asyncio.create_task(self._run(), name="lastro-batcher")
+
+    async def stop(self) -> None:
+        """Finish what is waiting, for at most as long as a request may take, then end."""
+        if self._task is None:
+            return
+        task, self._task = self._task, None
+        self._wake.set()
+        _, pending = await asyncio.wait({task}, timeout=self._limits.request_seconds)
+        for each in pending:
+            each.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        self._fail(self._waiting, LedgerUnavailable(why="the service is stopping"))
+
+    def now_ms(self) -> int:
+        """Redis' time as far as this process knows it."""
+        return self._clock_ms + int((time.monotonic() - self._clock_read) * 1000)
+
+    async def submit(self, operation: Operation) -> Answer:
+        """Carry one operation. Its `shard` (and `task_shard`) must be set.
+
+        Raises:
+            Overloaded: The waiting queue is full; nothing was sent.
+            LedgerUnavailable: No definite answer in time. It may have been applied: repeat with the same key.
+            InternalError: The script failed on it; nothing was written.
+        """
+        if len(self._waiting) >= self._limits.queue_max:
+            raise Overloaded(waiting=len(self._waiting))
+        if self._task is None:
+            raise LedgerUnavailable(why="the service is stopping")
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Ticket(operation, answer, time.monotonic() + self._limits.request_seconds))
+        self._wake.set()
+        return await answer
+
+    async def shards(self) -> int:
+        """How many shards there are, asked before the first call.
+
+        Raises:
+            LedgerUnavailable: This Redis cannot be served now; `why` says what to do.
+        """
+        try:
+            terms = self.terms or await self._admit()
+        except (BackingUnavailable, NotAdmitted, *_UNKNOWN) as error:
+            raise LedgerUnavailable(why=str(error)) from error
+        return terms.shards
+
+    async def _run(self) -> None:
+        while self._waiting or self._task is not None:
+            if not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            waiting = self._waiting
+            tickets = [waiting.popleft() for _ in range(min(len(waiting), self._limits.batch_operations_max))]
+            try:
+                await self._carry(tickets)
+            except Exception:
+                log.exception("the batcher met an error of its own")
+                self._fail(tickets, LedgerUnavailable(why="the batcher met an error of its own"))
+
+    async def _carry(self, tickets: Sequence[_Ticket]) -> None:
+        """Send one call until its outcome is known or its requests have run out of time."""
+        self._number += 1
+        number, unknown, pause = self._number, False, PAUSE_SECONDS_MIN
+        tickets = self._in_time(tickets)
+        while tickets:
+            try:
+                terms = self.terms or await self._admit()
+                reply = await self._send(tickets, terms, number)
+            except (BackingUnavailable, NotAdmitted) as error:
+                self._fail(tickets, LedgerUnavailable(why=str(error)))
+                return
+            except NoScriptError:
+                await self._load()
+                continue
+            except _UNKNOWN as error:
+                if not isinstance(error, BusyLoadingError):
+                    unknown = True
+                log.warning("redis did not answer", extra={"error": repr(error), "number": number})
+            except RedisError as error:
+                if _code(error) not in _WAIT:
+                    await self._not_run(tickets, error)
+                    return
+            else:
+                self._clock_ms, self._clock_read = reply.now_ms, time.monotonic()
+                if reply.status == "ok":
+                    self._deliver(tickets, reply)
+                    return
+                if reply.status == "not_admitted":
+                    self.terms, self.why_not = None, reply.detail
+                    if unknown:
+                        self._fail(tickets, LedgerUnavailable(why="the answer was lost with the server"))
+                        return
+                    continue
+                if reply.status == "stale":
+                    self._process = secrets.token_hex(8)
+                    self._fail(tickets, LedgerUnavailable(why="another call has overtaken this one"))
+                    return
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, PAUSE_SECONDS_MAX)
+            tickets = self._in_time(tickets)
+
+    async def _send(self, tickets: Sequence[_Ticket], terms: Terms, number: int) -> Reply:
+        if self._clock_read == 0.0:
+            await self._read_clock()
+        operations = [ticket.operation for ticket in tickets]
+        shards = {operation.shard for operation in operations}
+        for operation in operations:
+            if isinstance(operation, Reserve | Bind) and operation.task_shard >= 0:
+                shards.add(operation.task_shard)
+        incarnations = terms.incarnations
+        call = Call(
+            terms.ledger,
+            terms.server,
+            secrets.token_urlsafe(12),
+            number,
+            self.now_ms() + CALL_DEADLINE_MS,
+            [(shard, incarnations[shard]) for shard in shards],
+            self._limits.backlog_max,
+            self._limits.backlog_bytes_max,
+            operations,
+        )
+        answered = await self._redis.execute_command(
+            "EVALSHA",
+            self._script.sha,
+            len(shards) + 1,
+            keys.lane(0, self._process),
+            *[keys.meta(shard) for shard in shards],
+            _encode(call),
+        )
+        return replies.decode(answered)
+
+    async def _admit(self) -> Terms:
+        """The terms under which Redis may be used. After a failure the next attempt waits a little."""
+        if time.monotonic() < self._refused_until:
+            raise NotAdmitted(self.why_not)
+        try:
+            self.terms = await self._backing.admit()
+        except (BackingUnavailable, NotAdmitted) as error:
+            self.why_not = str(error)
+            self._refused_until = time.monotonic() + PAUSE_SECONDS_MAX
+            raise
+        return self.terms
+
+    async def _read_clock(self) -> None:
+        seconds, microseconds = await self._redis.time()
+        self._clock_ms, self._clock_read = seconds * 1000 + microseconds // 1000, time.monotonic()
+
+    async def _load(self) -> None:
+        try:
+            await self._redis.script_load(self._script.text)
+        except RedisError as error:
+            log.warning("redis did not take the script", extra={"error": repr(error)})
+
+    async def _not_run(self, tickets: Sequence[_Ticket], error: RedisError) -> None:
+        """Redis said that the call as a whole failed and nothing of it was written."""
+        if _code(error) not in _SCRIPT_FAULT:
+            self._fail(tickets, LedgerUnavailable(why=f"{_code(error)} {error}"))
+        elif len(tickets) == 1:
+            log.error("the script failed", extra={"error": str(error), "verb": type(tickets[0].operation).__name__})
+            self._fail(tickets, InternalError(why=str(error)))
+        else:
+            middle = len(tickets) // 2
+            await self._carry(tickets[:middle])
+            await self._carry(tickets[middle:])
+
+    def _deliver(self, tickets: Sequence[_Ticket], reply: Reply) -> None:
+        """Hand out the answers; what must wait for time to pass in its shard goes to the front of the queue."""
+        later: list[_Ticket] = []
+        for ticket, result in zip(tickets, reply.results, strict=True):
+            if type(result) is Declined and result.word == "later":
+                later.append(ticket)
+            elif not ticket.answer.done():
+                ticket.answer.set_result((result, reply))
+        self._waiting.extendleft(reversed(later))
+
+    def _in_time(self, tickets: Sequence[_Ticket]) -> Sequence[_Ticket]:
+        """Those whose requests still wait; the others are told that no answer came."""
+        now = time.monotonic()
+        late = [ticket for ticket in tickets if ticket.deadline < now]
+        if late:
+            self._fail(late, LedgerUnavailable(why="redis has not answered in time"))
+        return [ticket for ticket in tickets if ticket.deadline >= now and not ticket.answer.cancelled()]
+
+    @staticmethod
+    def _fail(tickets: Sequence[_Ticket] | deque[_Ticket], error: LedgerError) -> None:
+        for ticket in tickets:
+            if not ticket.answer.done():
+                ticket.answer.set_exception(type(error)(**error.facts))

@@ -1,0 +1,34 @@
+--[[
+admit: write into the meta of one shard under which number its Redis was admitted.
+
+PostgreSQL has that number already. Between the survey and this moment the server may have been replaced or have
+gone back, or another process may have admitted it: then nothing is written, and the admission begins again.
+
+KEYS
+  1  meta of the shard
+
+ARGV
+  1  ledger id
+  2  server, as surveyed
+  3  sequence, as surveyed
+  4  link, as surveyed
+  5  incarnation, as committed
+
+REPLIES
+  admitted  meta says so now; repeating is harmless
+  moved     this is not what was surveyed, or a higher number has come first
+]]
+local meta = KEYS[1]
+local ledger, server, sequence, link, incarnation = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+
+local info = redis.pcall('INFO', 'replication')
+local server_now = type(info) == 'string' and string.match(info, 'master_replid:(%x+)') or ''
+if server_now ~= server then return 'moved' end
+
+local found = redis.call('HMGET', meta, 'ledger', 'sequence', 'link', 'fence', 'incarnation', 'server')
+if found[1] ~= ledger or found[2] ~= sequence or found[3] ~= link or found[4] ~= '' then return 'moved' end
+if found[5] == incarnation and found[6] == server then return 'admitted' end
+if tonumber(found[5]) >= tonumber(incarnation) then return 'moved' end
+
+redis.call('HSET', meta, 'incarnation', incarnation, 'server', server)
+return 'admitted'
