@@ -79,8 +79,8 @@ class Account:
             return False
         return sum(not lot.empty for lot in self.lots) >= LOTS_MAX
 
-    def make_room(self, bucket: str, expires_at_ms: int, priority: int | None) -> int:
-        """Make the lot of a grant if need be. Priority belongs to the bucket: all its lots get it. Answers it
+    def make_room(self, bucket: str, expires_at_ms: int, priority: int | None) -> None:
+        """Make the lot of a grant if need be; give all lots of the bucket its priority.
 
         The empty row that kept the bucket's priority makes way; when there are 64 rows, so do the empty rows
         of other buckets, oldest first.
@@ -96,7 +96,6 @@ class Account:
         for each in self.lots:
             if each.bucket == bucket:
                 each.priority = priority
-        return priority
 
     def move(self, legs: list[Leg]) -> None:
         """Move every lot as its leg says, at the present version; drop the lots that are empty afterwards."""
@@ -146,6 +145,7 @@ class Hold:
     task: str | None = None
     provider: str | None = None
     resource: str | None = None
+    model: str | None = None
     bound_sequence: int | None = None
     ended_sequence: int | None = None
     settled_at_ms: int | None = None
@@ -169,15 +169,15 @@ class Hold:
         return sum(leg.held for leg in self.legs)
 
     def capture(self, amount: int) -> list[Leg]:
-        """The legs of a confirm of `amount`: captured in order, the rest released in reverse order."""
-        captured, released = [], []
+        """The legs of a confirm of `amount`: captured in order; the rest goes back in reverse order."""
+        captured: list[Leg] = []
+        released: list[Leg] = []
         for leg in self.legs:
             spent = min(leg.held, amount)
             amount -= spent
-            if spent:
-                captured.append(Leg(leg.bucket, leg.expires_at_ms, 0, -spent))
-            if rest := leg.held - spent:
-                released.append(Leg(leg.bucket, leg.expires_at_ms, rest, -rest))
+            (captured if spent else released).append(
+                Leg(leg.bucket, leg.expires_at_ms, leg.held - spent, -leg.held)
+            )
         return captured + released[::-1]
 
     def end(self, status: str, captured: int, sequence: int, now_ms: int) -> None:
@@ -194,7 +194,7 @@ class Hold:
             captured=self.captured, charged=0, released=self.released, held=self.held, legs=self.legs,
             expires_at_ms=self.deadline_ms, created_at_ms=self.created_at_ms,
             settled_at_ms=self.settled_at_ms, reserved_sequence=self.reserved_sequence,
-            bound_sequence=self.bound_sequence, ended_sequence=self.ended_sequence, cancel_reason=self.reason, task=self.task,
-            provider=self.provider, resource=self.resource, model=self.asked.model,
-            metadata=self.asked.metadata or None, **facts,
+            bound_sequence=self.bound_sequence, ended_sequence=self.ended_sequence,
+            cancel_reason=self.reason, task=self.task, provider=self.provider, resource=self.resource,
+            model=self.model, metadata=self.asked.metadata or None, **facts,
         )  # fmt: skip

@@ -18,7 +18,7 @@ class Broken(AssertionError):
     """A promise does not hold; the text says which and where."""
 
 
-def demand(holds: bool, promise: str) -> None:  # noqa: FBT001
+def demand(holds: bool, promise: str) -> None:
     if not holds:
         raise Broken(promise)
 

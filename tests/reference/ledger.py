@@ -1,7 +1,9 @@
-"""The verbs. Each is a ladder of refusals in the documented order (idempotency, existence, state, limits,
-funds), and then the entry that it makes.
+"""The verbs. Each is a ladder of refusals, and then the entry that it makes.
+
+The order of refusals is the documented one: idempotency, existence, state, limits, funds.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from app.ledger.credits import CREDITS_MAX
@@ -80,7 +82,7 @@ class Reference(Books):
             shards.add(self.home_of_task(operation.provider, operation.task))
         return sorted(shards)
 
-    # Idempotency (I4)
+    # The same request, the same answer (I4)
 
     def _write(self, asked: Write, now_ms: int) -> Outcome:
         """A key that is known replays its answer, refusals included; else the answer is remembered."""
@@ -107,23 +109,14 @@ class Reference(Books):
         return "account", asked.account, asked.key or ""
 
     def _decide(self, asked: Write, now_ms: int) -> Applied | Refused:
+        verbs: dict[type, Callable[[Any, int], Applied]] = {
+            Grant: self._grant, Deduct: self._deduct, Reserve: self._reserve,
+            Confirm: self._confirm, Cancel: self._cancel, Bind: self._bind,
+        }  # fmt: skip
         try:
-            match asked:
-                case Grant():
-                    return self._grant(asked, now_ms)
-                case Deduct():
-                    return self._deduct(asked, now_ms)
-                case Reserve():
-                    return self._reserve(asked, now_ms)
-                case Confirm():
-                    return self._confirm(asked, now_ms)
-                case Cancel():
-                    return self._cancel(asked, now_ms)
-                case Bind():
-                    return self._bind(asked, now_ms)
+            return verbs[type(asked)](asked, now_ms)
         except No as no:
             return no.refused
-        raise AssertionError(asked)
 
     # The verbs
 
@@ -136,9 +129,9 @@ class Reference(Books):
         if asked.amount > CREDITS_MAX - account.available - account.held:
             raise No("balance_overflow", available=account.available, held=account.held)
         self.accounts[asked.account] = account
-        priority = account.make_room(asked.bucket, asked.expires_at_ms, asked.priority)
+        account.make_room(asked.bucket, asked.expires_at_ms, asked.priority)
         legs = [Leg(asked.bucket, asked.expires_at_ms, asked.amount, 0)]
-        facts = {"bucket": asked.bucket, "priority": priority}
+        facts: dict[str, Any] = {"bucket": asked.bucket, "priority": asked.priority}
         return self._applied(self.enter(account, "granted", now_ms, asked.amount, legs, asked, **facts))
 
     def _deduct(self, asked: Deduct, now_ms: int) -> Applied:
@@ -155,12 +148,11 @@ class Reference(Books):
             raise No("limit_reached", what="holds", limit=asked.holds_max)
         self._afford(account, asked.amount)
         legs = [HeldLeg(lot.bucket, lot.expires_at_ms, part) for lot, part in account.take(asked.amount)]
-        hold = Hold(asked, now_ms, legs, task=asked.task, provider=asked.provider, resource=asked.resource)
-        line = self.open(
-            hold, now_ms, asked, reservation=hold.id, deadline_ms=hold.deadline_ms,
-            task=asked.task, provider=asked.provider, model=asked.model,
-        )  # fmt: skip
+        named: dict[str, Any] = {"task": asked.task, "provider": asked.provider, "model": asked.model}
+        hold = Hold(asked, now_ms, legs, resource=asked.resource, **named)
+        line = self.open(hold, now_ms, asked, reservation=hold.id, deadline_ms=hold.deadline_ms, **named)
         if asked.task is not None:
+            hold.bound_sequence = line.sequence
             self.tasks[asked.provider, asked.task] = hold.id
         return self._applied(line)
 
@@ -172,7 +164,8 @@ class Reference(Books):
         amount = hold.held if asked.amount is None else asked.amount
         if amount > hold.held:
             raise No("exceeds_reservation", required=amount, held=hold.held)
-        facts: dict[str, Any] = {"task": hold.task, "model": asked.model or hold.asked.model}
+        hold.model = asked.model or hold.model
+        facts: dict[str, Any] = {"task": hold.task, "model": hold.model}
         line = self.end(hold, "confirmed", now_ms, amount, asked, captured=amount, charged=0, **facts)
         return self._applied(line)
 
@@ -184,20 +177,24 @@ class Reference(Books):
             return self._applied(self.line(hold, hold.ended_sequence), replayed=True)
         self._not_cancelled(hold)
         hold.cause, hold.reason = asked.cause, asked.reason
-        return self._applied(self.end(hold, "cancelled", now_ms, 0, asked, cause=asked.cause))
+        named = {"task": hold.task, "provider": hold.provider, "model": hold.model}
+        return self._applied(self.end(hold, "cancelled", now_ms, 0, asked, cause=asked.cause, **named))
 
     def _bind(self, asked: Bind, now_ms: int) -> Applied:
-        hold = self._hold(asked.reservation)
+        hold = self._hold(asked.reservation, asked.account)
+        wants_resource = asked.resource is not None and asked.resource != hold.resource
         if hold.task is not None:
-            if (hold.provider, hold.task) != (asked.provider, asked.task):
-                raise No("task_conflict", task=hold.task)
-            first = self.line(hold, hold.bound_sequence or hold.reserved_sequence)
-            return self._applied(first, replayed=True)
+            if (hold.provider, hold.task) != (asked.provider, asked.task) or (
+                wants_resource and hold.resource
+            ):
+                raise No("task_conflict", reservation=hold.id, task=hold.task)
+            if not wants_resource:
+                return self._applied(self.line(hold, hold.bound_sequence), replayed=True)
         self._free_task(asked, now_ms)
-        facts = {"reservation": asked.reservation, "task": asked.task, "provider": asked.provider}
-        line = self.enter(self.account_of(hold), "bound", now_ms, 0, [], asked, **facts)
-        hold.task, hold.provider, hold.bound_sequence = asked.task, asked.provider, line.sequence
-        hold.resource = asked.resource or hold.resource
+        hold.task, hold.provider, hold.resource = asked.task, asked.provider, asked.resource or hold.resource
+        named = {"reservation": hold.id, "task": hold.task, "provider": hold.provider, "model": hold.model}
+        line = self.enter(self.account_of(hold), "bound", now_ms, 0, [], asked, **named)
+        hold.bound_sequence = line.sequence
         self.tasks[asked.provider, asked.task] = hold.id
         return self._applied(line)
 
@@ -209,10 +206,11 @@ class Reference(Books):
                 pending = [self.holds[id_].stored() for _, id_ in soonest] if asked.open else []
                 return Seen(account.stored(), pending)
             case Find():
-                return Seen(None, [self._hold(asked.reservation).stored()])
+                hold = self._hold(asked.reservation)
+                return Seen(self.account_of(hold).stored(), [hold.stored()])
             case Locate():
                 owner = self.tasks.get((asked.provider, asked.task), "")
-                return Seen(None, [self._hold(owner).stored()])
+                return Seen(None, [], self._hold(owner).id)
         raise AssertionError(asked)
 
     # The rungs that verbs share
@@ -237,12 +235,14 @@ class Reference(Books):
             raise No("reservation_cancelled", cause=hold.cause, at_ms=hold.settled_at_ms or 0)
 
     def _free_task(self, asked: Reserve | Bind, now_ms: int) -> None:
-        """A task belongs to one reservation, until 24 h after that has ended."""
+        """A task belongs to one reservation, until 24 h after the deadline of that or its late binding."""
         if asked.task is None or (asked.provider, asked.task) not in self.tasks:
             return
         owner = self.holds[self.tasks[asked.provider, asked.task]]
-        if owner.settled_at_ms is None or now_ms - owner.settled_at_ms < DAY_MS:
-            raise No("task_conflict", reservation=owner.id)
+        bound_at_ms = self.line(owner, owner.bound_sequence).entry.at_ms
+        if owner.id != asked.reservation and now_ms < max(owner.deadline_ms, bound_at_ms) + DAY_MS:
+            facts = {"reservation": owner.id} | ({"task": asked.task} if isinstance(asked, Bind) else {})
+            raise No("task_conflict", **facts)
 
     @staticmethod
     def _afford(account: Account, amount: int) -> None:

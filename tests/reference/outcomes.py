@@ -32,16 +32,20 @@ class Refused(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What was read. `reservations`: of a balance the pending ones by deadline, else the one asked for."""
+    """What was read. `reservations`: of a balance the pending ones by deadline, else the one asked for.
+
+    A task is located without looking at its reservation: then there is only `located`, the reservation's id.
+    """
 
     account: replies.Account | None
     reservations: list[replies.Reservation]
+    located: str | None = None
 
 
 Outcome = Applied | Refused | Seen
 
 
-class No(Exception):  # noqa: N818 - a refusal is no error
+class No(Exception):
     """A refusal on its way out of a verb. Nothing has been changed yet."""
 
     def __init__(self, word: str, **facts: int | str) -> None:

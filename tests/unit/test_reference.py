@@ -144,8 +144,7 @@ def test_priority_belongs_to_the_bucket_and_outlives_its_credits(told: Told) -> 
     told.grant(1, bucket="plan", priority=5, expires_at_ms=NOW + 1_000)
     told.applied(Deduct(account="ada", amount=1))
     granted = told.grant(1, bucket="plan", expires_at_ms=NOW + 2_000)
-    assert granted.line.entry.priority == 5
-    assert [lot.expires_at_ms for lot in granted.account.lots] == [NOW + 2_000]
+    assert [(lot.priority, lot.expires_at_ms) for lot in granted.account.lots] == [(5, NOW + 2_000)]
     granted = told.grant(1, bucket="plan", priority=7)
     assert [lot.priority for lot in granted.account.lots] == [7, 7]
 
@@ -161,15 +160,15 @@ def test_the_65th_lot_takes_the_oldest_empty_row_or_is_refused(told: Told) -> No
 
 
 def test_a_confirm_captures_in_order_and_releases_in_reverse(told: Told) -> None:
-    for bucket in ("a", "b", "c"):
+    for bucket in ("a", "b", "c", "d"):
         told.grant(10, bucket=bucket)
-    id_ = told.reserve(30)
+    id_ = told.reserve(40)
     confirmed = told.applied(Confirm(reservation=id_, amount=15))
     assert confirmed.line.entry.legs == [
-        Leg("a", 0, 0, -10), Leg("b", 0, 0, -5), Leg("c", 0, 10, -10), Leg("b", 0, 5, -5),
+        Leg("a", 0, 0, -10), Leg("b", 0, 5, -10), Leg("d", 0, 10, -10), Leg("c", 0, 10, -10),
     ]  # fmt: skip
     assert confirmed.reservation
-    assert (confirmed.reservation.captured, confirmed.reservation.released) == (15, 15)
+    assert (confirmed.reservation.captured, confirmed.reservation.released) == (15, 25)
 
 
 def test_confirming_again_replays_whatever_amount_is_named(told: Told) -> None:
@@ -275,24 +274,26 @@ def test_a_task_belongs_to_one_reservation(told: Told) -> None:
     first, second = told.reserve(1, task="t", provider="fal"), told.reserve(1)
     again = told.applied(Bind(reservation=first, task="t", provider="fal"))
     assert (again.line.entry.kind, again.replayed) == ("reserved", True)
-    assert told(Bind(reservation=first, task="u")) == Refused("task_conflict", {"task": "t"})
+    assert told(Bind(reservation=first, task="u")) == Refused(
+        "task_conflict", {"reservation": first, "task": "t"}
+    )
     assert told(Bind(reservation=second, task="t", provider="fal")) == Refused(
-        "task_conflict", {"reservation": first}
+        "task_conflict", {"reservation": first, "task": "t"}
     )
     bound = told.applied(Bind(reservation=second, task="t", resource="video-1"))
     assert (bound.line.entry.kind, bound.line.entry.amount, bound.line.entry.legs) == ("bound", 0, [])
     assert told(Bind(reservation=second, task="t")) == bound._replace(replayed=True)
-    located = told(Locate(task="t"))
-    assert isinstance(located, Seen)
-    assert (located.reservations[0].id, located.reservations[0].resource) == (second, "video-1")
+    assert told(Locate(task="t")) == Seen(None, [], second)
+    assert told.find(second).resource == "video-1"
+    assert told.word(Bind(reservation=second, task="t", resource="video-2")) == "task_conflict"
     assert told.word(Locate(task="nobody's")) == "reservation_not_found"
 
 
-def test_a_task_is_free_again_a_day_after_its_reservation_ended(told: Told) -> None:
+def test_a_task_is_free_again_a_day_after_the_deadline_of_its_reservation(told: Told) -> None:
     told.grant(10)
     told.applied(Cancel(reservation=told.reserve(1, task="t")))
     id_ = new_reservation_id(0, NOW)
-    told.now_ms += DAY - 1
+    told.now_ms += 1_800_000 + DAY - 1
     assert told.word(Reserve(account="ada", reservation=id_, amount=1, task="t")) == "task_conflict"
     told.now_ms += 1
     told.applied(Reserve(account="ada", reservation=id_, amount=1, task="t"))
