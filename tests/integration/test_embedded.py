@@ -67,7 +67,7 @@ async def test_a_database_is_fresh_and_migrated(database: asyncpg.Pool) -> None:
     assert await database.fetchval("SELECT count(*) FROM shards") == 0
 
 
-def test_secrets_are_on_no_command_line_and_in_no_readable_file(
+def test_passwords_are_on_no_command_line_and_in_no_readable_file(
     own_valkey: Valkey, own_postgres: Postgres
 ) -> None:
     for server in (own_valkey, own_postgres):

@@ -1,0 +1,140 @@
+"""What can be set, read once from `LASTRO_*` and never changed afterwards. Opens nothing.
+
+`python -m app.settings` prints the table of the README.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta, Struct
+
+_PREFIX = "LASTRO_"
+_REDIS_SCHEMES = ("redis", "rediss", "unix")
+_DATABASE_SCHEMES = ("postgresql", "postgres")
+_MIB = 1024 * 1024
+
+
+class SettingsError(Exception):
+    """A setting is missing, unknown or wrong; the text names the variable, its value and what it should be."""
+
+
+def _variable(field: str) -> str:
+    return _PREFIX + field.upper()
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=_variable):
+    """All of it. Every field is the environment variable `LASTRO_<FIELD>`; units are in the names."""
+
+    redis_url: Annotated[str, Meta(description="The Redis or Valkey that holds the ledger")]
+    database_url: Annotated[str, Meta(description="The PostgreSQL that holds the journal")]
+    queue_url: Annotated[
+        str,
+        Meta(description="The one of the job queues", extra={"default": "`LASTRO_REDIS_URL`"}),
+    ] = ""
+    shards: Annotated[
+        int, Meta(ge=1, le=4096, description="Slices of the accounts; fixed when the ledger is born")
+    ] = 16
+    host: Annotated[str, Meta(min_length=1, description="Where the API listens")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=1, le=65535, description="Where the API listens")] = 8000
+    public_url: Annotated[
+        str | None, Meta(description="The API as the outside reaches it", extra={"default": "none"})
+    ] = None
+    backlog_max: Annotated[
+        int, Meta(ge=1, description="Entries not yet in PostgreSQL above which spending is refused")
+    ] = 1_000_000
+    backlog_bytes_max: Annotated[int, Meta(ge=_MIB, description="The same in bytes")] = 256 * _MIB
+    stream_keep_seconds: Annotated[
+        int, Meta(ge=0, description="How long Redis keeps entries that PostgreSQL has")
+    ] = 3600
+    stream_keep_bytes: Annotated[int, Meta(ge=0, description="How many bytes of them at most")] = 256 * _MIB
+    holds_max: Annotated[int, Meta(ge=1, description="Open reservations of one account")] = 10_000
+    queue_max: Annotated[int, Meta(ge=1, description="Operations that wait in one process")] = 10_000
+    batch_max: Annotated[int, Meta(ge=1, le=1000, description="Operations in one call of the script")] = 256
+    request_seconds: Annotated[
+        float, Meta(gt=0, le=60, description="How long a request waits for the ledger")
+    ] = 5.0
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="What is logged at least")
+    ] = "info"
+
+    def __post_init__(self) -> None:
+        if not self.queue_url:
+            msgspec.structs.force_setattr(self, "queue_url", self.redis_url)
+        for field, schemes in (
+            ("redis_url", _REDIS_SCHEMES),
+            ("queue_url", _REDIS_SCHEMES),
+            ("database_url", _DATABASE_SCHEMES),
+            ("public_url", ("https", "http")),
+        ):
+            _demand_url(field, getattr(self, field), schemes)
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+        """The settings of an environment, of which everything else than `LASTRO_*` is ignored.
+
+        Raises:
+            SettingsError: See there. An unknown `LASTRO_*` is an error, because it is a misspelt one.
+        """
+        given = {name: value for name, value in environment.items() if name.startswith(_PREFIX)}
+        if unknown := sorted(given.keys() - names()):
+            raise SettingsError(f"{unknown[0]}={_shown(given[unknown[0]])} is not a setting of Lastro")
+        try:
+            return msgspec.convert(given, cls, strict=False)
+        except msgspec.ValidationError as error:
+            raise SettingsError(_explained(str(error), given)) from error
+
+    def environment(self) -> dict[str, str]:
+        """The same settings as environment variables, for child processes."""
+        return {name: str(value) for name, value in msgspec.to_builtins(self).items() if value is not None}
+
+
+def names() -> frozenset[str]:
+    """Every environment variable that is read."""
+    return frozenset(field.encode_name for field in msgspec.structs.fields(Settings))
+
+
+def table() -> str:
+    """All settings as a Markdown table."""
+    rows = ["| setting | default | what it is |", "|---|---|---|"]
+    for field in msgspec.structs.fields(Settings):
+        meta = _meta(field)
+        default = "required" if field.required else (meta.extra or {}).get("default", f"`{field.default}`")
+        rows.append(f"| `{field.encode_name}` | {default} | {meta.description} |")
+    return "\n".join(rows)
+
+
+def _meta(field: msgspec.structs.FieldInfo) -> Meta:
+    found: Any = field.type.__metadata__[0]
+    assert isinstance(found, Meta)
+    return found
+
+
+def _demand_url(field: str, value: str | None, schemes: tuple[str, ...]) -> None:
+    if value is not None and urlsplit(value).scheme not in schemes:
+        starts = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise ValueError(f"{_variable(field)}={_shown(value)} should start with {starts}")
+
+
+def _explained(error: str, given: Mapping[str, str]) -> str:
+    """The sentence of msgspec, `Expected ... - at `$.LASTRO_PORT``, with variable and value."""
+    if missing := re.search(r"missing required field `(\w+)`", error):
+        return (
+            f"{missing[1]} is not set, and no running `lastro up` was found; "
+            "set it, start `make run`, or name its folder with --data"
+        )
+    what, _, where = error.partition(" - at `$.")
+    name = where.rstrip("`")
+    return f"{name}={_shown(given[name])}: {what[0].lower()}{what[1:]}" if name in given else error
+
+
+def _shown(value: str) -> str:
+    """A value without the password that a URL may carry."""
+    return re.sub(r"//[^@/]*@", "//***@", value)
+
+
+if __name__ == "__main__":
+    print(table())  # noqa: T201 - this is its use
