@@ -1,5 +1,6 @@
 --[[
-admit: write into the meta of one shard under which number its Redis was admitted.
+admit: write into the meta of one shard under which number its Redis was admitted, and whether it refuses. A shard
+that refuses has a number too, because calls for other shards may name it.
 
 PostgreSQL has that number already. Between the survey and this moment the server may have been replaced or have
 gone back, or another process may have admitted it: then nothing is written, and the admission begins again.
@@ -13,22 +14,25 @@ ARGV
   3  sequence, as surveyed
   4  link, as surveyed
   5  incarnation, as committed
+  6  fence: why the shard refuses, '' when it does not
 
 REPLIES
   admitted  meta says so now; repeating is harmless
   moved     this is not what was surveyed, or a higher number has come first
 ]]
 local meta = KEYS[1]
-local ledger, server, sequence, link, incarnation = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local ledger, server, sequence, link, incarnation, fence = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 
 local info = redis.pcall('INFO', 'replication')
 local server_now = type(info) == 'string' and string.match(info, 'master_replid:(%x+)') or ''
 if server_now ~= server then return 'moved' end
 
 local found = redis.call('HMGET', meta, 'ledger', 'sequence', 'link', 'fence', 'incarnation', 'server')
-if found[1] ~= ledger or found[2] ~= sequence or found[3] ~= link or found[4] ~= '' then return 'moved' end
-if found[5] == incarnation and found[6] == server then return 'admitted' end
-if tonumber(found[5]) >= tonumber(incarnation) then return 'moved' end
+if found[1] ~= ledger or found[2] ~= sequence or found[3] ~= link then return 'moved' end
+if found[4] ~= '' and fence == '' then return 'moved' end
+if found[4] ~= '' then fence = found[4] end
+if tonumber(found[5]) > tonumber(incarnation) then return 'moved' end
+if found[5] == incarnation and found[6] ~= server then return 'moved' end
 
-redis.call('HSET', meta, 'incarnation', incarnation, 'server', server)
+redis.call('HSET', meta, 'incarnation', incarnation, 'server', server, 'fence', fence)
 return 'admitted'

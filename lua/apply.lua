@@ -3,7 +3,7 @@ apply: one call of many operations. Admit, let time pass, decide each operation,
 
 KEYS[1]    the lane of the calling process
 KEYS[2..]  the meta of each shard concerned, in the order of the call's `shards`
-ARGV[1]    the call: ledger, server, nonce, number, deadline_ms, shards [[number, incarnation], ...], backlog_max,
+ARGV[1]    the call: ledger, server, nonce, number, deadline_ms, shards (pairs of number and incarnation), backlog_max,
            backlog_bytes_max, operations
 
 Redis keeps what was written before an error. So decisions are made on tables, and all commands are built before

@@ -130,13 +130,12 @@ async def _info(redis: Redis, section: str) -> dict[str, Any]:
     return answer
 
 
-def is_admitted(standing: Standing, sighting: Sighting) -> bool:
-    """Whether the shard is served under the number that PostgreSQL has: its terms are adopted as they are."""
+def is_numbered(standing: Standing, sighting: Sighting) -> bool:
+    """Whether calls that name PostgreSQL's number for the shard are let in by the server that shows it."""
     return (
-        sighting.incarnation == str(standing.incarnation)
-        and standing.incarnation > 0
+        standing.incarnation > 0
+        and sighting.incarnation == str(standing.incarnation)
         and sighting.admitted_server == sighting.server
-        and sighting.fence == ""
     )
 
 
@@ -147,11 +146,12 @@ def fault(standing: Standing, sighting: Sighting) -> str | None:
     """
     if sighting.fence:
         return sighting.fence
-    found = _unreadable(standing, sighting) or _gap(standing, sighting) or _fork(standing, sighting)
+    found = unreadable(standing, sighting) or _gap(standing, sighting) or _fork(standing, sighting)
     return found and f"{found} {_UNTIL}"
 
 
-def _unreadable(standing: Standing, sighting: Sighting) -> str | None:
+def unreadable(standing: Standing, sighting: Sighting) -> str | None:
+    """Why not even a number could be written into the shard, or `None` when one can."""
     shard = standing.shard
     if sighting.meta_type == "none":
         return f"Redis has nothing of shard {shard}: it has lost its data, or it is not this ledger's Redis."
@@ -199,10 +199,13 @@ def _fork(standing: Standing, sighting: Sighting) -> str | None:
     return None
 
 
-async def write(redis: Redis, ledger: str, shard: int, sighting: Sighting, incarnation: int) -> bool:
+async def write(redis: Redis, ledger: str, standing: Standing, sighting: Sighting) -> bool:
     """Tell a shard under which number it was admitted. `False`: it is no longer as it was seen."""
-    arguments: list[str | int] = [ledger, sighting.server, sighting.sequence, sighting.link, incarnation]
-    return bool(await run(redis, scripts.load("admit"), [keys.meta(shard)], arguments) == b"admitted")
+    arguments: list[str | int] = [ledger, sighting.server, sighting.sequence, sighting.link]
+    arguments += [standing.incarnation, standing.fence or ""]
+    return bool(
+        await run(redis, scripts.load("admit"), [keys.meta(standing.shard)], arguments) == b"admitted"
+    )
 
 
 async def fence(redis: Redis, ledger: str, shard: int, why: str) -> None:

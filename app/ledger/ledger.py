@@ -228,7 +228,7 @@ class Ledger:
             raise ReservationNotFound
         operation.shard = shard
         result, reply = await self._submit(operation)
-        if type(result) is Declined and result.word == ReservationNotFound.word:
+        if type(result) is Declined and result.word == ReservationNotFound.word and not result.facts:
             reservation = await self._forgotten(operation.reservation, shard)
             sequence = settled_outcome(operation, reservation)
             return await self._replayed(shard, sequence, None, reservation)
@@ -301,6 +301,8 @@ class Ledger:
     @staticmethod
     def _error(result: Located | Declined | Applied) -> LedgerError:
         assert isinstance(result, Declined), result
+        if result.word == ReservationNotFound.word:  # whose it is, is not told
+            return ReservationNotFound()
         error = _ERRORS[result.word](**result.facts)
         error.replayed = result.replayed
         return error

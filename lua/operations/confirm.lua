@@ -9,7 +9,7 @@ FIELDS
 
 REPLIES
   ok                     entry, account, reservation
-  reservation_not_found
+  reservation_not_found  foreign
   account_unknown
   ledger_fenced          why
   reservation_cancelled  cause, at_ms
@@ -18,8 +18,9 @@ REPLIES
 ]]
 return function(operation, shard)
   local reservation = book.reservation(shard, operation.reservation)
-  if not reservation or (operation.account and operation.account ~= reservation.account) then
-    return answer.refuse('reservation_not_found')
+  if not reservation then return answer.refuse('reservation_not_found') end
+  if operation.account and operation.account ~= reservation.account then
+    return answer.refuse('reservation_not_found', { foreign = 1 })
   end
   local account = book.account(shard, reservation.account)
   if not account then return answer.refuse('account_unknown', { account = reservation.account }) end
