@@ -33,7 +33,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     database_url: Annotated[str, Meta(description="The PostgreSQL that holds the journal")]
     queue_url: Annotated[
         str,
-        Meta(description="The one of the job queues", extra={"default": "`LASTRO_REDIS_URL`"}),
+        Meta(description="That of the job queues", extra={"default": "`LASTRO_REDIS_URL`"}),
     ] = ""
     shards: Annotated[
         int, Meta(ge=1, le=4096, description="Slices of the accounts; fixed when the ledger is born")
