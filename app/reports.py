@@ -17,7 +17,7 @@ class InvalidCursor(Exception):
 
 
 class Transaction(Struct, frozen=True):
-    """An entry as the journal has it. `notes`: the exact text, `None` where there was none or it is erased."""
+    """An entry as the journal has it. `notes`: the exact text, `None` where there is none or it is erased."""
 
     shard: int
     sequence: int
@@ -45,7 +45,7 @@ class TransactionFilter(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TransactionPage(Struct, frozen=True):
-    """Newest first. `version`: the last journaled one of the account that the filter names, if there is one."""
+    """Newest first. `version`: the last journaled one of the account that the filter names, if any."""
 
     data: list[Transaction]
     next_cursor: str | None

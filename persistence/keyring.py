@@ -230,5 +230,5 @@ class Keyring:
                     await self.write_used()
             except BackingUnavailable:
                 continue
-            except Exception:
+            except Exception:  # noqa: BLE001 (a poll that ended would let revoked keys in for ever)
                 _log.exception("the keyring could not be refreshed; trying again")

@@ -7,7 +7,7 @@ the home of a user that the process may no longer be, and fail on its permission
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
@@ -26,6 +26,7 @@ else:
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 3.0
+LET_GO_SECONDS = 0.5
 
 _AWAY = (
     OSError,
@@ -60,19 +61,31 @@ async def open_pool(url: str, *, connections_max: int = 8, name: str = "lastro")
 
 
 @asynccontextmanager
+async def _borrowed(pool: Pool, seconds: float) -> AsyncIterator[Connection]:
+    """A connection, given back without waiting long for a server that is gone: then it is closed."""
+    connection = await pool.acquire(timeout=seconds)
+    try:
+        yield connection
+    except BaseException:
+        with suppress(Exception):
+            await pool.release(connection, timeout=LET_GO_SECONDS)
+        raise
+    await pool.release(connection, timeout=seconds)
+
+
+@asynccontextmanager
 async def answering(pool: Pool, seconds: float = ANSWER_SECONDS) -> AsyncIterator[Connection]:
     """A connection of the pool, for at most `seconds` from asking for it to the end of the block.
 
     Raises:
         BackingUnavailable: PostgreSQL is away, is not answering in time, or has no tables yet. What the block
-            was doing may have happened.
+            did may have happened.
     """
     try:
-        async with asyncio.timeout(seconds):
-            async with pool.acquire(timeout=seconds) as connection:
-                yield connection
+        async with asyncio.timeout(seconds), _borrowed(pool, seconds) as connection:
+            yield connection
     except _AWAY as error:
-        raise BackingUnavailable(f"PostgreSQL does not answer: {str(error) or type(error).__name__}") from error
+        raise BackingUnavailable(f"PostgreSQL is away: {str(error) or type(error).__name__}") from error
     except asyncpg.InterfaceError as error:
         if isinstance(error, ValueError):
             raise  # wrong arguments or a wrong URL: not an absence

@@ -1,0 +1,199 @@
+"""What PostgreSQL tells the engine, and that its absence is told as such and in time."""
+
+import os
+import signal
+import time
+from datetime import timedelta
+
+import asyncpg
+import pytest
+
+from app.embedded import Postgres
+from app.ledger.backing import BackingUnavailable, NotAdmitted
+from app.ledger.entries import Notes
+from app.ledger.replies import Reservation
+from app.ledger.shards import new_reservation_id
+from persistence.backing import PostgresBacking
+from persistence.pool import ANSWER_SECONDS, answering, open_pool
+from tests.integration.rows import MORNING, MORNING_MS, Rows
+
+RESERVATION = """
+INSERT INTO reservations (id, shard, account, status, reserved, captured, released, held, expires_at,
+                          created_at, settled_at, cancel_cause, task, provider, model, reserved_seq,
+                          bound_seq, ended_seq)
+VALUES ($1::text::uuid, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+"""
+
+
+async def admitted():
+    raise NotAdmitted("as the admission says")
+
+
+@pytest.fixture
+def backing(database):
+    return PostgresBacking(database, admitted)
+
+
+@pytest.fixture
+def rows(database):
+    return Rows(database)
+
+
+async def hold(database, rows, account="acc-1", task=None, provider=None, after_ms=0, bound_after_ms=None):
+    """A pending reservation of 13 credits as the projections have it."""
+    at = MORNING + timedelta(milliseconds=after_ms)
+    reservation = new_reservation_id(3, MORNING_MS + after_ms)
+    shard, reserved, _ = await rows.append(
+        account, kind="reserved", amount=13, held=13, reservation=reservation, after_ms=after_ms
+    )
+    bound = None
+    if bound_after_ms is not None:
+        _, bound, _ = await rows.append(account, kind="bound", amount=0, task=task, after_ms=bound_after_ms)
+    await database.execute(
+        RESERVATION, reservation, shard, account, "pending", 13, 0, 0, 13, at + timedelta(seconds=60), at,
+        None, None, task, provider, None, reserved, bound, None,
+    )  # fmt: skip
+    return reservation
+
+
+async def test_an_account_is_known_once_the_journal_has_seen_it(backing, rows):
+    assert not await backing.account_known("acc-1")
+    await rows.append("acc-1")
+    assert await backing.account_known("acc-1")
+    assert not await backing.account_known("ACC-1")
+
+
+async def test_an_entry_comes_back_as_it_was_written_with_its_notes(backing, rows):
+    notes = Notes(salt="", reason="bônus", metadata={"order": "7"})
+    shard, sequence, entry = await rows.append("acc-1", notes=notes)
+    recorded = await backing.entry(shard, sequence)
+    assert (sequence, entry) == (recorded.sequence, recorded.entry)
+    assert '"reason":"bônus"' in recorded.notes
+    assert await backing.entry(shard, sequence + 1) is None
+
+
+async def test_an_entry_without_notes_has_none(backing, rows):
+    shard, sequence, _ = await rows.append("acc-1")
+    assert (await backing.entry(shard, sequence)).notes is None
+
+
+async def test_an_open_reservation_is_told_to_the_millisecond(backing, database, rows):
+    reservation = await hold(database, rows, task="t-1", provider="fal")
+    assert Reservation(
+        format=1, id=reservation, account="acc-1", status="pending", reserved=13, captured=0, charged=0,
+        released=0, held=13, legs=[], expires_at_ms=MORNING_MS + 60_000, created_at_ms=MORNING_MS,
+        reserved_sequence=1, task="t-1", provider="fal",
+    ) == await backing.reservation(reservation)  # fmt: skip
+
+
+async def test_an_ended_reservation_brings_the_texts_of_its_entries(backing, database, rows):
+    made = Notes(salt="", resource="img-1", reason="why reserved", metadata={"a": "b"})
+    ended = Notes(salt="", reason="why cancelled")
+    reservation = new_reservation_id(3, MORNING_MS)
+    shard, reserved_at, _ = await rows.append("acc-1", kind="reserved", reservation=reservation, notes=made)
+    _, bound_at, _ = await rows.append("acc-1", kind="bound", notes=Notes(salt="", resource="img-2"))
+    _, ended_at, _ = await rows.append("acc-1", kind="cancelled", reservation=reservation, notes=ended)
+    await database.execute(
+        RESERVATION, reservation, shard, "acc-1", "cancelled", 13, 0, 13, 0, MORNING, MORNING,
+        MORNING, "requested", "t-1", None, "video", reserved_at, bound_at, ended_at,
+    )  # fmt: skip
+    found = await backing.reservation(reservation)
+    assert ("requested", "why cancelled") == (found.cancel_cause, found.cancel_reason)
+    assert ("img-2", {"a": "b"}, "video") == (found.resource, found.metadata, found.model)
+    assert (reserved_at, bound_at, ended_at) == (
+        found.reserved_sequence, found.bound_sequence, found.ended_sequence
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("reservation", [new_reservation_id(3, MORNING_MS), "nonsense", ""])
+async def test_a_reservation_that_nobody_made_is_none(backing, reservation):
+    assert await backing.reservation(reservation) is None
+
+
+async def test_a_task_is_found_in_the_name_space_of_its_provider_only(backing, database, rows):
+    here = await hold(database, rows, "acc-1", "t-1", "fal")
+    there = await hold(database, rows, "acc-2", "t-1", None)
+    assert here == await backing.task("fal", "t-1")
+    assert there == await backing.task(None, "t-1")
+    assert await backing.task("kling", "t-1") is None
+
+
+async def test_a_task_bound_twice_leads_to_the_latest_binding(backing, database, rows):
+    bound_late = await hold(database, rows, "acc-1", "t-1", "fal", after_ms=0, bound_after_ms=9_000)
+    await hold(database, rows, "acc-2", "t-1", "fal", after_ms=5_000)
+    assert bound_late == await backing.task("fal", "t-1")
+
+
+async def test_admission_is_asked_of_whoever_admits(backing):
+    with pytest.raises(NotAdmitted, match="as the admission says"):
+        await backing.admit()
+
+
+async def test_without_postgresql_every_question_is_answered_as_unavailable(own_postgres: Postgres):
+    pool = await open_pool(own_postgres.url)
+    backing = PostgresBacking(pool, admitted)
+    assert not await backing.account_known("acc-1")
+    own_postgres.kill()
+    for question in (
+        backing.account_known("acc-1"),
+        backing.entry(0, 1),
+        backing.reservation(new_reservation_id(0, MORNING_MS)),
+        backing.task(None, "t-1"),
+    ):
+        with pytest.raises(BackingUnavailable):
+            await question
+    own_postgres.restart()
+    assert not await backing.account_known("acc-1")
+    await pool.close()
+
+
+async def test_a_pool_is_made_where_nobody_listens_and_connects_when_somebody_does(own_postgres: Postgres):
+    own_postgres.kill()
+    pool = await open_pool(own_postgres.url)
+    with pytest.raises(BackingUnavailable):
+        await PostgresBacking(pool, admitted).account_known("acc-1")
+    own_postgres.restart()
+    assert not await PostgresBacking(pool, admitted).account_known("acc-1")
+    await pool.close()
+
+
+async def test_a_postgresql_that_hangs_is_unavailable_in_bounded_time_and_is_used_again_afterwards(database):
+    async with database.acquire() as other, other.transaction():
+        await other.execute("LOCK TABLE accounts")
+        began = time.monotonic()
+        with pytest.raises(BackingUnavailable):
+            await PostgresBacking(database, admitted).account_known("acc-1")
+        assert time.monotonic() - began < ANSWER_SECONDS + 1
+    assert not await PostgresBacking(database, admitted).account_known("acc-1")
+
+
+async def test_a_postgresql_that_is_stopped_is_unavailable_in_bounded_time(database_url):
+    pool = await open_pool(database_url, connections_max=1)
+    backing = PostgresBacking(pool, admitted)
+    async with answering(pool) as connection:
+        process = await connection.fetchval("SELECT pg_backend_pid()")
+    os.kill(process, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        with pytest.raises(BackingUnavailable):
+            await backing.account_known("acc-1")
+        assert time.monotonic() - began < ANSWER_SECONDS + 1
+    finally:
+        os.kill(process, signal.SIGCONT)
+    assert not await backing.account_known("acc-1")
+    await pool.close()
+
+
+async def test_a_database_without_tables_is_unavailable_and_a_wrong_statement_is_a_bug(
+    empty_database_url, database
+):
+    pool = await open_pool(empty_database_url)
+    with pytest.raises(BackingUnavailable):
+        await PostgresBacking(pool, admitted).account_known("acc-1")
+    await pool.close()
+    with pytest.raises(asyncpg.PostgresSyntaxError):
+        async with answering(database) as connection:
+            await connection.execute("SELEC 1")
+    with pytest.raises(asyncpg.DataError):
+        async with answering(database) as connection:
+            await connection.fetchval("SELECT $1::int", "one")
