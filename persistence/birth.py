@@ -1,9 +1,9 @@
 """How a ledger comes into being: once, on purpose, and only where there is nothing.
 
-First PostgreSQL has the ledger's row, not yet born, and a row for each shard; then Redis gets the ledger's id and
-an empty meta for each shard; last of all the ledger is born. A birth that was cut off anywhere is finished by the
-next attempt. A ledger that has been born is never born again: a Redis without it has lost data, and that is a
-matter of restoring, not of founding.
+First PostgreSQL has the ledger's row, not yet born, and a row for each shard; then Redis gets the ledger's id
+and an empty meta for each shard; last of all the ledger is born. A birth that was cut off anywhere is finished by
+the next attempt. A ledger that has been born is never born again: a Redis without it has lost data, and that is
+a matter of restoring, not of founding.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ async def past(_step: str) -> None:
 
 
 async def give_birth(database_url: str, redis_url: str, shards: int, *, barrier: Barrier = past) -> UUID:
-    """Found the ledger in both stores and return its id; a ledger that stands in both already is left as it is.
+    """Found the ledger in both stores and return its id; one that stands in both already is left as it is.
 
     Args:
         database_url: A migrated database.

@@ -1,8 +1,8 @@
-"""Brings a database to the tables of this release: the numbered SQL files of `migrations/`, in order, once each.
+"""Brings a database to the tables of this release: the numbered files of `migrations/`, in order, once each.
 
-A file is applied in a transaction of its own, together with the note that it was. Two processes that migrate at
-once take turns. What has been applied is never run again and never undone: a file that was changed afterwards,
-or one that this release does not know, is refused before anything is touched.
+A file is applied in a transaction of its own, together with the note that it was. Two processes that migrate
+at once take turns. What has been applied is never run again and never undone: a file that was changed
+afterwards, or one that this release does not know, is refused before anything is touched.
 """
 
 import hashlib
