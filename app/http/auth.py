@@ -1,0 +1,40 @@
+"""Who may come in. Nothing is open that does not say so.
+
+A handler names what it takes in its `opt`: `scope` (one of `app.access.SCOPES`, or `OPEN`) and, where it reads a
+query, `query`. A handler that names no scope is open to nobody.
+"""
+
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from app.http.parts import Caller, Parts
+from app.http.problems import Problem, invalid
+
+OPEN = "open"
+CHALLENGE = ((b"www-authenticate", b"Bearer"),)
+
+
+class Authentication:
+    """ASGI middleware: authentication, then scope, before anything of the body is read."""
+
+    __slots__ = ("app",)
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        opt = scope["route_handler"].opt
+        parts: Parts = scope["litestar_app"].state.parts
+        scope["parts"] = parts  # type: ignore[typeddict-unknown-key]
+        needed = opt.get("scope")
+        if needed != OPEN:
+            headers = dict(scope["headers"])
+            authorization = headers.get(b"authorization", b"")
+            principal = parts.keys.known(authorization) or await parts.keys.authenticate(authorization)
+            if principal is None:
+                raise Problem("unauthenticated", headers=CHALLENGE)
+            if needed not in principal.scopes:
+                raise Problem("forbidden", why=f"This key may not do that; it would need the scope {needed}.")
+            scope["caller"] = Caller(principal, headers)  # type: ignore[typeddict-unknown-key]
+        if scope["query_string"] and "query" not in opt:
+            raise invalid("No query is taken here.")
+        await self.app(scope, receive, send)

@@ -1,0 +1,104 @@
+"""Exceptions become problems here, and nowhere else."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from litestar import Request
+from litestar.exceptions import (
+    ClientException,
+    HTTPException,
+    MethodNotAllowedException,
+    NotFoundException,
+)
+from litestar.types import ExceptionHandlersMap
+
+from app.http.problems import TABLE, Problem, body
+from app.http.wire import Answer, LedgerRequest
+from app.ledger.backing import BackingUnavailable
+from app.ledger.errors import LedgerError
+from app.reports import InvalidCursor
+
+log = structlog.get_logger("lastro.http")
+
+PROBLEM = b"application/problem+json"
+RETRY_AFTER_SECONDS = 1
+REMEMBERED = frozenset({402, 409, 410, 422})
+"""Statuses of refusals that the engine keeps under their key."""
+
+_HIDDEN_FROM_ALL = {"ledger_unavailable": {"why"}, "internal_error": {"why"}}
+"""What is for the log only: it may name servers."""
+_HIDDEN = _HIDDEN_FROM_ALL | {"task_conflict": {"reservation"}, "ledger_fenced": {"why"}}
+"""What a key of one account is not told: it may be about others."""
+
+
+def _answer(
+    code: str, facts: Mapping[str, int | str], headers: list[tuple[bytes, bytes]], more: str = ""
+) -> Answer[dict[str, Any]]:
+    status = TABLE[code].status
+    if status == 503:
+        headers = [*headers, (b"retry-after", b"%d" % RETRY_AFTER_SECONDS)]
+    return Answer(body(code, facts, more), headers, status, PROBLEM)
+
+
+def _of_ledger(request: LedgerRequest, error: LedgerError) -> Answer[dict[str, Any]]:
+    headers = [(b"idempotency-replayed", b"true")] if error.replayed else []
+    remembered = TABLE[error.word].status in REMEMBERED and error.word != "idempotency_mismatch"
+    keyed = remembered and request.header(b"idempotency-key") is not None
+    if error.word == "internal_error":
+        log.error("bug in the ledger", path=request.scope["path"], **error.facts)
+    more = " This answer is kept under the key: use a new key to try again." if keyed else ""
+    hidden = _HIDDEN.get(error.word, ()) if request.restricted else _HIDDEN_FROM_ALL.get(error.word, ())
+    facts = {name: fact for name, fact in error.facts.items() if name not in hidden}
+    return _answer(error.word, facts, headers, more)
+
+
+def _of_problem(_: Any, problem: Problem) -> Answer[dict[str, Any]]:
+    return _answer(problem.code, problem.facts, problem.headers)
+
+
+def _of_backing(_: Any, error: BackingUnavailable) -> Answer[dict[str, Any]]:
+    log.warning("postgres is away", why=str(error))
+    return _answer("ledger_unavailable", {}, [])
+
+
+def _of_cursor(_: Any, __: InvalidCursor) -> Answer[dict[str, Any]]:
+    return _answer("invalid_cursor", {}, [])
+
+
+def _of_litestar(request: Request[Any, Any, Any], error: HTTPException) -> Answer[dict[str, Any]]:
+    match error:
+        case NotFoundException():
+            return _answer("not_found", {}, [])
+        case MethodNotAllowedException():
+            return _answer("method_not_allowed", {}, [(b"allow", _allowed(request))])
+        case ValidationException() | ClientException():
+            return _answer("invalid_request", {"why": error.detail}, [])
+    return _of_bug(request, error)
+
+
+def _of_bug(request: Request[Any, Any, Any], error: Exception) -> Answer[dict[str, Any]]:
+    log.error("bug", path=request.scope["path"], exc_info=error)
+    return _answer("internal_error", {}, [])
+
+
+def _allowed(request: Request[Any, Any, Any]) -> bytes:
+    """The methods of a path, for `Allow` (RFC 9110, 15.5.6)."""
+    found = []
+    for method in ("GET", "PATCH", "POST", "PUT", "DELETE"):
+        try:
+            request.app.asgi_router.handle_routing(path=request.scope["path"], method=method)
+        except HTTPException:
+            continue
+        found.append(method)
+    return ", ".join(found).encode()
+
+
+HANDLERS: ExceptionHandlersMap = {
+    LedgerError: _of_ledger,  # type: ignore[dict-item]
+    Problem: _of_problem,
+    BackingUnavailable: _of_backing,
+    InvalidCursor: _of_cursor,
+    HTTPException: _of_litestar,
+    Exception: _of_bug,
+}

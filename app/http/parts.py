@@ -1,0 +1,74 @@
+"""What `main` plugs into the doors, and the one who asks."""
+
+from typing import NamedTuple, Protocol
+
+from msgspec import UNSET, UnsetType
+
+from app.access import Keys, Principal
+from app.http.problems import Problem
+from app.ledger.ledger import Ledger
+from app.ledger.shards import TransactionId
+from app.reports import History
+
+
+class Acknowledging(Protocol):
+    """Waits for PostgreSQL to have an entry (`Lastro-Ack: journaled`)."""
+
+    async def journaled(self, transaction: TransactionId, nonce: str) -> bool:
+        """Whether the journal has this very entry, waited for at most 5 s; `False` also when PostgreSQL is away."""
+        ...
+
+
+class Standing(NamedTuple):
+    """`serves`: credits can be moved on one shard at least. `failing`: `redis`, `admission`, `postgres`, `shard:<n>`."""
+
+    serves: bool
+    failing: list[str]
+
+
+class Checking(Protocol):
+    """Looks at what the service stands on, for `/health/ready`."""
+
+    async def standing(self) -> Standing:
+        """Answers within 2 s."""
+        ...
+
+
+class Parts:
+    """All that a request may need."""
+
+    __slots__ = ("acknowledging", "checking", "history", "holds_max", "keys", "ledger")
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        keys: Keys,
+        history: History,
+        acknowledging: Acknowledging,
+        checking: Checking,
+        holds_max: int = 10_000,
+    ) -> None:
+        self.ledger = ledger
+        self.keys = keys
+        self.history = history
+        self.acknowledging = acknowledging
+        self.checking = checking
+        self.holds_max = holds_max
+
+
+class Caller:
+    """Who asks, in one request. `headers` has lower-case names; of repeated ones the last. `waits`: for the
+    journal, before the answer."""
+
+    __slots__ = ("headers", "principal", "waits")
+
+    def __init__(self, principal: Principal, headers: dict[bytes, bytes]) -> None:
+        self.principal = principal
+        self.headers = headers
+        self.waits = False
+
+    def touches(self, account: str | UnsetType) -> None:
+        """Refuse an account that is not the only one this key may touch."""
+        if self.principal.account is not None and account not in (UNSET, self.principal.account):
+            raise Problem("forbidden", why="This key may touch its own account only.")

@@ -1,0 +1,123 @@
+"""What can be read: balances and reservations from the engine, exact at Redis' time; transactions from the journal."""
+
+import re
+
+from litestar import Controller
+from litestar.params import FromPath
+
+from app.http import answers
+from app.http.answers import Balance, Page, Reservation, TaskFound, Transaction
+from app.http.bodies import given
+from app.http.problems import invalid
+from app.http.queries import BalanceQuery, TaskQuery, TransactionsQuery
+from app.http.routes import reading
+from app.http.wire import Answer, LedgerRequest
+from app.ledger.errors import ReservationNotFound, TransactionNotFound
+from app.ledger.shards import TransactionId
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
+
+
+class Reading(Controller):
+    """Balances, reservations, transactions."""
+
+    path = "/api"
+    tags = ("reading",)
+
+    @reading(
+        "/credits/balance", name="balance", query=BalanceQuery, refusals=("account_not_found", "ledger_fenced"),
+        summary="What an account has now",
+    )  # fmt: skip
+    async def balance(self, request: LedgerRequest) -> Answer[Balance]:
+        """Exact at Redis' time. `ETag` is the version; `include=reservations` adds the open ones of that moment."""
+        query = request.asked(BalanceQuery)
+        account = _account(request, given(query.account_id))
+        if account is None:
+            raise invalid("`accountId`: required.", field="accountId")
+        opened = given(query.include) is not None
+        now = await request.ledger.balance(account, reservations=opened)
+        tag = b'"%d"' % now.account.version
+        if _matches(request.header(b"if-none-match"), tag):
+            return Answer(answers.balance(account, now.account), [(b"etag", tag)], 304)
+        answer = answers.balance(account, now.account)
+        if opened:
+            answer.reservations = [answers.reservation(each) for each in now.reservations]
+        return Answer(answer, [(b"etag", tag)])
+
+    @reading(
+        "/credits/reservations/{reservation:str}", name="reservation", refusals=("reservation_not_found",),
+        summary="A reservation as it stands now",
+    )  # fmt: skip
+    async def reservation(self, reservation: FromPath[str], request: LedgerRequest) -> Answer[Reservation]:
+        """From Redis, and from the journal what Redis has forgotten."""
+        found = await request.ledger.find(reservation_id(reservation))
+        if request.caller.principal.account not in (None, found.account):
+            raise ReservationNotFound
+        return Answer(answers.reservation(found))
+
+    @reading(
+        "/images/by-task-id", name="byTaskId", query=TaskQuery, refusals=("reservation_not_found",),
+        summary="The reservation and the resource of a provider's task",
+    )  # fmt: skip
+    async def by_task_id(self, request: LedgerRequest) -> Answer[TaskFound]:
+        """For those who know only the task."""
+        query = request.asked(TaskQuery)
+        found = await request.ledger.find(await request.ledger.locate(given(query.provider), query.task_id))
+        if request.caller.principal.account not in (None, found.account):
+            raise ReservationNotFound
+        return Answer(answers.task_found(query.task_id, found))
+
+    @reading(
+        "/credits/transactions", name="transactions", query=TransactionsQuery, refusals=("invalid_cursor",),
+        summary="Transactions, newest first",
+    )  # fmt: skip
+    async def transactions(self, request: LedgerRequest) -> Answer[Page]:
+        """A page of what the journal has by now; go on with `cursor=<nextCursor>` under the same filters."""
+        query = request.asked(TransactionsQuery)
+        which = query.filter(_account(request, given(query.account_id)))
+        found = await request.parts.history.transactions(which, cursor=given(query.cursor), limit=query.limit)
+        return Answer(answers.page(found))
+
+    @reading(
+        "/credits/transactions/{transaction:str}", name="transaction", refusals=("transaction_not_found",),
+        summary="One transaction",
+    )  # fmt: skip
+    async def transaction(self, transaction: FromPath[str], request: LedgerRequest) -> Answer[Transaction]:
+        """By the id that an answer gave."""
+        named = TransactionId.parse(transaction)
+        if named is None:
+            raise invalid("`transactionId`: <shard>-<incarnation>-<sequence>, as an answer gave it.")
+        found = await request.parts.history.transaction(named)
+        if found is None or request.caller.principal.account not in (None, found.entry.account):
+            raise TransactionNotFound
+        return Answer(answers.journaled(found))
+
+
+def reservation_id(text: str) -> str:
+    """The id in lower case; another shape than a UUID's is refused."""
+    named = text.lower()
+    if not _UUID.fullmatch(named):
+        raise invalid("`reservationId`: a UUID, as a reserve answered it.", field="reservationId")
+    return named
+
+
+async def own(request: LedgerRequest, reservation: str) -> None:
+    """To a key of one account the reservations of others do not exist."""
+    account = request.caller.principal.account
+    if account is not None and (await request.ledger.find(reservation)).account != account:
+        raise ReservationNotFound
+
+
+def _account(request: LedgerRequest, account: str | None) -> str | None:
+    """The account asked about; for a key of one account that one."""
+    if account is None:
+        return request.caller.principal.account
+    request.caller.touches(account)
+    return account
+
+
+def _matches(condition: bytes | None, tag: bytes) -> bool:
+    """Whether `If-None-Match` names this version (weak comparison, RFC 9110, 13.1.2)."""
+    if condition is None:
+        return False
+    return any(each.strip().removeprefix(b"W/") in (tag, b"*") for each in condition.split(b","))

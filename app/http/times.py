@@ -1,0 +1,23 @@
+"""Milliseconds inside, RFC 3339 outside: any offset is read, answers are UTC with milliseconds."""
+
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+@lru_cache(8192)
+def _second(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat()[:19]
+
+
+def iso(at_ms: int) -> str:
+    """`2026-11-21T19:00:00.000Z`. Args: milliseconds since 1970, up to the end of the year 9999."""
+    seconds, rest = divmod(at_ms, 1000)
+    return f"{_second(seconds)}.{rest:03d}Z"
+
+
+def milliseconds(at: datetime) -> int:
+    """Milliseconds since 1970, rounded down; negative before."""
+    return (at - _EPOCH) // _MILLISECOND
