@@ -6,8 +6,8 @@ KEYS[2..]  the meta of each shard concerned, in the order of the call's `shards`
 ARGV[1]    the call: ledger, server, nonce, number, deadline_ms, shards (pairs of number and incarnation), backlog_max,
            backlog_bytes_max, operations
 
-Redis keeps what was written before an error. So decisions are made on tables, and all commands are built before
-the first of them runs.
+Redis keeps what was written before an error. So decisions are made on tables, and everything is built before the
+first write.
 ]]
 --- @include parts/clock
 --- @include parts/keys
@@ -79,8 +79,8 @@ for i, operation in ipairs(call.operations) do
   results[i] = decided and result or answer.refuse('internal_error', { why = tostring(result) })
 end
 
-local commands = book.commands(order)
+local texts, others = book.close(order)
 local reply = answer.reply(now_ms, results)
-commands[#commands + 1] = { 'SET', KEYS[1], string.format('%d ', call.number) .. reply, 'PX', LANE_MS }
-for _, command in ipairs(commands) do redis.call(unpack(command)) end
+others[#others + 1] = { 'SET', KEYS[1], text.integer(call.number) .. ' ' .. reply, 'PX', LANE_MS }
+book.write(order, texts, others)
 return reply

@@ -41,7 +41,7 @@ return function(operation, shard)
   end
 
   local sequence, line = book.post({ kind = 'bound', account = account, amount = 0, legs = {},
-    reservation = reservation.id, task = task, provider = provider, model = reservation.model }, operation)
+    details = text.member('reservation', reservation.id) .. text.references(operation) }, operation)
   reservation.task, reservation.provider = task, provider
   reservation.resource = resource or reservation.resource
   reservation.bound_sequence = sequence

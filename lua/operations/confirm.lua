@@ -38,14 +38,14 @@ return function(operation, shard)
   end
 
   local released = reservation.held - amount
+  local model = operation.model or reservation.model
+  local details = string.format(',"reservation":"%s","captured":%d,"charged":0,"released":%d', reservation.id, amount,
+    released) .. text.references({ task = reservation.task, provider = reservation.provider, model = model })
   local sequence, line = book.post({ kind = 'confirmed', account = account, amount = amount,
-    legs = lots.release(account, reservation.legs, amount), reservation = reservation.id,
-    captured = amount, charged = 0, released = released, task = reservation.task, provider = reservation.provider,
-    model = operation.model or reservation.model }, operation)
-  reservation.status = 'confirmed'
+    legs = lots.release(account, reservation.legs, amount), details = details }, operation)
+  reservation.status, reservation.model = 'confirmed', model
   reservation.captured = reservation.captured + amount
   reservation.released = reservation.released + released
-  reservation.model = operation.model or reservation.model
   book.unhold(reservation, account, sequence)
   time.lapse(account)
   return answer.ok({ sequence = sequence, line = line, account = account, reservation = reservation })

@@ -21,6 +21,6 @@ return function(operation, shard)
   if short then return answer.refuse(short, facts) end
 
   local sequence, line = book.post({ kind = 'deducted', account = account, amount = operation.amount,
-    legs = lots.take(account, operation.amount), model = operation.model }, operation)
+    legs = lots.take(account, operation.amount), details = text.member('model', operation.model) }, operation)
   return answer.ok({ sequence = sequence, line = line, account = account })
 end

@@ -40,8 +40,8 @@ return function(operation, shard)
   local legs = lots.take(account, operation.amount, 'hold')
   local deadline_ms = shard.now_ms + (operation.ttl_ms or 1800000)
   local sequence, line = book.post({ kind = 'reserved', account = account, amount = operation.amount, legs = legs,
-    reservation = operation.reservation, deadline_ms = deadline_ms, task = task, provider = provider,
-    model = operation.model }, operation)
+    details = text.member('reservation', operation.reservation) .. text.member('deadline_ms', deadline_ms)
+      .. text.references(operation) }, operation)
   local reservation = {
     id = operation.reservation, shard = shard, account = account.id, status = 'pending',
     reserved = operation.amount, captured = 0, charged = 0, released = 0, held = operation.amount,

@@ -2,8 +2,8 @@
 --- @include parts/keys
 --- @include parts/text
 --- @include parts/lots
--- What a call has read and what it will write. Decisions are made on these tables; `commands` says what they add up
--- to, and nothing is read any more once those run. Every key written has been read in this call, so that a wrong
+-- What a call has read and what it will write. Decisions are made on these tables; `close` says what they add up
+-- to, and nothing is read any more once `write` begins. Every key written has been read in this call, so that a wrong
 -- type shows before anything has changed.
 local book = { FORMAT = 1, REMEMBER_MS = 86400000 }
 
@@ -166,8 +166,22 @@ function book.set_aside(shard, member, score)
   asides[#asides + 1] = { shard = shard, member = member, score = score }
 end
 
+-- What the journal says of whoever asked: every part that is there.
+local function asked_text(asked)
+  local line = ''
+  if asked.by then line = ',"by":' .. text.quoted(asked.by) end
+  if asked.key then
+    line = line .. ',"key":' .. text.quoted(asked.key) .. ',"fingerprint":"' .. asked.fingerprint .. '"'
+  end
+  if asked.notes_hash then line = line .. ',"notes":"' .. asked.notes_hash .. '"' end
+  return line
+end
+
+local NOBODY = {}
+
 -- One line of the journal: checks it, then moves the account. Returns its sequence and its text.
---   entry  kind, account, amount, legs; and what its kind adds (see app/ledger/entries.py)
+--   entry  kind, account, amount, legs; `details`: the members that its kind adds, as text (app/ledger/entries.py);
+--          `bucket` and `priority` where the entry sets the priority of a bucket
 --   asked  the operation that caused it (key, fingerprint, by, notes), or nil when time did
 function book.post(entry, asked)
   local account = entry.account
@@ -176,30 +190,15 @@ function book.post(entry, asked)
   local available, held = account.available + by_available, account.held + by_held
   assert(available >= 0 and held >= 0, 'a balance below zero')
   assert(available <= credits.MAX - held, 'a balance above 2^53 - 1')
-  local sequence, version = shard.sequence + 1, account.version + 1
-  asked = asked or {}
+  local sequence, version, appended = shard.sequence + 1, account.version + 1, shard.appended
+  asked = asked or NOBODY
 
   local line = string.format(
-    '{"v":%d,"kind":"%s","at_ms":%d,"account":"%s","version":%d,"amount":%d,"available":%d,"held":%d,"legs":%s,'
-      .. '"incarnation":%d,"nonce":"%s"%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s}',
+    '{"v":%d,"kind":"%s","at_ms":%d,"account":"%s","version":%d,"amount":%d,"available":%d,"held":%d,"legs":%s%s%s%s,'
+      .. '"incarnation":%d,"nonce":"%s"}',
     book.FORMAT, entry.kind, shard.now_ms, account.id, version, entry.amount, available, held,
-    lots.legs_text(entry.legs), shard.incarnation, call.nonce,
-    #shard.appended == 0 and text.member('previous_nonce', shard.link) or '',
-    text.member('by', asked.by),
-    text.member('key', asked.key),
-    text.member('fingerprint', asked.fingerprint),
-    text.member('reservation', entry.reservation),
-    text.member('task', entry.task),
-    text.member('provider', entry.provider),
-    text.member('model', entry.model),
-    text.member('bucket', entry.bucket),
-    text.member('priority', entry.priority),
-    text.member('deadline_ms', entry.deadline_ms),
-    text.member('captured', entry.captured),
-    text.member('charged', entry.charged),
-    text.member('released', entry.released),
-    text.member('cause', entry.cause),
-    text.member('notes', asked.notes_hash))
+    lots.legs_text(entry.legs), entry.details or '', asked_text(asked),
+    appended[1] and '' or text.member('previous_nonce', shard.link), shard.incarnation, call.nonce)
 
   lots.settle(account, entry.legs, version, entry.bucket, entry.priority)
   account.version, account.available, account.held = version, available, held
@@ -207,7 +206,8 @@ function book.post(entry, asked)
   shard.sequence = sequence
   shard.bytes = shard.bytes + #line + #(asked.notes or '')
   if shard.oldest_ms == 0 then shard.oldest_ms = shard.now_ms end
-  shard.appended[#shard.appended + 1] = { sequence = sequence, line = line, notes = asked.notes }
+  appended[#appended + 1] = { sequence = sequence, id = string.format('%d-0', sequence), line = line,
+                              notes = asked.notes }
   return sequence, line
 end
 
@@ -259,81 +259,92 @@ local function record_text(record)
   return '{"f":"' .. record.f .. '"' .. answer .. '}'
 end
 
--- Every command that this call will write, built before the first of them runs. The appends come first: they alone
--- can fail on what Redis holds, and that was compared. Afterwards `stored` of accounts and reservations is what
--- Redis will hold.
-function book.commands(shards)
-  local commands = {}
-  local function write(...) commands[#commands + 1] = { ... } end
+-- Everything that this call will write, built before the first of it is written: `texts` is key, text, key, text ...
+-- of what has no expiry, `others` are whole commands. Afterwards `stored` of accounts and reservations is what Redis
+-- will hold.
+function book.close(shards)
+  local texts, others = {}, {}
   local integer = text.integer
-
-  for _, shard in ipairs(shards) do
-    local journal = keys.journal(shard.number)
-    for _, entry in ipairs(shard.appended) do
-      local id = string.format('%d-0', entry.sequence)
-      if entry.notes then
-        write('XADD', journal, id, 'entry', entry.line, 'notes', entry.notes)
-      else
-        write('XADD', journal, id, 'entry', entry.line)
-      end
-    end
-  end
 
   for key, account in pairs(accounts) do
     if account and account.changed then
-      local lapses_at_ms, due = lots.next_lapse_ms(account), keys.due(account.shard.number)
-      if lapses_at_ms > 0 and lapses_at_ms ~= account.lapses_at_ms then
-        write('ZADD', due, integer(lapses_at_ms), 'account:' .. account.id)
-      elseif lapses_at_ms ~= account.lapses_at_ms then
-        write('ZREM', due, 'account:' .. account.id)
+      local lapses_at_ms = lots.next_lapse_ms(account)
+      if lapses_at_ms ~= account.lapses_at_ms then
+        local due, member = keys.due(account.shard.number), 'account:' .. account.id
+        others[#others + 1] = lapses_at_ms > 0 and { 'ZADD', due, integer(lapses_at_ms), member } or { 'ZREM', due, member }
+        account.lapses_at_ms = lapses_at_ms
       end
-      account.lapses_at_ms = lapses_at_ms
       account.stored = account_text(account)
-      write('SET', key, account.stored)
+      texts[#texts + 1] = key
+      texts[#texts + 1] = account.stored
     end
   end
 
   for key, reservation in pairs(reservations) do
     if reservation and reservation.changed then
-      local number = reservation.shard.number
-      local due, member = keys.due(number), 'reservation:' .. reservation.id .. ':' .. reservation.account
+      local number, id = reservation.shard.number, reservation.id
+      local due, member = keys.due(number), 'reservation:' .. id .. ':' .. reservation.account
       local open, deadline = keys.holds(number, reservation.account), integer(reservation.expires_at_ms)
       reservation.stored = reservation_text(reservation)
       if reservation.status == 'pending' then
-        write('SET', key, reservation.stored)
-        write('ZADD', due, deadline, member)
-        write('ZADD', open, deadline, reservation.id)
+        texts[#texts + 1] = key
+        texts[#texts + 1] = reservation.stored
+        others[#others + 1] = { 'ZADD', due, deadline, member }
+        others[#others + 1] = { 'ZADD', open, deadline, id }
       else
-        write('SET', key, reservation.stored, 'PXAT', integer(reservation.settled_at_ms + book.REMEMBER_MS))
-        write('ZREM', due, member)
-        write('ZREM', open, reservation.id)
+        local forgotten_ms = integer(reservation.settled_at_ms + book.REMEMBER_MS)
+        others[#others + 1] = { 'SET', key, reservation.stored, 'PXAT', forgotten_ms }
+        others[#others + 1] = { 'ZREM', due, member }
+        others[#others + 1] = { 'ZREM', open, id }
       end
     end
   end
 
   for key, record in pairs(records) do
-    if record and record.changed then write('SET', key, record_text(record), 'PX', integer(book.REMEMBER_MS)) end
+    if record and record.changed then
+      others[#others + 1] = { 'SET', key, record_text(record), 'PX', integer(book.REMEMBER_MS) }
+    end
   end
 
   for key, task in pairs(tasks) do
-    if task.keep_until_ms then write('SET', key, task.reservation, 'PXAT', integer(task.keep_until_ms)) end
+    if task.keep_until_ms then
+      others[#others + 1] = { 'SET', key, task.reservation, 'PXAT', integer(task.keep_until_ms) }
+    end
   end
 
   for _, stray in ipairs(asides) do
-    write('ZADD', keys.aside(stray.shard.number), stray.score, stray.member)
-    write('ZREM', keys.due(stray.shard.number), stray.member)
+    others[#others + 1] = { 'ZADD', keys.aside(stray.shard.number), stray.score, stray.member }
+    others[#others + 1] = { 'ZREM', keys.due(stray.shard.number), stray.member }
   end
 
   for _, shard in ipairs(shards) do
     local meta = keys.meta(shard.number)
     if #shard.appended > 0 then
-      write('HSET', meta, 'sequence', integer(shard.sequence), 'bytes', integer(shard.bytes), 'oldest_ms',
-        integer(shard.oldest_ms), 'link', call.nonce, 'now_ms', integer(shard.now_ms))
+      others[#others + 1] = { 'HSET', meta, 'sequence', integer(shard.sequence), 'bytes', integer(shard.bytes),
+        'oldest_ms', integer(shard.oldest_ms), 'link', call.nonce, 'now_ms', integer(shard.now_ms) }
     else
-      write('HSET', meta, 'now_ms', integer(shard.now_ms), 'fence', shard.fence or '')
+      others[#others + 1] = { 'HSET', meta, 'now_ms', integer(shard.now_ms), 'fence', shard.fence or '' }
     end
   end
-  return commands
+  return texts, others
+end
+
+-- The only place that writes. The appends come first: they alone can fail on what Redis holds, and that was compared.
+function book.write(shards, texts, others)
+  for _, shard in ipairs(shards) do
+    local journal = keys.journal(shard.number)
+    for _, entry in ipairs(shard.appended) do
+      if entry.notes then
+        redis.call('XADD', journal, entry.id, 'entry', entry.line, 'notes', entry.notes)
+      else
+        redis.call('XADD', journal, entry.id, 'entry', entry.line)
+      end
+    end
+  end
+  for first = 1, #texts, 500 do
+    redis.call('MSET', unpack(texts, first, math.min(first + 499, #texts)))
+  end
+  for _, command in ipairs(others) do redis.call(unpack(command)) end
 end
 
 return book

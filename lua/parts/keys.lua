@@ -2,23 +2,30 @@
 -- The braces are the cluster's hash tag: all keys of a shard live in one slot.
 local keys = {}
 
-local function in_shard(shard, name)
-  return string.format('lastro:{%d}:%s', shard, name)
+local prefixes = {}
+
+local function prefix(shard)
+  local found = prefixes[shard]
+  if not found then
+    found = string.format('lastro:{%d}:', shard)
+    prefixes[shard] = found
+  end
+  return found
 end
 
-function keys.meta(shard) return in_shard(shard, 'meta') end
-function keys.journal(shard) return in_shard(shard, 'journal') end
-function keys.due(shard) return in_shard(shard, 'due') end
-function keys.aside(shard) return in_shard(shard, 'aside') end
-function keys.account(shard, id) return in_shard(shard, 'account:' .. id) end
-function keys.reservation(shard, id) return in_shard(shard, 'reservation:' .. id) end
-function keys.holds(shard, account) return in_shard(shard, 'holds:' .. account) end
-function keys.task(shard, provider, task) return in_shard(shard, 'task:' .. (provider or '') .. ':' .. task) end
+function keys.meta(shard) return prefix(shard) .. 'meta' end
+function keys.journal(shard) return prefix(shard) .. 'journal' end
+function keys.due(shard) return prefix(shard) .. 'due' end
+function keys.aside(shard) return prefix(shard) .. 'aside' end
+function keys.account(shard, id) return prefix(shard) .. 'account:' .. id end
+function keys.reservation(shard, id) return prefix(shard) .. 'reservation:' .. id end
+function keys.holds(shard, account) return prefix(shard) .. 'holds:' .. account end
+function keys.task(shard, provider, task) return prefix(shard) .. 'task:' .. (provider or '') .. ':' .. task end
 
 -- The length keeps an id and a key that contain colons from meeting another pair.
 -- Account ids and reservation ids are ASCII: bytes are characters.
 function keys.operation(shard, kind, id, key)
-  return in_shard(shard, string.format('operation:%s:%d:%s:%s', kind, #id, id, key))
+  return prefix(shard) .. string.format('operation:%s:%d:', kind, #id) .. id .. ':' .. key
 end
 
 return keys

@@ -24,7 +24,9 @@ local function before(a, b)
 end
 
 local function find(account, bucket, expires_at_ms)
-  for _, lot in ipairs(account.lots) do
+  local rows = account.lots
+  for i = 1, #rows do
+    local lot = rows[i]
     if lot[BUCKET] == bucket and lot[EXPIRES] == expires_at_ms then return lot end
   end
 end
@@ -45,9 +47,10 @@ end
 -- Legs that take `amount` of what is available, in spending order. The caller has seen that there is enough.
 -- `hold`: it is set aside; otherwise it leaves.
 function lots.take(account, amount, hold)
-  local legs = {}
-  for _, lot in ipairs(account.lots) do
+  local legs, rows = {}, account.lots
+  for i = 1, #rows do
     if amount == 0 then break end
+    local lot = rows[i]
     local part = math.min(lot[AVAILABLE], amount)
     if part > 0 then
       legs[#legs + 1] = { lot, -part, hold and part or 0 }
@@ -102,8 +105,9 @@ end
 
 -- The soonest expiry of a lot that has something available, 0 when there is none.
 function lots.next_lapse_ms(account)
-  local soonest = 0
-  for _, lot in ipairs(account.lots) do
+  local soonest, rows = 0, account.lots
+  for i = 1, #rows do
+    local lot = rows[i]
     if lot[EXPIRES] ~= lots.NEVER and lot[AVAILABLE] > 0 and (soonest == 0 or lot[EXPIRES] < soonest) then
       soonest = lot[EXPIRES]
     end
@@ -146,7 +150,8 @@ end
 -- Moves the lots. `priority`, when given, is set for all lots of `bucket`.
 function lots.settle(account, legs, version, bucket, priority)
   local changed = false
-  for _, leg in ipairs(legs) do
+  for i = 1, #legs do
+    local leg = legs[i]
     local lot = leg[LOT]
     if is_empty(lot) then
       lot[SINCE] = version
@@ -174,7 +179,8 @@ end
 -- Asserts that legs are possible and returns what they add to available and held.
 function lots.sum(legs)
   local available, held = 0, 0
-  for _, leg in ipairs(legs) do
+  for i = 1, #legs do
+    local leg = legs[i]
     assert(leg[LOT][AVAILABLE] + leg[BY_AVAILABLE] >= 0, 'a lot below zero')
     assert(leg[LOT][HELD] + leg[BY_HELD] >= 0, 'a lot holding less than nothing')
     available = available + leg[BY_AVAILABLE]
@@ -185,15 +191,17 @@ end
 
 function lots.legs_text(legs)
   local pieces = {}
-  for i, leg in ipairs(legs) do
+  for i = 1, #legs do
+    local leg = legs[i]
     pieces[i] = string.format('["%s",%d,%d,%d]', leg[LOT][BUCKET], leg[LOT][EXPIRES], leg[BY_AVAILABLE], leg[BY_HELD])
   end
   return '[' .. table.concat(pieces, ',') .. ']'
 end
 
 function lots.text(account)
-  local pieces = {}
-  for i, lot in ipairs(account.lots) do
+  local pieces, rows = {}, account.lots
+  for i = 1, #rows do
+    local lot = rows[i]
     pieces[i] = string.format('["%s",%d,%d,%d,%d,%d]', lot[BUCKET], lot[PRIORITY], lot[EXPIRES], lot[AVAILABLE],
       lot[HELD], lot[SINCE])
   end

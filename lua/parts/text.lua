@@ -20,6 +20,14 @@ function text.member(name, value)
   return ',"' .. name .. '":' .. text.quoted(value)
 end
 
+-- The members by which a reservation's entries are found: the provider's task and the model.
+function text.references(of)
+  local line = ''
+  if of.task then line = text.member('task', of.task) .. text.member('provider', of.provider) end
+  if of.model then line = line .. text.member('model', of.model) end
+  return line
+end
+
 -- The facts of a refusal: numbers and short words.
 function text.object(members)
   local pieces = {}

@@ -1,6 +1,7 @@
 --- @include parts/book
 --- @include parts/lots
 --- @include parts/keys
+--- @include parts/text
 -- What time does by itself: holds run out, lots lapse. It has always happened before anything else is decided.
 local time = { EVENTS_MAX = 100 }
 
@@ -13,8 +14,8 @@ end
 -- What ends a reservation: what it holds goes back, and at once lapses where the lot has lapsed meanwhile.
 -- Returns the entry's sequence and text.
 function time.cancel(reservation, account, cause, entry, asked)
-  entry.account, entry.reservation = account, reservation.id
-  entry.amount, entry.released = reservation.held, reservation.held
+  entry.account, entry.amount = account, reservation.held
+  entry.details = string.format(',"reservation":"%s","released":%d', reservation.id, reservation.held) .. entry.details
   entry.legs = lots.release(account, reservation.legs, 0)
   local sequence, line = book.post(entry, asked)
   reservation.status, reservation.cancel_cause = 'cancelled', cause
@@ -26,7 +27,8 @@ end
 
 local function expire(reservation, account)
   assert(reservation.status == 'pending', 'a hold that has ended is due')
-  time.cancel(reservation, account, 'expired', { kind = 'expired', deadline_ms = reservation.expires_at_ms })
+  time.cancel(reservation, account, 'expired', { kind = 'expired',
+    details = text.member('deadline_ms', reservation.expires_at_ms) .. text.references(reservation) })
 end
 
 -- A member of `due` is `account:<id>` or `reservation:<id, 36 characters>:<account>`.
