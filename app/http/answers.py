@@ -242,7 +242,11 @@ def reservation(stored: Stored) -> Reservation:
 def task_found(task: str, stored: Stored) -> TaskFound:
     """Which reservation a task belongs to."""
     return TaskFound(
-        id=stored.resource, task_id=task, reservation_id=stored.id, account_id=stored.account, status=stored.status
+        id=stored.resource,
+        task_id=task,
+        reservation_id=stored.id,
+        account_id=stored.account,
+        status=stored.status,
     )
 
 

@@ -1,7 +1,7 @@
 """Who may come in. Nothing is open that does not say so.
 
-A handler names what it takes in its `opt`: `scope` (one of `app.access.SCOPES`, or `OPEN`) and, where it reads a
-query, `query`. A handler that names no scope is open to nobody.
+A handler names what it takes in its `opt`: `scope` (one of `app.access.SCOPES`, or `OPEN`) and, where it
+reads a query, `query`. A handler that names no scope is open to nobody.
 """
 
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -31,9 +31,11 @@ class Authentication:
             authorization = headers.get(b"authorization", b"")
             principal = parts.keys.known(authorization) or await parts.keys.authenticate(authorization)
             if principal is None:
-                raise Problem("unauthenticated", headers=CHALLENGE)
+                raise Problem("unauthenticated", {}, CHALLENGE)
             if needed not in principal.scopes:
-                raise Problem("forbidden", why=f"This key may not do that; it would need the scope {needed}.")
+                raise Problem(
+                    "forbidden", {"why": f"This key may not do that; it would need the scope {needed}."}
+                )
             scope["caller"] = Caller(principal, headers)  # type: ignore[typeddict-unknown-key]
         if scope["query_string"] and "query" not in opt:
             raise invalid("No query is taken here.")

@@ -1,7 +1,7 @@
 """The bodies of the verbs: what may be asked, and the operation that it becomes.
 
-A field that may be left out is never `null`. Fields of capabilities that are not built are unknown here, and so
-refused.
+A field that may be left out is never `null`. Fields of capabilities that are not built are unknown here, and
+so refused.
 """
 
 from datetime import UTC, datetime
@@ -59,7 +59,9 @@ class GrantBody(Noted, kw_only=True):
     amount: shapes.Amount
     bucket: shapes.Bucket = "default"
     priority: shapes.Priority | UnsetType = UNSET
-    expires_at: Annotated[datetime, Meta(tz=True, description="When they lapse; never, if left out.")] | UnsetType = UNSET
+    expires_at: (
+        Annotated[datetime, Meta(tz=True, description="When they lapse; never, if left out.")] | UnsetType
+    ) = UNSET
 
     def __post_init__(self) -> None:
         super().__post_init__()

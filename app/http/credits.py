@@ -5,11 +5,21 @@ from litestar.params import FromPath, JSONBody
 
 from app.http import answers
 from app.http.answers import Moved, Settled
-from app.http.bodies import CancelBody, ConfirmBody, DeductBody, GrantBody, ReserveBody, Settling, TaskBody
-from app.http.bodies import given
+from app.http.bodies import (
+    CancelBody,
+    ConfirmBody,
+    DeductBody,
+    GrantBody,
+    ReserveBody,
+    Settling,
+    Stamp,
+    TaskBody,
+    given,
+)
+from app.http.problems import Headers
 from app.http.reading import own, reservation_id
 from app.http.routes import verb
-from app.http.wire import Answer, Headers, LedgerRequest
+from app.http.wire import Answer, LedgerRequest
 from app.ledger.ledger import Receipt
 
 _REPLAYED = (b"idempotency-replayed", b"true")
@@ -26,62 +36,84 @@ class Credits(Controller):
     tags = ("credits",)
 
     @verb(
-        "/grant", GrantBody, scope="grant", status=201, summary="Add credits to an account",
+        "/grant",
+        GrantBody,
+        scope="grant",
+        status=201,
+        summary="Add credits to an account",
         refusals=("already_expired", "balance_overflow", "limit_reached"),
-    )  # fmt: skip
+    )
     async def grant(self, data: JSONBody[GrantBody], request: LedgerRequest) -> Answer[Moved]:
         """Opens the account if need be. Credits of another expiry stand in a lot of their own."""
-        request.caller.touches(data.account_id)
-        receipt = await request.ledger.grant(data.operation(request.stamp("grant", data)))
+        receipt = await request.ledger.grant(data.operation(_stamp(request, "grant", data)))
         return Answer(_moved(receipt), await _headers(request, receipt))
 
     @verb(
-        "/deduct", DeductBody, scope="spend", status=201, summary="Spend credits at once",
+        "/deduct",
+        DeductBody,
+        scope="spend",
+        status=201,
+        summary="Spend credits at once",
         refusals=("account_not_found", *_FUNDS),
-    )  # fmt: skip
+    )
     async def deduct(self, data: JSONBody[DeductBody], request: LedgerRequest) -> Answer[Moved]:
         """Takes from the lots in spending order: lower priority first, then soonest expiry, then oldest."""
-        request.caller.touches(data.account_id)
-        receipt = await request.ledger.deduct(data.operation(request.stamp("deduct", data)))
+        receipt = await request.ledger.deduct(data.operation(_stamp(request, "deduct", data)))
         return Answer(_moved(receipt), await _headers(request, receipt))
 
     @verb(
-        "/reserve", ReserveBody, scope="spend", status=201, summary="Set credits aside for a job",
+        "/reserve",
+        ReserveBody,
+        scope="spend",
+        status=201,
+        summary="Set credits aside for a job",
         refusals=("account_not_found", "task_conflict", "limit_reached", *_FUNDS),
-    )  # fmt: skip
+    )
     async def reserve(self, data: JSONBody[ReserveBody], request: LedgerRequest) -> Answer[Settled]:
         """The credits stay held until the job is confirmed, cancelled or out of time."""
-        request.caller.touches(data.account_id)
-        stamp = request.stamp("reserve", data)
+        stamp = _stamp(request, "reserve", data)
         made = await request.ledger.new_reservation_id(data.account_id)
         receipt = await request.ledger.reserve(data.operation(stamp, made, request.parts.holds_max))
         return Answer(_settled(receipt), await _headers(request, receipt))
 
     @verb(
-        "/confirm", ConfirmBody, scope="spend", status=200, summary="Spend what a reservation holds",
+        "/confirm",
+        ConfirmBody,
+        scope="spend",
+        status=200,
+        summary="Spend what a reservation holds",
         refusals=(*_ENDED, "exceeds_reservation"),
-    )  # fmt: skip
+    )
     async def confirm(self, data: JSONBody[ConfirmBody], request: LedgerRequest) -> Answer[Settled]:
-        """All that is held, or a part of it; the rest is released. A second confirm answers as the first did."""
-        reservation = await _subject(request, data)
-        receipt = await request.ledger.confirm(data.operation(request.stamp("confirm", data), reservation))
+        """All that is held, or a part of it; the rest is released. Again: answered as the first time."""
+        stamp = _stamp(request, "confirm", data)
+        receipt = await request.ledger.confirm(data.operation(stamp, await _subject(request, data)))
         headers = await _headers(request, receipt)
         return Answer(_settled(receipt), [*headers, *_conflict(receipt, given(data.amount))])
 
     @verb(
-        "/cancel", CancelBody, scope="spend", status=200, summary="Give back what a reservation holds",
+        "/cancel",
+        CancelBody,
+        scope="spend",
+        status=200,
+        summary="Give back what a reservation holds",
         refusals=("reservation_not_found", "reservation_confirmed", "reservation_expired"),
-    )  # fmt: skip
+    )
     async def cancel(self, data: JSONBody[CancelBody], request: LedgerRequest) -> Answer[Settled]:
-        """Everything goes back to the lots it came from. A second cancel answers as the first did."""
-        reservation = await _subject(request, data)
-        receipt = await request.ledger.cancel(data.operation(request.stamp("cancel", data), reservation))
+        """Everything goes back to the lots it came from. Again: answered as the first time."""
+        stamp = _stamp(request, "cancel", data)
+        receipt = await request.ledger.cancel(data.operation(stamp, await _subject(request, data)))
         return Answer(_settled(receipt), await _headers(request, receipt))
 
     @verb(
-        "/reservations/{reservation:str}/task", TaskBody, scope="spend", status=200, name="bind",
-        summary="Name the provider's task that a reservation pays for", refusals=(*_ENDED, "task_conflict"),
-    )  # fmt: skip
+        "/reservations/{reservation:str}/task",
+        TaskBody,
+        scope="spend",
+        status=200,
+        name="bind",
+        summary="Name the provider's task that a reservation pays for",
+        refusals=(*_ENDED, "task_conflict"),
+    )
     async def bind(
         self, reservation: FromPath[str], data: JSONBody[TaskBody], request: LedgerRequest
     ) -> Answer[Settled]:
@@ -93,9 +125,14 @@ class Credits(Controller):
         return Answer(_settled(receipt), await _headers(request, receipt))
 
 
+def _stamp(request: LedgerRequest, verb: str, data: GrantBody | DeductBody | ReserveBody | Settling) -> Stamp:
+    """Who asks and under which key, once it is clear that they may touch the account that the body names."""
+    request.caller.touches(data.account_id)
+    return request.stamp(verb, data)
+
+
 async def _subject(request: LedgerRequest, data: Settling) -> str:
     """The id of the reservation that the body names."""
-    request.caller.touches(data.account_id)
     task = given(data.task_id)
     if task is None:
         named = str(data.reservation_id).lower()

@@ -1,7 +1,7 @@
 """`/docs`: the OpenAPI 3.1 document and a viewer that needs no internet.
 
-RapiDoc comes with the program (`static/`, with its licence); the page's content policy lets it load nothing from
-anywhere else.
+RapiDoc comes with the program (`static/`, with its licence); the page's content policy lets it load nothing
+from anywhere else.
 """
 
 from functools import cache
@@ -44,9 +44,9 @@ _PAGE = f"""<!doctype html>
 
 _ABOUT = """A ledger of prepaid credits. Amounts are whole credits, 1 to 9007199254740991; times are RFC 3339.
 
-Send `Authorization: Bearer <api key>`. Repeat a POST under the same `Idempotency-Key` as often as you like: it is
-done once and answered alike, with `Idempotency-Replayed: true`. What is wrong is told as `application/problem+json`
-with a stable `code`; after a 503 repeat with the same key."""
+Send `Authorization: Bearer <api key>`. Repeat a POST under the same `Idempotency-Key` as often as you like:
+it is done once and answered alike, with `Idempotency-Replayed: true`. What is wrong is told as
+`application/problem+json` with a stable `code`; after a 503 repeat with the same key."""
 
 
 class _Page(OpenAPIRenderPlugin):
@@ -101,7 +101,9 @@ def config() -> OpenAPIConfig:
         render_plugins=[_Page(path="/"), _Document(path="/openapi.json")],
         components=Components(
             security_schemes={
-                "key": SecurityScheme(type="http", scheme="bearer", description="An API key of `lastro keys create`.")
+                "key": SecurityScheme(
+                    type="http", scheme="bearer", description="An API key of `lastro keys create`."
+                )
             }
         ),
         security=[{"key": []}],

@@ -13,7 +13,7 @@ from litestar.exceptions import (
 )
 from litestar.types import ExceptionHandlersMap
 
-from app.http.problems import TABLE, Problem, body
+from app.http.problems import TABLE, Headers, Problem, body
 from app.http.wire import Answer, LedgerRequest
 from app.ledger.backing import BackingUnavailable
 from app.ledger.errors import LedgerError
@@ -22,6 +22,7 @@ from app.reports import InvalidCursor
 log = structlog.get_logger("lastro.http")
 
 PROBLEM = b"application/problem+json"
+UNAVAILABLE = 503
 RETRY_AFTER_SECONDS = 1
 REMEMBERED = frozenset({402, 409, 410, 422})
 """Statuses of refusals that the engine keeps under their key."""
@@ -33,10 +34,10 @@ _HIDDEN = _HIDDEN_FROM_ALL | {"task_conflict": {"reservation"}, "ledger_fenced":
 
 
 def _answer(
-    code: str, facts: Mapping[str, int | str], headers: list[tuple[bytes, bytes]], more: str = ""
+    code: str, facts: Mapping[str, int | str], headers: Headers, more: str = ""
 ) -> Answer[dict[str, Any]]:
     status = TABLE[code].status
-    if status == 503:
+    if status == UNAVAILABLE:
         headers = [*headers, (b"retry-after", b"%d" % RETRY_AFTER_SECONDS)]
     return Answer(body(code, facts, more), headers, status, PROBLEM)
 
@@ -72,7 +73,7 @@ def _of_litestar(request: Request[Any, Any, Any], error: HTTPException) -> Answe
             return _answer("not_found", {}, [])
         case MethodNotAllowedException():
             return _answer("method_not_allowed", {}, [(b"allow", _allowed(request))])
-        case ValidationException() | ClientException():
+        case ClientException():
             return _answer("invalid_request", {"why": error.detail}, [])
     return _of_bug(request, error)
 

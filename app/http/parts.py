@@ -15,12 +15,12 @@ class Acknowledging(Protocol):
     """Waits for PostgreSQL to have an entry (`Lastro-Ack: journaled`)."""
 
     async def journaled(self, transaction: TransactionId, nonce: str) -> bool:
-        """Whether the journal has this very entry, waited for at most 5 s; `False` also when PostgreSQL is away."""
+        """Whether the journal has this very entry, waited for at most 5 s; `False` too when it is away."""
         ...
 
 
 class Standing(NamedTuple):
-    """`serves`: credits can be moved on one shard at least. `failing`: `redis`, `admission`, `postgres`, `shard:<n>`."""
+    """What fails: `redis`, `admission`, `postgres`, `shard:<n>`; and whether one shard at least `serves`."""
 
     serves: bool
     failing: list[str]
@@ -58,8 +58,10 @@ class Parts:
 
 
 class Caller:
-    """Who asks, in one request. `headers` has lower-case names; of repeated ones the last. `waits`: for the
-    journal, before the answer."""
+    """Who asks, in one request.
+
+    `headers` has lower-case names; of repeated ones the last. `waits`: for the journal, before the answer.
+    """
 
     __slots__ = ("headers", "principal", "waits")
 
@@ -71,4 +73,4 @@ class Caller:
     def touches(self, account: str | UnsetType) -> None:
         """Refuse an account that is not the only one this key may touch."""
         if self.principal.account is not None and account not in (UNSET, self.principal.account):
-            raise Problem("forbidden", why="This key may touch its own account only.")
+            raise Problem("forbidden", {"why": "This key may touch its own account only."})

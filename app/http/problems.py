@@ -5,12 +5,14 @@ One table turns a word into status, title and a detail that says what to do. The
 and `..._ms` becomes a time.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from msgspec import UNSET, Struct, UnsetType
 
 from app.http.times import iso
+
+Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Row(NamedTuple):
@@ -37,7 +39,9 @@ LEDGER: dict[str, Row] = {
         404, "No such account", "The account does not exist. A grant opens it; check the id otherwise."
     ),
     "reservation_not_found": Row(
-        404, "No such reservation", "No such reservation exists here. Check the id, or the task and its provider."
+        404,
+        "No such reservation",
+        "No such reservation exists here. Check the id, or the task and its provider.",
     ),
     "transaction_not_found": Row(
         404, "No such transaction", "No such transaction exists here. Check the id, as an answer gave it."
@@ -81,13 +85,17 @@ LEDGER: dict[str, Row] = {
         " Confirm at most what is held, and deduct the rest.",
     ),
     "balance_overflow": Row(
-        422, "The balance would be too large", "A balance holds at most 9007199254740991 credits. Grant fewer."
+        422,
+        "The balance would be too large",
+        "A balance holds at most 9007199254740991 credits. Grant fewer.",
     ),
     "limit_reached": Row(
         422, "A limit of the account is reached", "The account has as many {what} as it may have: {limit}."
     ),
     "ledger_unavailable": Row(
-        503, "The ledger does not answer", "The ledger cannot answer now. Repeat the request with the same key."
+        503,
+        "The ledger does not answer",
+        "The ledger cannot answer now. Repeat the request with the same key.",
     ),
     "ledger_fenced": Row(
         503,
@@ -113,13 +121,19 @@ LEDGER: dict[str, Row] = {
 
 HTTP: dict[str, Row] = {
     "invalid_request": Row(400, "The request is not valid", "{why}"),
-    "invalid_cursor": Row(400, "The cursor is not valid", "Start again without a cursor, with the same filters."),
+    "invalid_cursor": Row(
+        400, "The cursor is not valid", "Start again without a cursor, with the same filters."
+    ),
     "unauthenticated": Row(
-        401, "Who are you?", "Send `Authorization: Bearer <api key>` with a key that is neither revoked nor expired."
+        401,
+        "Who are you?",
+        "Send `Authorization: Bearer <api key>` with a key that is neither revoked nor expired.",
     ),
     "forbidden": Row(403, "Not allowed", "{why}"),
     "not_found": Row(404, "No such path", "This path does not exist. /docs lists those that do."),
-    "method_not_allowed": Row(405, "No such method", "This path does not take this method. Allow says which."),
+    "method_not_allowed": Row(
+        405, "No such method", "This path does not take this method. Allow says which."
+    ),
     "body_too_large": Row(413, "The body is too large", "A body has at most {limit} bytes."),
 }
 
@@ -156,16 +170,16 @@ class ProblemBody(Struct, rename="camel", kw_only=True):
 class Problem(Exception):
     """What HTTP itself refuses. `facts` as in the table's detail; `why` is not repeated as a member."""
 
-    def __init__(self, code: str, *, headers: Iterable[tuple[bytes, bytes]] = (), **facts: int | str) -> None:
+    def __init__(self, code: str, facts: Mapping[str, int | str], headers: Headers = ()) -> None:
         super().__init__(code, facts)
         self.code = code
         self.facts = facts
-        self.headers = list(headers)
+        self.headers = headers
 
 
 def invalid(why: str, **facts: int | str) -> Problem:
     """A request of the wrong shape; `why` names the field and what is wrong with it."""
-    return Problem("invalid_request", why=why, **facts)
+    return Problem("invalid_request", {"why": why, **facts})
 
 
 class _Facts(dict[str, Any]):

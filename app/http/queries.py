@@ -13,7 +13,7 @@ _KINDS: frozenset[str] = frozenset(get_args(Kind))
 
 
 class Query(Struct, forbid_unknown_fields=True, rename="camel"):
-    """Its names are the only ones that the route takes. `integers`: the names whose text is a whole number."""
+    """Its names are the only ones that the route takes; the text of `integers` is a whole number."""
 
     integers: ClassVar[frozenset[str]] = frozenset()
 
@@ -32,9 +32,18 @@ class TaskQuery(Query, kw_only=True):
     provider: shapes.Provider | UnsetType = UNSET
 
 
-class TransactionsQuery(Query, kw_only=True, rename={"since": "from", "until": "to", "account_id": "accountId",
-                                       "reservation_id": "reservationId", "task_id": "taskId",
-                                       "model_id": "modelId"}):  # fmt: skip
+class TransactionsQuery(
+    Query,
+    kw_only=True,
+    rename={
+        "since": "from",
+        "until": "to",
+        "account_id": "accountId",
+        "reservation_id": "reservationId",
+        "task_id": "taskId",
+        "model_id": "modelId",
+    },
+):
     """Which transactions; `from <= at < to`."""
 
     integers = frozenset({"limit"})
@@ -46,7 +55,9 @@ class TransactionsQuery(Query, kw_only=True, rename={"since": "from", "until": "
     model_id: shapes.ModelId | UnsetType = UNSET
     since: shapes.Instant | UnsetType = UNSET
     until: shapes.Instant | UnsetType = UNSET
-    cursor: Annotated[str, Meta(max_length=512, description="`nextCursor` of the page before.")] | UnsetType = UNSET
+    cursor: (
+        Annotated[str, Meta(max_length=512, description="`nextCursor` of the page before.")] | UnsetType
+    ) = UNSET
     limit: shapes.Limit = 50
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What can be read: balances and reservations from the engine, exact at Redis' time; transactions from the journal."""
+"""What can be read: balances and reservations from the engine, transactions from the journal."""
 
 import re
 
@@ -25,11 +25,14 @@ class Reading(Controller):
     tags = ("reading",)
 
     @reading(
-        "/credits/balance", name="balance", query=BalanceQuery, refusals=("account_not_found", "ledger_fenced"),
+        "/credits/balance",
+        name="balance",
+        query=BalanceQuery,
+        refusals=("account_not_found", "ledger_fenced"),
         summary="What an account has now",
-    )  # fmt: skip
+    )
     async def balance(self, request: LedgerRequest) -> Answer[Balance]:
-        """Exact at Redis' time. `ETag` is the version; `include=reservations` adds the open ones of that moment."""
+        """Exact at Redis' time; `include=reservations` adds those open at that moment. `ETag`: the version."""
         query = request.asked(BalanceQuery)
         account = _account(request, given(query.account_id))
         if account is None:
@@ -45,9 +48,11 @@ class Reading(Controller):
         return Answer(answer, [(b"etag", tag)])
 
     @reading(
-        "/credits/reservations/{reservation:str}", name="reservation", refusals=("reservation_not_found",),
+        "/credits/reservations/{reservation:str}",
+        name="reservation",
+        refusals=("reservation_not_found",),
         summary="A reservation as it stands now",
-    )  # fmt: skip
+    )
     async def reservation(self, reservation: FromPath[str], request: LedgerRequest) -> Answer[Reservation]:
         """From Redis, and from the journal what Redis has forgotten."""
         found = await request.ledger.find(reservation_id(reservation))
@@ -56,9 +61,12 @@ class Reading(Controller):
         return Answer(answers.reservation(found))
 
     @reading(
-        "/images/by-task-id", name="byTaskId", query=TaskQuery, refusals=("reservation_not_found",),
+        "/images/by-task-id",
+        name="byTaskId",
+        query=TaskQuery,
+        refusals=("reservation_not_found",),
         summary="The reservation and the resource of a provider's task",
-    )  # fmt: skip
+    )
     async def by_task_id(self, request: LedgerRequest) -> Answer[TaskFound]:
         """For those who know only the task."""
         query = request.asked(TaskQuery)
@@ -68,9 +76,12 @@ class Reading(Controller):
         return Answer(answers.task_found(query.task_id, found))
 
     @reading(
-        "/credits/transactions", name="transactions", query=TransactionsQuery, refusals=("invalid_cursor",),
+        "/credits/transactions",
+        name="transactions",
+        query=TransactionsQuery,
+        refusals=("invalid_cursor",),
         summary="Transactions, newest first",
-    )  # fmt: skip
+    )
     async def transactions(self, request: LedgerRequest) -> Answer[Page]:
         """A page of what the journal has by now; go on with `cursor=<nextCursor>` under the same filters."""
         query = request.asked(TransactionsQuery)
@@ -79,9 +90,11 @@ class Reading(Controller):
         return Answer(answers.page(found))
 
     @reading(
-        "/credits/transactions/{transaction:str}", name="transaction", refusals=("transaction_not_found",),
+        "/credits/transactions/{transaction:str}",
+        name="transaction",
+        refusals=("transaction_not_found",),
         summary="One transaction",
-    )  # fmt: skip
+    )
     async def transaction(self, transaction: FromPath[str], request: LedgerRequest) -> Answer[Transaction]:
         """By the id that an answer gave."""
         named = TransactionId.parse(transaction)

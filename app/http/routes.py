@@ -15,7 +15,14 @@ from app.http.problems import TABLE, ProblemBody
 from app.http.queries import Query
 from app.http.wire import Strict
 
-_ALWAYS = ("invalid_request", "unauthenticated", "forbidden", "internal_error", "ledger_unavailable", "overloaded")
+_ALWAYS = (
+    "invalid_request",
+    "unauthenticated",
+    "forbidden",
+    "internal_error",
+    "ledger_unavailable",
+    "overloaded",
+)
 _WRITING = ("ledger_fenced", "journal_backlogged", "body_too_large")
 _HEADERS = [
     Parameter(
@@ -28,7 +35,7 @@ _HEADERS = [
     Parameter(
         name="Lastro-Ack",
         param_in="header",
-        description="Wait, at most 5 s, until PostgreSQL has the entry; `Lastro-Journaled` says whether it has.",
+        description="Wait, for at most 5 s, until PostgreSQL has it; `Lastro-Journaled` says whether it has.",
         schema={"type": "string", "enum": ["journaled"]},  # type: ignore[arg-type]
     ),
 ]
@@ -77,7 +84,14 @@ def _parameters(query: type[Query]) -> list[Parameter]:
 
 
 def verb(
-    path: str, body: type[Body], *, scope: str, status: int, refusals: tuple[str, ...], summary: str, name: str = ""
+    path: str,
+    body: type[Body],
+    *,
+    scope: str,
+    status: int,
+    refusals: tuple[str, ...],
+    summary: str,
+    name: str = "",
 ) -> Callable[[Any], Any]:
     """A route that moves credits."""
     route = put if name else post
@@ -108,7 +122,13 @@ def reading(
     )
 
 
-def opened(path: str, *, name: str, summary: str, answers: type[Struct] | None = None) -> Callable[[Any], Any]:
+def opened(
+    path: str, *, name: str, summary: str, answers: type[Struct] | None = None
+) -> Callable[[Any], Any]:
     """A route that is open to all."""
-    unavailable = {503: ResponseSpec(answers, description="Not now.", generate_examples=False)} if answers else None
-    return get(path, opt={"scope": "open"}, security=[{}], operation_id=name, summary=summary, responses=unavailable)
+    unavailable = (
+        {503: ResponseSpec(answers, description="Not now.", generate_examples=False)} if answers else None
+    )
+    return get(
+        path, opt={"scope": "open"}, security=[{}], operation_id=name, summary=summary, responses=unavailable
+    )

@@ -1,6 +1,6 @@
-"""The shapes of single fields, and what is said when a value does not have one.
+r"""The shapes of single fields, and what is said when a value does not have one.
 
-A pattern ends in `$(?!\\n)` because Python's `$` alone would let a line break through; the same text is valid
+A pattern ends in `$(?!\n)` because Python's `$` alone would let a line break through; the same text is valid
 in the OpenAPI document.
 """
 
@@ -35,10 +35,14 @@ METADATA_BYTES_MAX = 1024
 OVERDRAFT = "overdraft"
 
 Amount = Annotated[int, Meta(ge=1, le=CREDITS_MAX, description="Whole credits.")]
-AccountId = Annotated[str, Meta(pattern=_ACCOUNT, description="Who owns the credits: " + _WORDS[_ACCOUNT] + ".")]
+AccountId = Annotated[
+    str, Meta(pattern=_ACCOUNT, description="Who owns the credits: " + _WORDS[_ACCOUNT] + ".")
+]
 Bucket = Annotated[str, Meta(pattern=_NAME, description="A named pot inside the account.")]
 ModelId = Annotated[str, Meta(pattern=_NAME, description="What the credits are for.")]
-Provider = Annotated[str, Meta(pattern=_PROVIDER, description="Whose task it is; task ids are unique per provider.")]
+Provider = Annotated[
+    str, Meta(pattern=_PROVIDER, description="Whose task it is; task ids are unique per provider.")
+]
 TaskId = Annotated[str, Meta(pattern=_PRINTABLE, description="The provider's id of the job.")]
 ResourceId = Annotated[str, Meta(pattern=_PRINTABLE, description="The caller's id of what the job makes.")]
 ReservationId = Annotated[str, Meta(pattern=_UUID, description="As a reserve answered it.")]
@@ -47,7 +51,10 @@ TtlSeconds = Annotated[int, Meta(ge=1, le=86_400, description="How long the cred
 Reason = Annotated[str, Meta(pattern=_TEXT, max_length=500, description="For people; erasable.")]
 Metadata = Annotated[
     dict[Annotated[str, Meta(pattern=_TEXT, min_length=1)], Annotated[str, Meta(pattern=_TEXT)]],
-    Meta(max_length=METADATA_PAIRS_MAX, description="A flat object of strings, at most 1 KiB together; erasable."),
+    Meta(
+        max_length=METADATA_PAIRS_MAX,
+        description="A flat object of strings, at most 1 KiB together; erasable.",
+    ),
 ]
 
 _MATCHING = re.compile(r"matching regex '(.+)'", re.DOTALL)
@@ -69,7 +76,11 @@ def check_metadata(metadata: dict[str, str] | UnsetType) -> None:
 def malformed(error: ValueError | RecursionError, what: str = "body") -> Problem:
     """The problem that a decoder's error is: which field, and why. `what`: the body, or the query."""
     if not isinstance(error, ValidationError):
-        why = "it is not UTF-8" if isinstance(error, UnicodeError) else str(error).removeprefix("JSON is malformed: ")
+        why = (
+            "it is not UTF-8"
+            if isinstance(error, UnicodeError)
+            else str(error).removeprefix("JSON is malformed: ")
+        )
         return invalid(f"The {what} could not be read: {why}.")
     text = str(error)
     if found := _FIELD.search(text):

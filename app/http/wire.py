@@ -1,25 +1,23 @@
 """What a request is read with and an answer is written with, at a fraction of the price of the stock classes.
 
-Bodies are decoded strictly: no `"5"` and no `5.0` for an integer, no `null` for what may be left out, no field
-that is not known. The Content-Type is not looked at, and an empty body is `{}`.
+Bodies are decoded strictly: no `"5"` and no `5.0` for an integer, no `null` for what may be left out, no
+field that is not known. The Content-Type is not looked at, and an empty body is `{}`.
 """
 
 import re
-from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, TypeVar, cast
 from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import Request, Response
-from litestar.connection.base import empty_receive, empty_send
 from litestar.datastructures import State
 from litestar.dto import MsgspecDTO
-from litestar.types import Receive, Scope, Send
+from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Receive, Scope, Send
 
 from app.access import Principal
 from app.http.bodies import Body, Stamp
 from app.http.parts import Caller, Parts
-from app.http.problems import Problem, invalid
+from app.http.problems import Headers, Problem, invalid
 from app.http.queries import Query
 from app.http.shapes import malformed
 from app.ledger.ledger import Ledger, fingerprint
@@ -31,7 +29,6 @@ JSON = b"application/json"
 T = TypeVar("T")
 B = TypeVar("B", bound=Body)
 Q = TypeVar("Q", bound=Query)
-Headers = Sequence[tuple[bytes, bytes]]
 
 encode = msgspec.json.Encoder().encode
 _KEY = re.compile(r"[ -~]{1,255}", re.ASCII)
@@ -94,8 +91,8 @@ class LedgerRequest(Request[Principal, None, State]):
     async def body(self) -> bytes:
         """The body, at most 1 MiB of it; `{}` where it is empty."""
         announced = self.header(b"content-length")
-        if announced is not None and len(announced) > 6 and announced.isdigit() and int(announced) > BODY_BYTES_MAX:
-            raise Problem("body_too_large", limit=BODY_BYTES_MAX)
+        if announced is not None and announced.isdigit() and int(announced) > BODY_BYTES_MAX:
+            raise Problem("body_too_large", {"limit": BODY_BYTES_MAX})
         pieces = []
         size = 0
         more = True
@@ -107,7 +104,7 @@ class LedgerRequest(Request[Principal, None, State]):
             more = message.get("more_body", False)
             size += len(piece)
             if size > BODY_BYTES_MAX:
-                raise Problem("body_too_large", limit=BODY_BYTES_MAX)
+                raise Problem("body_too_large", {"limit": BODY_BYTES_MAX})
             pieces.append(piece)
         return b"".join(pieces) or b"{}"
 
@@ -193,7 +190,7 @@ class Answer(Response[T]):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         content = self.content
-        payload = content if type(content) is bytes else encode(content)
+        payload = content if isinstance(content, bytes) else encode(content)
         status = self.status_code or 200
         headers = [
             (b"content-type", self.type),
@@ -203,5 +200,7 @@ class Answer(Response[T]):
         ]
         if status == NOT_MODIFIED:
             headers, payload = headers[2:], b""
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": payload, "more_body": False})
+        start: HTTPResponseStartEvent = {"type": "http.response.start", "status": status, "headers": headers}
+        end: HTTPResponseBodyEvent = {"type": "http.response.body", "body": payload, "more_body": False}
+        await send(start)
+        await send(end)

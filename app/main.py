@@ -1,0 +1,167 @@
+"""`create_app(settings)`: the only function that knows Redis, PostgreSQL, Litestar and the ledger at once.
+
+Nothing is opened before the application starts, and starting waits for nobody: while Redis or PostgreSQL are
+away, requests are answered 503 and `/health/ready` says why.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+import structlog
+from litestar import Litestar
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from app.http import docs
+from app.http.auth import Authentication
+from app.http.credits import Credits
+from app.http.handlers import HANDLERS
+from app.http.health import Health
+from app.http.parts import Parts, Standing
+from app.http.reading import Reading
+from app.http.wire import Answer, LedgerRequest
+from app.ledger.backing import Backing, BackingUnavailable, NotAdmitted
+from app.ledger.batcher import Limits
+from app.ledger.connection import connect
+from app.ledger.ledger import Ledger
+from app.settings import Settings
+from persistence import admission
+from persistence.backing import PostgresBacking
+from persistence.history import PostgresHistory
+from persistence.journaled import Journaled
+from persistence.keyring import Keyring
+from persistence.pool import Pool, answering, open_pool
+
+ADMIT_SECONDS = 1.0
+CHECK_SECONDS = 1.0
+CLOSE_SECONDS = 2.0
+AGAIN_SECONDS = 1.0
+
+log = structlog.get_logger("lastro.api")
+
+
+def create_app(settings: Settings) -> Litestar:
+    """The API, ready to be served by any ASGI server. Opens nothing."""
+    return Litestar(
+        [Credits, Reading, Health],
+        lifespan=[partial(_running, settings)],
+        middleware=[Authentication],
+        exception_handlers=HANDLERS,
+        request_class=LedgerRequest,
+        response_class=Answer,
+        openapi_config=docs.config(),
+        logging_config=None,
+    )
+
+
+@asynccontextmanager
+async def _running(settings: Settings, app: Litestar) -> AsyncIterator[None]:
+    """All parts, from the start of the application to its end; in the end what waits is finished first."""
+    async with AsyncExitStack() as stack:
+        redis, aside = connect(settings.redis_url), connect(settings.redis_url)
+        stack.push_async_callback(redis.aclose)
+        stack.push_async_callback(aside.aclose)
+        pool = await open_pool(settings.database_url, name="lastro api")
+        stack.push_async_callback(_close, pool)
+        backing = PostgresBacking(pool, partial(admission.admit, pool, aside))
+        ledger = Ledger(redis, backing, _limits(settings))
+        keyring = Keyring(pool)
+        app.state.parts = Parts(
+            ledger=ledger,
+            keys=keyring,
+            history=PostgresHistory(pool),
+            acknowledging=Journaled(pool),
+            checking=_Checks(ledger, aside, pool),
+            holds_max=settings.holds_max,
+        )
+        await keyring.start()
+        stack.push_async_callback(keyring.stop)
+        await ledger.start()
+        stack.push_async_callback(ledger.stop)
+        for work in (
+            partial(_admit, ledger, backing),
+            partial(admission.watch, pool, lambda: ledger.terms, ledger.adopt),
+        ):
+            stack.push_async_callback(_end, asyncio.create_task(_for_ever(work)))
+        yield
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        queue_max=settings.queue_max,
+        batch_operations_max=settings.batch_max,
+        request_seconds=settings.request_seconds,
+        backlog_max=settings.backlog_max,
+        backlog_bytes_max=settings.backlog_bytes_max,
+    )
+
+
+async def _admit(ledger: Ledger, backing: Backing) -> None:
+    """Have the Redis admitted before the first request needs it, and again after it was lost."""
+    while True:
+        if ledger.terms is None:
+            with contextlib.suppress(BackingUnavailable, NotAdmitted, RedisError, OSError):
+                terms = await backing.admit()
+                ledger.adopt(ledger.terms or terms)
+        await asyncio.sleep(ADMIT_SECONDS)
+
+
+async def _for_ever(work: Callable[[], Awaitable[None]]) -> None:
+    """Go on after an error that nobody has thought of, and say so."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("background work failed; going on")
+        await asyncio.sleep(AGAIN_SECONDS)
+
+
+class _Checks:
+    """`Checking` over what this process uses."""
+
+    def __init__(self, ledger: Ledger, redis: Redis, pool: Pool) -> None:
+        self._ledger = ledger
+        self._redis = redis
+        self._pool = pool
+
+    async def standing(self) -> Standing:
+        redis, postgres = await asyncio.gather(self._redis_answers(), self._postgres_answers())
+        terms = self._ledger.terms
+        failing = [name for name, answers in (("redis", redis), ("postgres", postgres)) if not answers]
+        if terms is None:
+            return Standing(serves=False, failing=[*failing, "admission"])
+        fenced = [f"shard:{shard}" for shard in sorted(terms.fences)]
+        return Standing(serves=redis and len(fenced) < terms.shards, failing=failing + fenced)
+
+    async def _redis_answers(self) -> bool:
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                await self._redis.ping()
+        except (RedisError, OSError, TimeoutError):
+            return False
+        return True
+
+    async def _postgres_answers(self) -> bool:
+        try:
+            async with answering(self._pool, CHECK_SECONDS) as connection:
+                await connection.execute("SELECT 1")
+        except BackingUnavailable:
+            return False
+        return True
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _close(pool: Pool) -> None:
+    """Let queries end, but not for longer than a stop may take."""
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()

@@ -1,0 +1,88 @@
+"""The real application in this process, over real servers; `client` speaks ASGI to it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from itertools import count
+
+import httpx
+import pytest
+from litestar import Litestar
+
+from app.main import create_app
+from app.settings import Settings
+from persistence.api_keys import create
+from persistence.birth import give_birth
+from persistence.pool import Pool
+
+SHARDS = 4
+ALL = ("spend", "grant", "read", "operate")
+
+
+@pytest.fixture
+async def settings(redis_url: str, database_url: str) -> Settings:
+    await give_birth(database_url, redis_url, SHARDS)
+    return Settings(redis_url=redis_url, database_url=database_url, shards=SHARDS)
+
+
+@pytest.fixture
+async def app(settings: Settings) -> AsyncIterator[Litestar]:
+    application = create_app(settings)
+    async with running(application):
+        yield application
+
+
+@asynccontextmanager
+async def running(application: Litestar) -> AsyncIterator[None]:
+    """Start and stop it in one task, as servers do; pytest starts and ends a fixture in two."""
+    started, stop = asyncio.Event(), asyncio.Event()
+
+    async def live() -> None:
+        async with application.lifespan():
+            started.set()
+            await stop.wait()
+
+    life = asyncio.create_task(live())
+    starting = asyncio.create_task(started.wait())
+    await asyncio.wait({life, starting}, return_when=asyncio.FIRST_COMPLETED)
+    try:
+        if started.is_set():
+            yield
+    finally:
+        stop.set()
+        starting.cancel()
+        await life
+
+
+@pytest.fixture
+async def stranger(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
+    """A client without a key."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://lastro.test") as client:
+        yield client
+
+
+@pytest.fixture
+async def client(app: Litestar, database: Pool) -> AsyncIterator[httpx.AsyncClient]:
+    """A client that may do everything."""
+    async with _client(app, await create(database, "all", ALL)) as client:
+        yield client
+
+
+@pytest.fixture
+async def client_of(app: Litestar, database: Pool) -> Callable[..., httpx.AsyncClient]:
+    """Makes clients of some scopes, or of one account."""
+    numbers = count(1)
+
+    async def make(*scopes: str, account: str | None = None) -> httpx.AsyncClient:
+        return _client(app, await create(database, f"key-{next(numbers)}", scopes, account=account))
+
+    return make
+
+
+def _client(app: Litestar, token: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app, raise_app_exceptions=False),
+        base_url="http://lastro.test",
+        headers={"authorization": f"Bearer {token}"},
+    )

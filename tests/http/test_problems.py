@@ -1,0 +1,114 @@
+"""Every word of the engine has a status, a title and a sentence; and nothing else has."""
+
+import re
+from string import Formatter
+
+import pytest
+from msgspec.structs import fields
+
+from app.http.problems import HTTP, LEDGER, TABLE, ProblemBody, body
+from app.ledger import errors
+
+
+def _drawn_facts() -> dict[str, set[str]]:
+    """The facts of each error, as the tree in the engine's docstring draws them."""
+    leaves = errors.leaves()
+    facts: dict[str, set[str]] = {word: set() for word in leaves}
+    drawn = dict(re.findall(r"── (\w+) *(.*)", errors.__doc__ or ""))
+    for word, error in leaves.items():
+        if issubclass(error, errors.Refused | errors.LedgerFenced):
+            facts[word] = set(re.findall(r"[a-z_]+", drawn[error.__name__].partition(":")[0])) - {"or"}
+    return facts
+
+
+def test_every_error_of_the_engine_has_a_row_and_every_row_an_error():
+    assert errors.leaves().keys() == LEDGER.keys()
+
+
+def test_no_code_is_both_the_engines_and_https():
+    assert not LEDGER.keys() & HTTP.keys()
+
+
+@pytest.mark.parametrize("code", LEDGER)
+def test_a_sentence_names_only_facts_that_its_error_has(code):
+    named = {name for _, name, _, _ in Formatter().parse(LEDGER[code].detail) if name}
+    assert named <= _drawn_facts()[code]
+
+
+@pytest.mark.parametrize("code", TABLE)
+def test_a_sentence_says_what_to_do_and_ends(code):
+    detail = TABLE[code].detail
+    assert detail == "{why}" or detail.endswith(".")
+    assert not TABLE[code].title.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("invalid_request", 400),
+        ("invalid_cursor", 400),
+        ("unauthenticated", 401),
+        ("forbidden", 403),
+        ("insufficient_credits", 402),
+        ("credits_held", 402),
+        ("account_not_found", 404),
+        ("reservation_not_found", 404),
+        ("transaction_not_found", 404),
+        ("not_found", 404),
+        ("method_not_allowed", 405),
+        ("reservation_cancelled", 409),
+        ("reservation_confirmed", 409),
+        ("task_conflict", 409),
+        ("reservation_expired", 410),
+        ("body_too_large", 413),
+        ("idempotency_mismatch", 422),
+        ("exceeds_reservation", 422),
+        ("already_expired", 422),
+        ("balance_overflow", 422),
+        ("limit_reached", 422),
+        ("internal_error", 500),
+        ("ledger_unavailable", 503),
+        ("ledger_fenced", 503),
+        ("journal_backlogged", 503),
+        ("overloaded", 503),
+    ],
+)
+def test_statuses_are_those_of_the_contract(code, status):
+    assert status == TABLE[code].status
+
+
+def test_facts_become_members_in_camel_case_and_milliseconds_become_times():
+    facts = {
+        "required": 5,
+        "available": 1,
+        "held": 4,
+        "open_reservations": 2,
+        "next_release_at_ms": 1_795_290_000_123,
+    }
+    assert {
+        "type": "urn:lastro:problem:credits_held",
+        "title": "Credits are held by open reservations",
+        "status": 402,
+        "code": "credits_held",
+        "detail": "5 credits are required, 1 are available and 4 are held by open reservations."
+        " Confirm or cancel one, or wait until one runs out of time.",
+        "required": 5,
+        "available": 1,
+        "held": 4,
+        "openReservations": 2,
+        "nextReleaseAt": "2026-11-21T19:40:00.123Z",
+    } == body("credits_held", facts)
+
+
+def test_a_fact_never_replaces_what_a_problem_must_say():
+    assert 409 == body("reservation_confirmed", {"status": "confirmed", "at_ms": 0})["status"]
+
+
+def test_a_missing_fact_is_said_and_does_not_break_the_answer():
+    assert "(required unknown) credits" in body("insufficient_credits", {})["detail"]
+
+
+def test_the_document_knows_every_member_that_an_error_may_bring():
+    documented = {field.encode_name for field in fields(ProblemBody)}
+    for code, facts in _drawn_facts().items():
+        assert set(body(code, dict.fromkeys(facts, 1))) <= documented, code
