@@ -19,7 +19,7 @@ _MIB = 1024 * 1024
 
 
 class SettingsError(Exception):
-    """A setting is missing, unknown or wrong; the text names the variable, its value and what it should be."""
+    """A setting is missing, unknown or wrong; the text names the variable, its value and what is wanted."""
 
 
 def _variable(field: str) -> str:

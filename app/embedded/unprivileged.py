@@ -51,10 +51,10 @@ def can_be_reached(folder: Path) -> bool:
     return all(each.stat().st_mode & stat.S_IXOTH for each in (folder, *folder.parents))
 
 
-def data_elsewhere() -> Path:
-    """A new, empty folder for data that could not be reached where it was wanted. Only for root."""
+def data_elsewhere(user: User) -> Path:
+    """A new, empty folder of `user`'s, for data that it could not reach elsewhere. Only for root."""
     folder = Path(tempfile.mkdtemp(prefix="postgres-", dir=_roots_own(_DATA)))
-    folder.chmod(0o711)
+    os.chown(folder, user.uid, user.gid)
     return folder
 
 

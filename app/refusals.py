@@ -1,0 +1,56 @@
+"""What a command tells people when it could not do what it was asked: one sentence, and exit code 2."""
+
+from typing import Any
+
+import click
+
+
+class Refusal(click.ClickException):
+    """Could not tell, or was refused: one sentence and exit code 2. Code 1 means that something was found."""
+
+    exit_code = 2
+
+
+class Commands(click.Group):
+    """Turns what the parts refuse, in sentences for people, into `Refusal`. Everything else is a bug."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if sentence := _sentence(error):
+                raise Refusal(sentence) from error
+            raise
+
+
+def _sentence(error: Exception) -> str | None:
+    """What to tell people about an error that is not a bug of ours; `None` for a bug."""
+    from redis.exceptions import ConnectionError as NoRedis
+
+    from app.embedded import CannotStart
+    from app.ledger.backing import BackingUnavailable
+    from app.settings import SettingsError
+    from persistence.api_keys import KeyNotFound, KeyRefused
+    from persistence.birth import BirthRefused
+    from persistence.migrate import MigrationRefused
+
+    told = (
+        CannotStart,
+        SettingsError,
+        BackingUnavailable,
+        KeyNotFound,
+        KeyRefused,
+        BirthRefused,
+        MigrationRefused,
+    )
+    if isinstance(error, told):
+        return str(error)
+    if isinstance(error, NoRedis):
+        return f"Redis does not answer: {error}"
+    if type(error).__module__.startswith("asyncpg"):
+        return f"PostgreSQL refused: {error}"
+    if isinstance(error, OSError):
+        return f"{type(error).__name__}: {error}"
+    return None
