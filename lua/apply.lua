@@ -16,6 +16,8 @@ first write.
 --- @include parts/credits
 --- @include parts/lots
 --- @include parts/book
+--- @include parts/journal
+--- @include parts/closing
 --- @include parts/funds
 --- @include parts/answer
 --- @include parts/memory
@@ -27,7 +29,7 @@ local LANE_MS = '600000'
 
 local call = cjson.decode(ARGV[1])
 local now_ms = clock.now_ms()
-book.open(call)
+journal.open(call)
 
 local shards, why_not, order = admission.admit(call)
 if not shards then return answer.unheard('not_admitted', now_ms, why_not) end
@@ -79,8 +81,8 @@ for i, operation in ipairs(call.operations) do
   results[i] = decided and result or answer.refuse('internal_error', { why = tostring(result) })
 end
 
-local texts, others = book.close(order)
+local plan = closing.close(order, call.nonce)
 local reply = answer.reply(now_ms, results)
-others[#others + 1] = { 'SET', KEYS[1], text.integer(call.number) .. ' ' .. reply, 'PX', LANE_MS }
-book.write(order, texts, others)
+plan.others[#plan.others + 1] = { 'SET', KEYS[1], text.integer(call.number) .. ' ' .. reply, 'PX', LANE_MS }
+closing.write(order, plan)
 return reply

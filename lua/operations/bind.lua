@@ -40,12 +40,12 @@ return function(operation, shard)
     return answer.refuse('task_conflict', { reservation = bound, task = task })
   end
 
-  local sequence, line = book.post({ kind = 'bound', account = account, amount = 0, legs = {},
+  local posted = journal.post({ kind = 'bound', account = account, amount = 0, legs = {},
     details = text.member('reservation', reservation.id) .. text.references(operation) }, operation)
   reservation.task, reservation.provider = task, provider
   reservation.resource = resource or reservation.resource
-  reservation.bound_sequence = sequence
+  reservation.bound_sequence = posted.sequence
   reservation.changed = true
   book.bind(operation.task_shard, provider, task, reservation)
-  return answer.ok({ sequence = sequence, line = line, account = account, reservation = reservation })
+  return answer.ok({ posted = posted, account = account, reservation = reservation })
 end

@@ -33,8 +33,8 @@ return function(operation, shard)
   if reservation.status == 'cancelled' then return memory.replay(shard, reservation.ended_sequence, account, reservation) end
 
   local cause = operation.cause or 'requested'
-  local sequence, line = time.cancel(reservation, account, cause, { kind = 'cancelled',
+  local posted = time.cancel(reservation, account, cause, { kind = 'cancelled',
     details = text.member('cause', cause) .. text.references(reservation) }, operation)
   reservation.cancel_reason = operation.reason
-  return answer.ok({ sequence = sequence, line = line, account = account, reservation = reservation })
+  return answer.ok({ posted = posted, account = account, reservation = reservation })
 end

@@ -41,12 +41,12 @@ return function(operation, shard)
   local model = operation.model or reservation.model
   local details = string.format(',"reservation":"%s","captured":%d,"charged":0,"released":%d', reservation.id, amount,
     released) .. text.references({ task = reservation.task, provider = reservation.provider, model = model })
-  local sequence, line = book.post({ kind = 'confirmed', account = account, amount = amount,
+  local posted = journal.post({ kind = 'confirmed', account = account, amount = amount,
     legs = lots.release(account, reservation.legs, amount), details = details }, operation)
   reservation.status, reservation.model = 'confirmed', model
   reservation.captured = reservation.captured + amount
   reservation.released = reservation.released + released
-  book.unhold(reservation, account, sequence)
+  book.unhold(reservation, account, posted.sequence)
   time.lapse(account)
-  return answer.ok({ sequence = sequence, line = line, account = account, reservation = reservation })
+  return answer.ok({ posted = posted, account = account, reservation = reservation })
 end

@@ -20,7 +20,7 @@ return function(operation, shard)
   local short, facts = funds.shortage(account, operation.amount)
   if short then return answer.refuse(short, facts) end
 
-  local sequence, line = book.post({ kind = 'deducted', account = account, amount = operation.amount,
+  local posted = journal.post({ kind = 'deducted', account = account, amount = operation.amount,
     legs = lots.take(account, operation.amount), details = text.member('model', operation.model) }, operation)
-  return answer.ok({ sequence = sequence, line = line, account = account })
+  return answer.ok({ posted = posted, account = account })
 end

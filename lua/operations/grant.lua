@@ -35,9 +35,9 @@ return function(operation, shard)
   end
 
   local lot = lots.at(account, bucket, expires_at_ms)
-  local sequence, line = book.post({ kind = 'granted', account = account, amount = operation.amount,
+  local posted = journal.post({ kind = 'granted', account = account, amount = operation.amount,
     legs = { { lot, operation.amount, 0 } }, bucket = bucket, priority = operation.priority,
     details = text.member('bucket', bucket) .. text.member('priority', operation.priority) }, operation)
   book.keep(account)
-  return answer.ok({ sequence = sequence, line = line, account = account })
+  return answer.ok({ posted = posted, account = account })
 end

@@ -39,20 +39,20 @@ return function(operation, shard)
 
   local legs = lots.take(account, operation.amount, 'hold')
   local deadline_ms = shard.now_ms + (operation.ttl_ms or 1800000)
-  local sequence, line = book.post({ kind = 'reserved', account = account, amount = operation.amount, legs = legs,
+  local posted = journal.post({ kind = 'reserved', account = account, amount = operation.amount, legs = legs,
     details = text.member('reservation', operation.reservation) .. text.member('deadline_ms', deadline_ms)
       .. text.references(operation) }, operation)
   local reservation = {
     id = operation.reservation, shard = shard, account = account.id, status = 'pending',
     reserved = operation.amount, captured = 0, charged = 0, released = 0, held = operation.amount,
-    legs = lots.held(legs), expires_at_ms = deadline_ms, created_at_ms = shard.now_ms, reserved_sequence = sequence,
+    legs = lots.held(legs), expires_at_ms = deadline_ms, created_at_ms = shard.now_ms, reserved_sequence = posted.sequence,
     task = task, provider = provider, resource = operation.resource, model = operation.model,
     metadata = operation.metadata,
   }
   book.hold(reservation, account)
   if task then
-    reservation.bound_sequence = sequence
+    reservation.bound_sequence = posted.sequence
     book.bind(operation.task_shard, provider, task, reservation)
   end
-  return answer.ok({ sequence = sequence, line = line, account = account, reservation = reservation })
+  return answer.ok({ posted = posted, account = account, reservation = reservation })
 end

@@ -2,12 +2,14 @@
 -- What a decision comes to, and how the reply shows it. `app/ledger/replies.py` reads what is written here.
 local answer = {}
 
+local NOTHING = { sequence = 0 }
+
 -- Refused. The word is one of the operation's header; `facts` are numbers and short words.
 function answer.refuse(word, facts)
   return { word = word, facts = facts or {} }
 end
 
--- Applied now (`line` is the entry's text), replayed or read.
+-- Applied now or replayed (`posted` is the entry), or read.
 function answer.ok(result)
   result.word = 'ok'
   return result
@@ -41,9 +43,10 @@ function answer.reply(now_ms, results)
   for i, result in ipairs(results) do
     local replayed = result.replayed and 'true' or 'false'
     if result.word == 'ok' then
-      pieces[i] = string.format('["ok",%d,%s,%d,%d,%s,%s,%s]', result.sequence or 0, result.line or 'null',
+      local posted = result.posted or NOTHING
+      pieces[i] = string.format('["ok",%d,%s,%d,%d,%s,%s,%s]', posted.sequence, posted.line or 'null',
         place(accounts, result.account), place(reservations, result.reservation), replayed,
-        result.notes and cjson.encode(result.notes) or 'null', open_text(result, reservations))
+        result.replayed and posted.notes and cjson.encode(posted.notes) or 'null', open_text(result, reservations))
     elseif result.word == 'located' then
       pieces[i] = string.format('["located","%s"]', result.reservation_id)
     else

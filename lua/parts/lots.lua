@@ -2,7 +2,7 @@
 -- A lot is a bucket's credits of one expiry, a row of the account's `lots`, which stand in spending order:
 -- lower priority number first, then soonest expiry (never last), then oldest.
 --
--- Nothing here changes an account but `settle`, which `book.post` calls with legs that have been checked.
+-- Nothing here changes an account but `settle`, which `journal.post` calls with legs that have been checked.
 -- A leg is { lot, change of available, change of held }.
 local lots = { MAX = 64, PRIORITY = 100, NEVER = 0 }
 
@@ -176,26 +176,19 @@ function lots.settle(account, legs, version, bucket, priority)
   end
 end
 
--- Asserts that legs are possible and returns what they add to available and held.
-function lots.sum(legs)
-  local available, held = 0, 0
+-- Asserts that legs are possible; returns what they add to available and held, and their text.
+function lots.checked(legs)
+  local available, held, pieces = 0, 0, {}
   for i = 1, #legs do
     local leg = legs[i]
-    assert(leg[LOT][AVAILABLE] + leg[BY_AVAILABLE] >= 0, 'a lot below zero')
-    assert(leg[LOT][HELD] + leg[BY_HELD] >= 0, 'a lot holding less than nothing')
-    available = available + leg[BY_AVAILABLE]
-    held = held + leg[BY_HELD]
+    local lot, by_available, by_held = leg[LOT], leg[BY_AVAILABLE], leg[BY_HELD]
+    assert(lot[AVAILABLE] + by_available >= 0, 'a lot below zero')
+    assert(lot[HELD] + by_held >= 0, 'a lot holding less than nothing')
+    available = available + by_available
+    held = held + by_held
+    pieces[i] = string.format('["%s",%d,%d,%d]', lot[BUCKET], lot[EXPIRES], by_available, by_held)
   end
-  return available, held
-end
-
-function lots.legs_text(legs)
-  local pieces = {}
-  for i = 1, #legs do
-    local leg = legs[i]
-    pieces[i] = string.format('["%s",%d,%d,%d]', leg[LOT][BUCKET], leg[LOT][EXPIRES], leg[BY_AVAILABLE], leg[BY_HELD])
-  end
-  return '[' .. table.concat(pieces, ',') .. ']'
+  return available, held, table.concat(pieces, ',')
 end
 
 function lots.text(account)

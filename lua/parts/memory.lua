@@ -1,4 +1,5 @@
 --- @include parts/book
+--- @include parts/journal
 --- @include parts/answer
 -- The same request, the same answer. A key belongs to what the request names: an account (`a`) or a
 -- reservation (`r`).
@@ -11,8 +12,7 @@ local FORGOTTEN = { account_unknown = true, reservation_not_found = true, ledger
 -- The answer that an entry was, with everything as it is now. When the entry has left the stream its text is
 -- missing: the journal has it under this sequence.
 function memory.replay(shard, sequence, account, reservation)
-  local line, notes = book.entry(shard, sequence)
-  return answer.ok({ sequence = sequence, line = line, notes = notes, account = account, reservation = reservation,
+  return answer.ok({ posted = journal.entry(shard, sequence), account = account, reservation = reservation,
                      replayed = true })
 end
 
@@ -32,19 +32,18 @@ function memory.recall(operation, shard)
     refusal.replayed = true
     return refusal
   end
-  local line, notes = book.entry(shard, record.s)
-  local reservation_id = kind == 'r' and id or (line and cjson.decode(line).reservation)
+  local posted = journal.entry(shard, record.s)
+  local reservation_id = kind == 'r' and id or (posted.line and cjson.decode(posted.line).reservation)
   local reservation = reservation_id and book.reservation(shard, reservation_id)
   local account = book.account(shard, kind == 'a' and id or (reservation and reservation.account) or '')
-  return answer.ok({ sequence = record.s, line = line, notes = notes, account = account, reservation = reservation,
-                     replayed = true })
+  return answer.ok({ posted = posted, account = account, reservation = reservation, replayed = true })
 end
 
 function memory.remember(operation, shard, result)
   if FORGOTTEN[result.word] then return end
   local kind, id = subject(operation)
   local record = { f = operation.fingerprint }
-  if result.word == 'ok' then record.s = result.sequence else record.w, record.d = result.word, result.facts end
+  if result.word == 'ok' then record.s = result.posted.sequence else record.w, record.d = result.word, result.facts end
   book.remember(shard, kind, id, operation.key, record)
 end
 

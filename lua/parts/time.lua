@@ -1,4 +1,5 @@
 --- @include parts/book
+--- @include parts/journal
 --- @include parts/lots
 --- @include parts/keys
 --- @include parts/text
@@ -8,21 +9,21 @@ local time = { EVENTS_MAX = 100 }
 -- Whatever is available in lots whose time has come is gone, as an entry of its own.
 function time.lapse(account)
   local legs, amount = lots.lapse(account, account.shard.now_ms)
-  if amount > 0 then book.post({ kind = 'lapsed', account = account, amount = amount, legs = legs }) end
+  if amount > 0 then journal.post({ kind = 'lapsed', account = account, amount = amount, legs = legs }) end
 end
 
 -- What ends a reservation: what it holds goes back, and at once lapses where the lot has lapsed meanwhile.
--- Returns the entry's sequence and text.
+-- Returns the posted entry.
 function time.cancel(reservation, account, cause, entry, asked)
   entry.account, entry.amount = account, reservation.held
   entry.details = string.format(',"reservation":"%s","released":%d', reservation.id, reservation.held) .. entry.details
   entry.legs = lots.release(account, reservation.legs, 0)
-  local sequence, line = book.post(entry, asked)
+  local posted = journal.post(entry, asked)
   reservation.status, reservation.cancel_cause = 'cancelled', cause
   reservation.released = reservation.released + reservation.held
-  book.unhold(reservation, account, sequence)
+  book.unhold(reservation, account, posted.sequence)
   time.lapse(account)
-  return sequence, line
+  return posted
 end
 
 local function expire(reservation, account)

@@ -1,0 +1,78 @@
+--- @include parts/credits
+--- @include parts/keys
+--- @include parts/text
+--- @include parts/lots
+-- The entries of this call, and those that the stream still has. `post` is the only place that moves an account.
+local journal = {}
+
+local NOBODY = {}
+local nonce
+
+-- `nonce` is fresh for each send of a call: it links the call to the one before it.
+function journal.open(call)
+  nonce = call.nonce
+end
+
+-- What is the same for all entries of a shard in this call, as text.
+local function at_of(shard)
+  if not shard.at then
+    shard.at = string.format(',"at_ms":%d,"incarnation":%d,"nonce":"%s"', shard.now_ms, shard.incarnation, nonce)
+  end
+  return shard.at
+end
+
+local function asked_text(asked)
+  local line = ''
+  if asked.by then line = ',"by":' .. text.quoted(asked.by) end
+  if asked.key then
+    line = line .. ',"key":' .. text.quoted(asked.key) .. ',"fingerprint":"' .. asked.fingerprint .. '"'
+  end
+  if asked.notes_hash then line = line .. ',"notes":"' .. asked.notes_hash .. '"' end
+  return line
+end
+
+-- One line of the journal: checks it, then moves the account. Returns the line's place: { sequence, id, line, notes }.
+--   entry  kind, account, amount, legs; `details`: the members that its kind adds, as text (app/ledger/entries.py);
+--          `bucket` and `priority` where the entry sets the priority of a bucket
+--   asked  the operation that caused it (key, fingerprint, by, notes), or nil when time did
+function journal.post(entry, asked)
+  local account = entry.account
+  local shard = account.shard
+  local by_available, by_held, legs = lots.checked(entry.legs)
+  local available, held = account.available + by_available, account.held + by_held
+  assert(available >= 0 and held >= 0, 'a balance below zero')
+  assert(available <= credits.MAX - held, 'a balance above 2^53 - 1')
+  local sequence, version, appended = shard.sequence + 1, account.version + 1, shard.appended
+  asked = asked or NOBODY
+
+  local line = string.format(
+    '{"v":1,"kind":"%s","account":"%s","version":%d,"amount":%d,"available":%d,"held":%d,"legs":[%s]%s%s%s%s}',
+    entry.kind, account.id, version, entry.amount, available, held, legs, entry.details or '', asked_text(asked),
+    at_of(shard), appended[1] and '' or text.member('previous_nonce', shard.link))
+  local posted = { sequence = sequence, id = text.integer(sequence) .. '-0', line = line, notes = asked.notes }
+
+  lots.settle(account, entry.legs, version, entry.bucket, entry.priority)
+  account.version, account.available, account.held = version, available, held
+  account.changed = true
+  shard.sequence = sequence
+  shard.bytes = shard.bytes + #line + #(asked.notes or '')
+  if shard.oldest_ms == 0 then shard.oldest_ms = shard.now_ms end
+  appended[#appended + 1] = posted
+  return posted
+end
+
+-- An entry of this shard by its sequence, as `post` returns it; its `line` is nil when it has left the stream.
+function journal.entry(shard, sequence)
+  local appended = shard.appended
+  local first = appended[1]
+  if first and sequence >= first.sequence then return appended[sequence - first.sequence + 1] end
+  local posted = { sequence = sequence, id = text.integer(sequence) .. '-0' }
+  local found = redis.call('XRANGE', keys.journal(shard.number), posted.id, posted.id)[1]
+  local fields = found and found[2] or {}
+  for i = 1, #fields, 2 do
+    if fields[i] == 'entry' then posted.line = fields[i + 1] else posted.notes = fields[i + 1] end
+  end
+  return posted
+end
+
+return journal
