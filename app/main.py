@@ -104,8 +104,7 @@ async def _admit(ledger: Ledger, backing: Backing) -> None:
     while True:
         if ledger.terms is None:
             with contextlib.suppress(BackingUnavailable, NotAdmitted, RedisError, OSError):
-                terms = await backing.admit()
-                ledger.adopt(ledger.terms or terms)
+                ledger.adopt(await backing.admit())
         await asyncio.sleep(ADMIT_SECONDS)
 
 

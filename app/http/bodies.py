@@ -5,13 +5,16 @@ so refused.
 """
 
 from datetime import UTC, datetime
+from functools import cache
 from typing import Annotated, Literal, NamedTuple, TypeVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import fields
 
 from app.http import shapes
 from app.http.times import milliseconds
 from app.ledger.entries import seal
+from app.ledger.ledger import fingerprint
 from app.ledger.operations import Bind, Cancel, Confirm, Deduct, Grant, Reserve
 
 T = TypeVar("T")
@@ -32,6 +35,22 @@ def given(value: T | UnsetType) -> T | None:
 
 class Body(Struct, forbid_unknown_fields=True, omit_defaults=True, rename="camel"):
     """Its JSON without defaults is what the fingerprint is made of."""
+
+    def fingerprint(self, verb: str) -> str:
+        """The same for a default that is named and one that is left out."""
+        for name, default in _defaults(type(self)):
+            if getattr(self, name) == default:
+                setattr(self, name, default)  # msgspec leaves out what is the default, not what equals it
+        return fingerprint(verb, self)
+
+
+@cache
+def _defaults(of: type[Body]) -> list[tuple[str, object]]:
+    return [
+        (field.name, field.default)
+        for field in fields(of)
+        if not field.required and field.default is not UNSET
+    ]
 
 
 class Noted(Body, kw_only=True):

@@ -112,7 +112,7 @@ class Credits(Controller):
         status=200,
         name="bind",
         summary="Name the provider's task that a reservation pays for",
-        refusals=(*_ENDED, "task_conflict"),
+        refusals=("reservation_not_found", "task_conflict"),
     )
     async def bind(
         self, reservation: FromPath[str], data: JSONBody[TaskBody], request: LedgerRequest

@@ -32,7 +32,7 @@ class Reading(Controller):
         summary="What an account has now",
     )
     async def balance(self, request: LedgerRequest) -> Answer[Balance]:
-        """Exact at Redis' time; `include=reservations` adds those open at that moment. `ETag`: the version."""
+        """Exact at Redis' time; `include=reservations` adds those that are open then. `ETag`: the version."""
         query = request.asked(BalanceQuery)
         account = _account(request, given(query.account_id))
         if account is None:

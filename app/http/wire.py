@@ -20,7 +20,7 @@ from app.http.parts import Caller, Parts
 from app.http.problems import Headers, Problem, invalid
 from app.http.queries import Query
 from app.http.shapes import malformed
-from app.ledger.ledger import Ledger, fingerprint
+from app.ledger.ledger import Ledger
 
 BODY_BYTES_MAX = 1_048_576
 NOT_MODIFIED = 304
@@ -119,7 +119,7 @@ class LedgerRequest(Request[Principal, None, State]):
         key = caller.headers.get(b"idempotency-key")
         if key is None:
             return Stamp(caller.principal.by, None, None)
-        return Stamp(caller.principal.by, _key(key, self.scope["headers"]), fingerprint(verb, data))
+        return Stamp(caller.principal.by, _key(key, self.scope["headers"]), data.fingerprint(verb))
 
     def asked(self, query: type[Q]) -> Q:
         """The query, by its struct; each name at most once, no name that the struct does not have."""

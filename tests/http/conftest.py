@@ -14,6 +14,7 @@ from app.settings import Settings
 from persistence.api_keys import create
 from persistence.birth import give_birth
 from persistence.pool import Pool
+from tests.http.contract import Contract
 
 SHARDS = 4
 ALL = ("spend", "grant", "read", "operate")
@@ -57,8 +58,7 @@ async def running(application: Litestar) -> AsyncIterator[None]:
 @pytest.fixture
 async def stranger(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
     """A client without a key."""
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://lastro.test") as client:
+    async with _client(app, None) as client:
         yield client
 
 
@@ -80,9 +80,11 @@ async def client_of(app: Litestar, database: Pool) -> Callable[..., httpx.AsyncC
     return make
 
 
-def _client(app: Litestar, token: str) -> httpx.AsyncClient:
+def _client(app: Litestar, token: str | None) -> httpx.AsyncClient:
+    """A client whose every answer is held against the OpenAPI document."""
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(app, raise_app_exceptions=False),
         base_url="http://lastro.test",
-        headers={"authorization": f"Bearer {token}"},
+        headers={"authorization": f"Bearer {token}"} if token else {},
+        event_hooks={"response": [Contract.of(app).judge]},
     )
