@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -131,30 +131,39 @@ def migrate(data: Path) -> None:
 
 @cli.command()
 @data_option
-@click.option("--burst", is_flag=True, help="End when nothing is left to do.")
-def worker(data: Path, burst: bool) -> None:
+@click.option("--alive", is_flag=True, help="Only tell whether any worker is alive (exit code 0 or 1).")
+def worker(data: Path, alive: bool) -> None:
     """Carry entries from Redis into PostgreSQL, and do what cron asks for. Run two: one is a hot spare."""
-    from persistence.work import run_worker
-
-    from app.embedded.processes import forks_die_with_us
+    from persistence.work import run_worker, workers_alive
+    from persistence.workbench import Work
 
     settings = _settings(data)
-    _export(settings)
+    if alive:
+        from persistence.schedule import connect
+
+        with connect(settings.queue_url) as queues:
+            _exit_by(workers_alive(queues) > 0)
     _log(settings)
-    forks_die_with_us()
-    run_worker(settings, burst=burst)
+    run_worker(
+        Work(
+            redis_url=settings.redis_url,
+            queue_url=settings.queue_url,
+            database_url=settings.database_url,
+            stream_keep_seconds=settings.stream_keep_seconds,
+            stream_keep_bytes=settings.stream_keep_bytes,
+        )
+    )
 
 
 @cli.command()
 @data_option
 def cron(data: Path) -> None:
     """Ask the workers for what is due: the journal, the sweep of what ran out of time. Two do no harm."""
-    from persistence.schedule import run_schedule
+    from persistence.schedule import run_cron
 
     settings = _settings(data)
-    _export(settings)
     _log(settings)
-    run_schedule(settings)
+    run_cron(settings.queue_url)
 
 
 @cli.group()
@@ -247,9 +256,8 @@ def _settings(data: Path, **options: object) -> Settings:
     return Settings.read({**read_environment(data), **os.environ, **given})
 
 
-def _export(settings: Settings) -> None:
-    """RQ's jobs run in processes of their own and read the environment."""
-    os.environ.update(settings.environment())
+def _exit_by(good: bool) -> NoReturn:
+    click.get_current_context().exit(0 if good else 1)
 
 
 def _log(settings: Settings) -> None:

@@ -27,6 +27,7 @@ import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
@@ -60,25 +61,26 @@ def nightly(pytestconfig: pytest.Config) -> bool:
     return bool(pytestconfig.getoption("--nightly"))
 
 
-def _reachable_folder() -> Path:
+@contextmanager
+def reachable_folder() -> Iterator[Path]:
+    """A temporary folder that PostgreSQL can enter when root runs the tests."""
     folder = Path(tempfile.mkdtemp(prefix="lastro-test-"))
     if os.geteuid() == 0:
         folder.chmod(0o711)
-    return folder
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
 def _servers_folder() -> Iterator[Path]:
-    folder = _reachable_folder()
-    yield folder
-    shutil.rmtree(folder)
+    with reachable_folder() as folder:
+        yield folder
 
 
 @pytest.fixture
 def reachable_tmp_path() -> Iterator[Path]:
-    folder = _reachable_folder()
-    yield folder
-    shutil.rmtree(folder)
+    with reachable_folder() as folder:
+        yield folder
 
 
 @pytest.fixture

@@ -50,19 +50,6 @@ def _nothing() -> None:
     """Elsewhere than on Linux nothing ties a child to its parent."""
 
 
-def forks_die_with_us() -> None:
-    """From now on what this process forks (not: what it executes) is killed when this process is gone.
-
-    An RQ work horse outlives its worker otherwise, and goes on with a job that somebody else has begun again.
-    """
-    ties: list[Callable[[], None]] = []  # made by whoever forks, who may be a fork already
-    os.register_at_fork(
-        before=lambda: ties.append(dies_with_parent(signal.SIGKILL)),
-        after_in_parent=ties.clear,
-        after_in_child=lambda: ties.pop()(),  # noqa: PLW0108 - popped then, not now
-    )
-
-
 class Process:
     """One child: started, asked whether it lives, ended. Can be started again after it ended.
 

@@ -113,16 +113,6 @@ print(valkey.pid, postgres.pid, flush=True)
 signal.pause()
 """
 
-FORKING_PARENT = """
-import os, signal, sys
-from app.embedded.processes import forks_die_with_us
-forks_die_with_us()
-child = os.fork()
-if child:
-    print(child, flush=True)
-signal.pause()
-"""
-
 
 @linux
 def test_servers_end_in_order_when_their_starter_is_killed(
@@ -132,12 +122,6 @@ def test_servers_end_in_order_when_their_starter_is_killed(
     until(lambda: not any(map(_lives, pids)))
     assert "bye bye" in (reachable_tmp_path / "valkey.log").read_text()
     assert "database system is shut down" in (reachable_tmp_path / "postgres.log").read_text()
-
-
-@linux
-def test_forks_are_killed_with_their_parent(until: Callable[[Callable[[], bool]], None]) -> None:
-    pids = _pids_of_a_killed_parent(FORKING_PARENT)
-    until(lambda: not any(map(_lives, pids)))
 
 
 def _pids_of_a_killed_parent(program: str, *arguments: str) -> list[int]:
