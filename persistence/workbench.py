@@ -1,0 +1,171 @@
+"""What a worker's jobs work with: PostgreSQL, Redis and a ledger, open for as long as the process lives.
+
+RQ blocks and is told by signals; what it runs is asyncio. So the jobs' event loop turns in a thread of its
+own, and the main thread, where Python delivers signals, only waits for it: a slice is told to end the moment
+the signal comes, and what the connections have to do between two jobs they do.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any, TypeVar
+
+import uvloop
+from msgspec import Struct
+from redis.exceptions import RedisError
+
+from app.ledger.backing import BackingUnavailable, NotAdmitted
+from app.ledger.batcher import Limits
+from app.ledger.connection import connect
+from app.ledger.errors import LedgerError
+from app.ledger.ledger import Ledger
+from app.ledger.stream import Keep
+from persistence import admission
+from persistence.backing import PostgresBacking
+from persistence.drain import drain
+from persistence.pool import Pool, open_pool
+
+SLICE_SECONDS = 2.0
+CLOSE_SECONDS = 1.0
+
+_log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+
+AWAY = (BackingUnavailable, NotAdmitted, LedgerError, RedisError, OSError, TimeoutError)
+"""What ends a job early and is made good by the next one."""
+
+
+class Work(Struct, frozen=True, kw_only=True):
+    """What a worker process has to be told.
+
+    `queue_url` is the Redis of RQ's queues, `redis_url` the ledger's; they may be the same server.
+    """
+
+    redis_url: str
+    queue_url: str
+    database_url: str
+    stream_keep_seconds: int = 3600
+    stream_keep_bytes: int = 268_435_456
+    slice_seconds: float = SLICE_SECONDS
+
+
+class Workbench:
+    """Opened and closed by the main thread, which also runs the jobs, one at a time."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._opened: Future[None] = Future()
+        self._thread = threading.Thread(target=self._turn, name="workbench", daemon=True)
+        self._troubles: dict[str, str] = {}
+        self._loop: asyncio.AbstractEventLoop
+        self._stopping: asyncio.Event
+        self._closing: asyncio.Event
+        self._backing: PostgresBacking
+        self._ledger: Ledger
+
+    def open(self) -> None:
+        """Returns when jobs can be run. Redis and PostgreSQL need not be there yet."""
+        self._thread.start()
+        self._opened.result()
+
+    def close(self) -> None:
+        """End what still runs and let go of all connections."""
+        self._loop.call_soon_threadsafe(self._closing.set)
+        self._thread.join()
+
+    def ask_to_stop(self) -> None:
+        """Make the job that runs end early, and well. From any thread, and from a signal handler."""
+        self._loop.call_soon_threadsafe(self._stopping.set)
+
+    def run(self, job: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
+        """The result of a job; whatever interrupts the waiting cancels it."""
+        running = asyncio.run_coroutine_threadsafe(job(), self._loop)
+        try:
+            return running.result()
+        finally:
+            running.cancel()
+
+    async def journal(self) -> int:
+        """A slice of journaling: drain the shards that nobody else drains. Returns how many rows it wrote.
+
+        A request to stop cuts it off wherever it is, as a crash would, which is safe anywhere.
+        """
+        work = self._work
+        keep = Keep(work.stream_keep_seconds * 1000, work.stream_keep_bytes)
+        draining = asyncio.create_task(
+            drain(work.database_url, work.redis_url, work.slice_seconds, keep=keep), name="drain"
+        )
+        stopping = asyncio.create_task(self._stopping.wait(), name="stopping")
+        try:
+            await asyncio.wait({draining, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            return draining.result().rows if draining.done() else 0
+        finally:
+            draining.cancel()
+            stopping.cancel()
+            await asyncio.wait({draining, stopping})
+
+    async def sweep(self) -> int:
+        """Let what is due happen, in every shard that is not fenced. Returns how many shards there were."""
+        ledger = self._ledger
+        try:
+            ledger.adopt(await self._backing.admit())
+        except AWAY as error:
+            self._note("sweep", error)
+            if ledger.terms is None:
+                return 0
+        assert ledger.terms is not None
+        shards = [shard for shard in range(ledger.terms.shards) if shard not in ledger.terms.fences]
+        outcomes = await asyncio.gather(*map(ledger.pass_time, shards), return_exceptions=True)
+        troubles = [each for each in outcomes if each is not None]
+        for trouble in troubles:
+            if not isinstance(trouble, AWAY):
+                raise trouble
+        self._note("sweep", troubles[0] if troubles else None)
+        return len(outcomes) - len(troubles)
+
+    def _note(self, job: str, trouble: BaseException | None) -> None:
+        """Log what keeps a job from its work, once until it changes or is over."""
+        said = "" if trouble is None else f"{type(trouble).__name__}: {trouble}"
+        if said != self._troubles.get(job, ""):
+            self._troubles[job] = said
+            if said:
+                _log.warning("%s: %s", job, said)
+            else:
+                _log.warning("%s: works again", job)
+
+    def _turn(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._live())
+        except BaseException as error:
+            if not self._opened.done():
+                self._opened.set_exception(error)
+                return
+            raise
+
+    async def _live(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping, self._closing = asyncio.Event(), asyncio.Event()
+        async with AsyncExitStack() as stack:
+            pool = await open_pool(self._work.database_url, connections_max=2, name="lastro worker")
+            stack.push_async_callback(_close, pool)
+            redis = await stack.enter_async_context(connect(self._work.redis_url))
+            aside = await stack.enter_async_context(connect(self._work.redis_url))
+            self._backing = PostgresBacking(pool, partial(admission.admit, pool, aside))
+            self._ledger = Ledger(redis, self._backing, Limits(request_seconds=CLOSE_SECONDS))
+            await self._ledger.start()
+            stack.push_async_callback(self._ledger.stop)
+            self._opened.set_result(None)
+            await self._closing.wait()
+
+
+async def _close(pool: Pool) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
