@@ -161,16 +161,23 @@ class Batcher:
             tickets = [waiting.popleft() for _ in range(min(len(waiting), self._limits.batch_operations_max))]
             try:
                 await self._carry(tickets)
+            except asyncio.CancelledError:
+                self._fail(tickets, LedgerUnavailable(why="the service is stopping"))
+                raise
             except Exception:
                 log.exception("the batcher met an error of its own")
                 self._fail(tickets, LedgerUnavailable(why="the batcher met an error of its own"))
 
     async def _carry(self, tickets: Sequence[_Ticket]) -> None:
-        """Send one call until its outcome is known or its requests have run out of time."""
+        """Send one call until its outcome is known or its requests have run out of time.
+
+        Once it may have run it is repeated as it was, with those who no longer wait for it: the lane answers
+        each operation by its place in the call.
+        """
         self._number += 1
         number, unknown, pause = self._number, False, PAUSE_SECONDS_MIN
         tickets = self._in_time(tickets)
-        while tickets:
+        while any(not ticket.answer.done() for ticket in tickets):
             try:
                 terms = self.terms or await self._admit()
                 reply = await self._send(tickets, terms, number)
@@ -186,7 +193,7 @@ class Batcher:
                 log.warning("redis did not answer", extra={"error": repr(error), "number": number})
             except RedisError as error:
                 if _code(error) not in _WAIT:
-                    await self._not_run(tickets, error)
+                    await self._not_run(tickets, error, unknown=unknown)
                     return
             else:
                 self._clock_ms, self._clock_read = reply.now_ms, time.monotonic()
@@ -205,7 +212,9 @@ class Batcher:
                     return
             await asyncio.sleep(pause)
             pause = min(2 * pause, PAUSE_SECONDS_MAX)
-            tickets = self._in_time(tickets)
+            in_time = self._in_time(tickets)
+            if not unknown:
+                tickets = in_time
 
     async def _send(self, tickets: Sequence[_Ticket], terms: Terms, number: int) -> Reply:
         if self._clock_read == 0.0:
@@ -259,12 +268,17 @@ class Batcher:
         except RedisError as error:
             log.warning("redis did not take the script", extra={"error": repr(error)})
 
-    async def _not_run(self, tickets: Sequence[_Ticket], error: RedisError) -> None:
-        """Redis said that the call as a whole failed and nothing of it was written."""
-        if _code(error) not in _SCRIPT_FAULT:
+    async def _not_run(self, tickets: Sequence[_Ticket], error: RedisError, *, unknown: bool) -> None:
+        """Redis said that the call as a whole failed and nothing of it was written.
+
+        When an earlier copy may still be on its way (`unknown`), no part of it is sent under another number.
+        """
+        if unknown or _code(error) not in _SCRIPT_FAULT:
             self._fail(tickets, LedgerUnavailable(why=f"{_code(error)} {error}"))
         elif len(tickets) == 1:
-            log.error("the script failed", extra={"error": str(error), "verb": type(tickets[0].operation).__name__})
+            log.error(
+                "the script failed", extra={"error": str(error), "verb": type(tickets[0].operation).__name__}
+            )
             self._fail(tickets, InternalError(why=str(error)))
         else:
             middle = len(tickets) // 2
