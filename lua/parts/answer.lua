@@ -3,6 +3,7 @@
 local answer = {}
 
 local NOTHING = { sequence = 0 }
+local integer = text.integer
 
 -- Refused. The word is one of the operation's header; `facts` are numbers and short words.
 function answer.refuse(word, facts)
@@ -11,8 +12,8 @@ end
 
 -- Applied now or replayed (`posted` is the entry), or read.
 function answer.ok(result)
-  result.word = 'ok'
-  return result
+  return { word = 'ok', posted = result.posted, account = result.account, reservation = result.reservation,
+           open = result.open, replayed = result.replayed }
 end
 
 -- Which reservation it is; the reservation itself lives in another shard.
@@ -23,7 +24,7 @@ end
 -- The place of a thing in a list of texts, each once, counted from 0 as Python does; -1 for nothing.
 local function place(texts, thing)
   if not thing then return -1 end
-  if thing.place == nil then
+  if not thing.place then
     texts[#texts + 1] = thing.stored
     thing.place = #texts - 1
   end
@@ -44,9 +45,10 @@ function answer.reply(now_ms, results)
     local replayed = result.replayed and 'true' or 'false'
     if result.word == 'ok' then
       local posted = result.posted or NOTHING
-      pieces[i] = string.format('["ok",%d,%s,%d,%d,%s,%s,%s]', posted.sequence, posted.line or 'null',
-        place(accounts, result.account), place(reservations, result.reservation), replayed,
-        result.replayed and posted.notes and cjson.encode(posted.notes) or 'null', open_text(result, reservations))
+      pieces[i] = '["ok",' .. integer(posted.sequence) .. ',' .. (posted.line or 'null') .. ','
+        .. integer(place(accounts, result.account)) .. ',' .. integer(place(reservations, result.reservation)) .. ','
+        .. replayed .. ',' .. (result.replayed and posted.notes and cjson.encode(posted.notes) or 'null') .. ','
+        .. open_text(result, reservations) .. ']'
     elseif result.word == 'located' then
       pieces[i] = string.format('["located","%s"]', result.reservation_id)
     else

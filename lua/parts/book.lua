@@ -12,28 +12,28 @@ local function decoded(stored)
   return value
 end
 
-local function take_in_account(key, shard, id, stored)
-  local account = stored and decoded(stored) or false
-  if account then
-    account.id, account.shard, account.stored = id, shard, stored
-    account.open_holds = account.open_holds or 0
-    account.lapses_at_ms = account.lapses_at_ms or 0
-  end
-  accounts[key] = account
-  return account
+-- Tables are made whole: one that grows member by member is copied by Lua each time it is full.
+local function account_of(shard, id, stored, found)
+  return { id = id, shard = shard, stored = stored, changed = false, place = false, version = found.version,
+           available = found.available, held = found.held, lots = found.lots, open_holds = found.open_holds or 0,
+           lapses_at_ms = found.lapses_at_ms or 0, fence = found.fence }
 end
 
 -- The account as this call has it so far, or nil.
 function book.account(shard, id)
   local key = keys.account(shard.number, id)
   local account = accounts[key]
-  if account == nil then account = take_in_account(key, shard, id, redis.call('GET', key)) end
+  if account == nil then
+    local stored = redis.call('GET', key)
+    account = stored and account_of(shard, id, stored, decoded(stored)) or false
+    accounts[key] = account
+  end
   return account or nil
 end
 
 -- An account that is not there yet; it is when something has been posted to it and it was kept.
 function book.new_account(shard, id)
-  return { id = id, shard = shard, version = 0, available = 0, held = 0, lots = {}, open_holds = 0, lapses_at_ms = 0 }
+  return account_of(shard, id, nil, { version = 0, available = 0, held = 0, lots = {} })
 end
 
 function book.keep(account)
@@ -46,13 +46,24 @@ function book.fence(account, why)
   account.changed = true
 end
 
+-- A reservation of these members; `stored` is its text in Redis, nil for one that is being made.
+function book.reservation_of(shard, stored, found)
+  return { id = found.id, shard = shard, stored = stored, changed = false, place = false, account = found.account,
+           status = found.status, reserved = found.reserved, captured = found.captured, charged = found.charged,
+           released = found.released, held = found.held, legs = found.legs, expires_at_ms = found.expires_at_ms,
+           created_at_ms = found.created_at_ms, reserved_sequence = found.reserved_sequence,
+           bound_sequence = found.bound_sequence, ended_sequence = found.ended_sequence,
+           settled_at_ms = found.settled_at_ms, cancel_cause = found.cancel_cause,
+           cancel_reason = found.cancel_reason, task = found.task, provider = found.provider,
+           resource = found.resource, model = found.model, metadata = found.metadata }
+end
+
 function book.reservation(shard, id)
   local key = keys.reservation(shard.number, id)
   local reservation = reservations[key]
   if reservation == nil then
     local stored = redis.call('GET', key)
-    reservation = stored and decoded(stored) or false
-    if reservation then reservation.shard, reservation.stored = shard, stored end
+    reservation = stored and book.reservation_of(shard, stored, decoded(stored)) or false
     reservations[key] = reservation
   end
   return reservation or nil

@@ -9,11 +9,11 @@ local closing = {}
 local integer = text.integer
 
 local function account_text(account)
-  return string.format('{"v":1,"version":%d,"available":%d,"held":%d,"lots":%s%s%s%s}', account.version,
-    account.available, account.held, lots.text(account),
-    account.open_holds > 0 and text.member('open_holds', account.open_holds) or '',
-    account.lapses_at_ms > 0 and text.member('lapses_at_ms', account.lapses_at_ms) or '',
-    account.fence and text.member('fence', account.fence) or '')
+  return '{"v":1,"version":' .. integer(account.version) .. ',"available":' .. integer(account.available) .. ',"held":'
+    .. integer(account.held) .. ',"lots":' .. lots.text(account)
+    .. (account.open_holds > 0 and text.member('open_holds', account.open_holds) or '')
+    .. (account.lapses_at_ms > 0 and text.member('lapses_at_ms', account.lapses_at_ms) or '')
+    .. (account.fence and text.member('fence', account.fence) or '') .. '}'
 end
 
 -- The members that not every reservation has.
@@ -21,8 +21,8 @@ local function optional_text(reservation)
   local line = ''
   if reservation.bound_sequence then line = text.member('bound_sequence', reservation.bound_sequence) end
   if reservation.ended_sequence then
-    line = string.format('%s,"ended_sequence":%d,"settled_at_ms":%d', line, reservation.ended_sequence,
-      reservation.settled_at_ms)
+    line = line .. text.member('ended_sequence', reservation.ended_sequence)
+      .. text.member('settled_at_ms', reservation.settled_at_ms)
   end
   if reservation.cancel_cause then
     line = line .. text.member('cancel_cause', reservation.cancel_cause)
@@ -35,13 +35,16 @@ end
 
 local function reservation_text(reservation)
   local legs = {}
-  for i, leg in ipairs(reservation.legs) do legs[i] = string.format('["%s",%d,%d]', leg[1], leg[2], leg[3]) end
-  return string.format(
-    '{"v":1,"id":"%s","account":"%s","status":"%s","reserved":%d,"captured":%d,"charged":%d,"released":%d,"held":%d,'
-      .. '"legs":[%s],"expires_at_ms":%d,"created_at_ms":%d,"reserved_sequence":%d%s}',
-    reservation.id, reservation.account, reservation.status, reservation.reserved, reservation.captured,
-    reservation.charged, reservation.released, reservation.held, table.concat(legs, ','), reservation.expires_at_ms,
-    reservation.created_at_ms, reservation.reserved_sequence, optional_text(reservation))
+  for i, leg in ipairs(reservation.legs) do
+    legs[i] = '["' .. leg[1] .. '",' .. integer(leg[2]) .. ',' .. integer(leg[3]) .. ']'
+  end
+  return '{"v":1,"id":"' .. reservation.id .. '","account":"' .. reservation.account .. '","status":"'
+    .. reservation.status .. '","reserved":' .. integer(reservation.reserved) .. ',"captured":'
+    .. integer(reservation.captured) .. ',"charged":' .. integer(reservation.charged) .. ',"released":'
+    .. integer(reservation.released) .. ',"held":' .. integer(reservation.held) .. ',"legs":['
+    .. table.concat(legs, ',') .. '],"expires_at_ms":' .. integer(reservation.expires_at_ms) .. ',"created_at_ms":'
+    .. integer(reservation.created_at_ms) .. ',"reserved_sequence":' .. integer(reservation.reserved_sequence)
+    .. optional_text(reservation) .. '}'
 end
 
 local function record_text(record)

@@ -6,6 +6,7 @@
 local journal = {}
 
 local NOBODY = {}
+local integer = text.integer
 local nonce
 
 -- `nonce` is fresh for each send of a call: it links the call to the one before it.
@@ -45,11 +46,11 @@ function journal.post(entry, asked)
   local sequence, version, appended = shard.sequence + 1, account.version + 1, shard.appended
   asked = asked or NOBODY
 
-  local line = string.format(
-    '{"v":1,"kind":"%s","account":"%s","version":%d,"amount":%d,"available":%d,"held":%d,"legs":[%s]%s%s%s%s}',
-    entry.kind, account.id, version, entry.amount, available, held, legs, entry.details or '', asked_text(asked),
-    at_of(shard), appended[1] and '' or text.member('previous_nonce', shard.link))
-  local posted = { sequence = sequence, id = text.integer(sequence) .. '-0', line = line, notes = asked.notes }
+  local line = '{"v":1,"kind":"' .. entry.kind .. '","account":"' .. account.id .. '","version":' .. integer(version)
+    .. ',"amount":' .. integer(entry.amount) .. ',"available":' .. integer(available) .. ',"held":' .. integer(held)
+    .. ',"legs":[' .. legs .. ']' .. (entry.details or '') .. asked_text(asked) .. at_of(shard)
+    .. (appended[1] and '' or text.member('previous_nonce', shard.link)) .. '}'
+  local posted = { sequence = sequence, id = integer(sequence) .. '-0', line = line, notes = asked.notes }
 
   lots.settle(account, entry.legs, version, entry.bucket, entry.priority)
   account.version, account.available, account.held = version, available, held
@@ -66,7 +67,7 @@ function journal.entry(shard, sequence)
   local appended = shard.appended
   local first = appended[1]
   if first and sequence >= first.sequence then return appended[sequence - first.sequence + 1] end
-  local posted = { sequence = sequence, id = text.integer(sequence) .. '-0' }
+  local posted = { sequence = sequence, id = integer(sequence) .. '-0' }
   local found = redis.call('XRANGE', keys.journal(shard.number), posted.id, posted.id)[1]
   local fields = found and found[2] or {}
   for i = 1, #fields, 2 do

@@ -1,4 +1,4 @@
---- @include parts/credits
+--- @include parts/text
 -- A lot is a bucket's credits of one expiry, a row of the account's `lots`, which stand in spending order:
 -- lower priority number first, then soonest expiry (never last), then oldest.
 --
@@ -8,6 +8,7 @@ local lots = { MAX = 64, PRIORITY = 100, NEVER = 0 }
 
 local BUCKET, PRIORITY, EXPIRES, AVAILABLE, HELD, SINCE = 1, 2, 3, 4, 5, 6
 local LOT, BY_AVAILABLE, BY_HELD = 1, 2, 3
+local integer = text.integer
 
 local function is_empty(lot)
   return lot[AVAILABLE] == 0 and lot[HELD] == 0
@@ -186,7 +187,8 @@ function lots.checked(legs)
     assert(lot[HELD] + by_held >= 0, 'a lot holding less than nothing')
     available = available + by_available
     held = held + by_held
-    pieces[i] = string.format('["%s",%d,%d,%d]', lot[BUCKET], lot[EXPIRES], by_available, by_held)
+    pieces[i] = '["' .. lot[BUCKET] .. '",' .. integer(lot[EXPIRES]) .. ',' .. integer(by_available) .. ','
+      .. integer(by_held) .. ']'
   end
   return available, held, table.concat(pieces, ',')
 end
@@ -195,8 +197,8 @@ function lots.text(account)
   local pieces, rows = {}, account.lots
   for i = 1, #rows do
     local lot = rows[i]
-    pieces[i] = string.format('["%s",%d,%d,%d,%d,%d]', lot[BUCKET], lot[PRIORITY], lot[EXPIRES], lot[AVAILABLE],
-      lot[HELD], lot[SINCE])
+    pieces[i] = '["' .. lot[BUCKET] .. '",' .. integer(lot[PRIORITY]) .. ',' .. integer(lot[EXPIRES]) .. ','
+      .. integer(lot[AVAILABLE]) .. ',' .. integer(lot[HELD]) .. ',' .. integer(lot[SINCE]) .. ']'
   end
   return '[' .. table.concat(pieces, ',') .. ']'
 end

@@ -9,14 +9,22 @@ function text.quoted(value)
   return '"' .. value .. '"'
 end
 
+-- The same few numbers (a version, a balance, 0, 1) are written several times in a call, each by `%d` only once.
+local integers = {}
+
 function text.integer(value)
-  return format('%d', value)
+  local known = integers[value]
+  if not known then
+    known = format('%d', value)
+    integers[value] = known
+  end
+  return known
 end
 
 -- The optional members of an object, each with its comma in front; those that are nil are left out.
 function text.member(name, value)
   if value == nil then return '' end
-  if type(value) == 'number' then return format(',"%s":%d', name, value) end
+  if type(value) == 'number' then return ',"' .. name .. '":' .. text.integer(value) end
   return ',"' .. name .. '":' .. text.quoted(value)
 end
 
