@@ -5,9 +5,13 @@ import asyncpg
 from persistence.pool import CONNECT_SECONDS, Connection, ssl_of
 
 
-async def connect(url: str, *, name: str = "lastro") -> Connection:
-    """The caller closes it. `name` is for `pg_stat_activity`."""
+async def connect(url: str, *, name: str = "lastro", answer_seconds: float | None = None) -> Connection:
+    """The caller closes it. `name` is for `pg_stat_activity`; `None`: an answer may take for ever."""
     connection: Connection = await asyncpg.connect(
-        url, ssl=ssl_of(url), timeout=CONNECT_SECONDS, server_settings={"application_name": name}
+        url,
+        ssl=ssl_of(url),
+        timeout=CONNECT_SECONDS,
+        command_timeout=answer_seconds,
+        server_settings={"application_name": name},
     )
     return connection

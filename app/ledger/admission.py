@@ -20,7 +20,7 @@ from app.ledger.running import run
 CLOCKS_APART_MS_MAX = 600_000
 """A forward jump of Redis' clock ends holds for good, so a clock this far off is not let in."""
 
-_UNTIL = "Fenced until it is restored; the command for that comes with the next release."
+UNTIL = "Fenced until it is restored; the command for that comes with the next release."
 
 
 class Standing(Struct, frozen=True):
@@ -147,7 +147,7 @@ def fault(standing: Standing, sighting: Sighting) -> str | None:
     if sighting.fence:
         return sighting.fence
     found = unreadable(standing, sighting) or _gap(standing, sighting) or _fork(standing, sighting)
-    return found and f"{found} {_UNTIL}"
+    return found and f"{found} {UNTIL}"
 
 
 def unreadable(standing: Standing, sighting: Sighting) -> str | None:

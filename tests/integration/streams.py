@@ -74,7 +74,7 @@ async def forge(redis: Redis, shard: int, **changes: object) -> str:
     return nonce
 
 
-async def append(redis: Redis, shard: int, text: str, nonce: str, notes: str | None = None) -> None:
+async def append(redis: Redis, shard: int, text: str | bytes, nonce: str, notes: str | None = None) -> None:
     """Append `text` as an entry, with the meta that goes with it."""
     sequence = int(await redis.hget(keys.meta(shard), "sequence")) + 1
     fields = {"entry": text} | ({"notes": notes} if notes else {})

@@ -1,0 +1,170 @@
+"""Keeps the journal for some seconds: the slice of work that a background job is made of.
+
+A slice takes every shard that no other process has, drains them in turn, waits for new entries, and keeps
+trying for the shards that it lacks, so that whoever dies is replaced within a moment by whoever is idle. It
+outlives both stores: what is away is tried again until the seconds are over.
+"""
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import asyncpg
+from msgspec import Struct
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from app.ledger import keys
+from app.ledger.backing import BackingUnavailable, NotAdmitted
+from app.ledger.connection import connect as connect_redis
+from app.ledger.stream import Keep
+from persistence.admission import Barrier, admit, past
+from persistence.journal import ENTRIES_MAX, Journal, Outcome
+from persistence.pool import Connection, Pool, open_pool
+from persistence.session import connect
+
+log = logging.getLogger(__name__)
+
+TRY_SECONDS = 0.25
+"""How long a lock that became free, a store that came back, or a new admission may go unnoticed."""
+
+ANSWER_SECONDS = 30.0
+"""A statement of PostgreSQL that takes longer counts as one that has no answer."""
+
+_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, BackingUnavailable, RedisError)
+
+
+class Drained(Struct):
+    """What a slice did. `condemned`: shards that it fenced; `failures`: how often a store was away."""
+
+    rows: int = 0
+    batches: int = 0
+    failures: int = 0
+    condemned: list[int] = []
+
+
+async def drain(
+    database_url: str,
+    redis_url: str,
+    seconds: float,
+    *,
+    keep: Keep | None,
+    entries_max: int = ENTRIES_MAX,
+    barrier: Barrier = past,
+) -> Drained:
+    """Keep the journal of every shard that can be locked, for about `seconds`.
+
+    Args:
+        database_url, redis_url: Each may be away.
+        seconds: A batch that is under way then is finished.
+        keep: What stays in the streams after it was journaled, the bytes of all together; `None`: everything.
+        entries_max: How many are held in memory at once.
+        barrier: See `Journal`.
+    """
+    drained = Drained()
+    ends = time.monotonic() + seconds
+    while (left := ends - time.monotonic()) > 0:
+        pool = await open_pool(database_url, connections_max=1, name="lastro journal")
+        redis = connect_redis(redis_url)
+        try:
+            connection = await connect(database_url, name="lastro journal", answer_seconds=ANSWER_SECONDS)
+            try:
+                ledger, shards = await _ledger(connection)
+                share = keep and keep._replace(bytes=keep.bytes // shards)
+                journal = Journal(
+                    connection, redis, ledger, keep=share, entries_max=entries_max, barrier=barrier
+                )
+                await _Slice(journal, pool, redis, shards, drained).run(ends)
+                await connection.close(timeout=1.0)
+            finally:
+                connection.terminate()
+        except _AWAY as error:
+            drained.failures += 1
+            log.warning("the journal waits: %s", str(error) or type(error).__name__)
+            await asyncio.sleep(min(TRY_SECONDS, left))
+        finally:
+            pool.terminate()
+            await redis.aclose()
+    return drained
+
+
+LEDGER = "SELECT id::text AS id, shards FROM ledger WHERE born"
+
+
+async def _ledger(connection: Connection) -> tuple[str, int]:
+    await connection.execute("SET synchronous_commit = on")
+    row = await connection.fetchrow(LEDGER)
+    if row is None:
+        raise BackingUnavailable("the database has no ledger yet; run `lastro migrate`")
+    return row["id"], row["shards"]
+
+
+class _Slice:
+    """The shards of one session.
+
+    `busy` have something to journal, or may have; `idle` are at their end (the cursor); `refused` are
+    not to be read, and why.
+    """
+
+    def __init__(self, journal: Journal, pool: Pool, redis: Redis, shards: int, drained: Drained) -> None:
+        self._journal = journal
+        self._pool = pool
+        self._redis = redis
+        self._drained = drained
+        self._lacking = set(range(shards))
+        self._busy: set[int] = set()
+        self._idle: dict[int, int] = {}
+        self._refused: dict[int, Outcome] = {}
+
+    async def run(self, ends: float) -> None:
+        tried = -TRY_SECONDS
+        while (now := time.monotonic()) < ends:
+            if now - tried >= TRY_SECONDS:
+                tried = now
+                await self._try()
+            for shard in sorted(self._busy):
+                await self._one_batch(shard)
+            if not self._busy:
+                await self._wait(min(TRY_SECONDS, max(0.001, ends - time.monotonic())))
+
+    async def _try(self) -> None:
+        """For the shards that another process had, and those that could not be read: is it any better now?"""
+        if self._lacking:
+            taken = await self._journal.lock(sorted(self._lacking))
+            self._lacking.difference_update(taken)
+            self._busy.update(taken)
+        if Outcome.REFUSED in self._refused.values():
+            try:
+                await admit(self._pool, self._redis)
+            except NotAdmitted as error:
+                log.warning("Redis is not admitted: %s", error)
+        self._busy.update(self._refused)
+        self._refused.clear()
+
+    async def _one_batch(self, shard: int) -> None:
+        batch = await self._journal.one_batch(shard)
+        self._drained.rows += batch.rows
+        self._drained.batches += batch.rows > 0
+        if batch.outcome in (Outcome.MORE, Outcome.MOVED):
+            return
+        self._busy.discard(shard)
+        if batch.outcome is Outcome.DONE:
+            self._idle[shard] = batch.cursor
+            return
+        self._idle.pop(shard, None)
+        self._refused[shard] = batch.outcome
+        if batch.outcome is Outcome.CONDEMNED:
+            self._drained.condemned.append(shard)
+
+    async def _wait(self, seconds: float) -> None:
+        """Until an idle shard has something new, at most so long."""
+        if not self._idle:
+            await asyncio.sleep(seconds)
+            return
+        shards = {keys.journal(shard).encode(): shard for shard in self._idle}
+        names: dict[Any, Any] = {name: f"{self._idle[shard]}-0" for name, shard in shards.items()}
+        found: Any = await self._redis.xread(names, count=1, block=max(1, int(seconds * 1000)))
+        for name, _ in found:
+            self._idle.pop(shards[name])
+            self._busy.add(shards[name])
