@@ -142,15 +142,15 @@ class Hold:
     status: str = "pending"
     captured: int = 0
     released: int = 0
-    task: str | None = None
-    provider: str | None = None
-    resource: str | None = None
-    model: str | None = None
     bound_sequence: int | None = None
     ended_sequence: int | None = None
     settled_at_ms: int | None = None
     cause: str | None = None
     reason: str | None = None
+
+    def __post_init__(self) -> None:
+        self.task, self.provider = self.asked.task, self.asked.provider
+        self.resource, self.model = self.asked.resource, self.asked.model
 
     @property
     def id(self) -> str:
@@ -167,6 +167,11 @@ class Hold:
     @property
     def held(self) -> int:
         return sum(leg.held for leg in self.legs)
+
+    @property
+    def references(self) -> dict[str, str | None]:
+        """By what its entries are found, besides its id."""
+        return {"reservation": self.id, "task": self.task, "provider": self.provider, "model": self.model}
 
     def capture(self, amount: int) -> list[Leg]:
         """The legs of a confirm of `amount`: captured in order; the rest goes back in reverse order."""

@@ -72,10 +72,11 @@ class Books:
             self._schedule(account.id, account.lapses_at_ms, f"account:{account.id}", account)
         return journal[-1]
 
-    def open(self, hold: Hold, now_ms: int, asked: Write, **facts: Any) -> Line:
+    def open(self, hold: Hold, now_ms: int, asked: Write) -> Line:
         """Begin a hold, with its entry."""
         account = self.account_of(hold)
         legs = [Leg(leg.bucket, leg.expires_at_ms, -leg.held, leg.held) for leg in hold.legs]
+        facts: dict[str, Any] = {"deadline_ms": hold.deadline_ms, **hold.references}
         line = self.enter(account, "reserved", now_ms, hold.held, legs, asked, **facts)
         hold.reserved_sequence = line.sequence
         self.holds[hold.id] = hold
@@ -89,7 +90,7 @@ class Books:
         """End a hold, with its entry. What goes back into a lot that has lapsed meanwhile lapses at once."""
         account = self.account_of(hold)
         released = hold.held - spent
-        facts |= {"reservation": hold.id, "released": released}
+        facts |= {"released": released, **hold.references}
         amount = spent if kind == "confirmed" else released
         line = self.enter(account, kind, now_ms, amount, hold.capture(spent), asked, **facts)
         hold.end("confirmed" if kind == "confirmed" else "cancelled", spent, line.sequence, now_ms)

@@ -31,16 +31,19 @@ def check(books: "Books") -> None:
             [line.sequence for line in shard] == [*range(1, len(shard) + 1)], f"I7: shard {number} has a gap"
         )
     of_account: dict[str, list[Entry]] = defaultdict(list)
+    of_reservation: dict[str, list[Entry]] = defaultdict(list)
+    holds: dict[str, list[Hold]] = defaultdict(list)
     for entry in entries:
         of_account[entry.account].append(entry)
+        of_reservation[entry.reservation or ""].append(entry)
     demand(
         of_account.keys() == books.accounts.keys(), "I7: an account without entries, or entries without one"
     )
-    for id_, account in books.accounts.items():
-        holds = [hold for hold in books.holds.values() if hold.account == id_]
-        _check_account(account, of_account[id_], holds)
     for hold in books.holds.values():
-        _check_hold(hold, [entry for entry in of_account[hold.account] if entry.reservation == hold.id])
+        holds[hold.account].append(hold)
+        _check_hold(hold, of_reservation[hold.id])
+    for id_, account in books.accounts.items():
+        _check_account(account, of_account[id_], holds[id_])
     check_conserved(
         entries,
         available=sum(account.available for account in books.accounts.values()),
@@ -68,15 +71,15 @@ def _check_account(account: Account, entries: list[Entry], holds: list[Hold]) ->
     lots: Lots = defaultdict(lambda: (0, 0))
     available = held = 0
     for entry in entries:
+        at = f"{name}, version {entry.version}"
         for leg in entry.legs:
             was_available, was_held = lots[leg.bucket, leg.expires_at_ms]
-            lots[leg.bucket, leg.expires_at_ms] = (was_available + leg.available, was_held + leg.held)
+            lot = lots[leg.bucket, leg.expires_at_ms] = (was_available + leg.available, was_held + leg.held)
+            demand(min(lot) >= 0, f"I2: {at}: a lot below the floor")
         available += sum(leg.available for leg in entry.legs)
         held += sum(leg.held for leg in entry.legs)
-        at = f"{name}, version {entry.version}"
         demand((entry.available, entry.held) == (available, held), f"I3: {at}: legs and balance differ")
         demand(available >= 0 and held >= 0, f"I2: {at}: below the floor")
-        demand(all(min(lot) >= 0 for lot in lots.values()), f"I2: {at}: a lot below the floor")
         demand(available + held <= CREDITS_MAX, f"I12: {at}: above 2^53 - 1")
     demand((account.available, account.held) == (available, held), f"I3: {name} is not what its entries say")
     stored = {

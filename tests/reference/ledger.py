@@ -148,9 +148,8 @@ class Reference(Books):
             raise No("limit_reached", what="holds", limit=asked.holds_max)
         self._afford(account, asked.amount)
         legs = [HeldLeg(lot.bucket, lot.expires_at_ms, part) for lot, part in account.take(asked.amount)]
-        named: dict[str, Any] = {"task": asked.task, "provider": asked.provider, "model": asked.model}
-        hold = Hold(asked, now_ms, legs, resource=asked.resource, **named)
-        line = self.open(hold, now_ms, asked, reservation=hold.id, deadline_ms=hold.deadline_ms, **named)
+        hold = Hold(asked, now_ms, legs)
+        line = self.open(hold, now_ms, asked)
         if asked.task is not None:
             hold.bound_sequence = line.sequence
             self.tasks[asked.provider, asked.task] = hold.id
@@ -165,8 +164,7 @@ class Reference(Books):
         if amount > hold.held:
             raise No("exceeds_reservation", required=amount, held=hold.held)
         hold.model = asked.model or hold.model
-        facts: dict[str, Any] = {"task": hold.task, "model": hold.model}
-        line = self.end(hold, "confirmed", now_ms, amount, asked, captured=amount, charged=0, **facts)
+        line = self.end(hold, "confirmed", now_ms, amount, asked, captured=amount, charged=0)
         return self._applied(line)
 
     def _cancel(self, asked: Cancel, now_ms: int) -> Applied:
@@ -177,8 +175,7 @@ class Reference(Books):
             return self._applied(self.line(hold, hold.ended_sequence), replayed=True)
         self._not_cancelled(hold)
         hold.cause, hold.reason = asked.cause, asked.reason
-        named = {"task": hold.task, "provider": hold.provider, "model": hold.model}
-        return self._applied(self.end(hold, "cancelled", now_ms, 0, asked, cause=asked.cause, **named))
+        return self._applied(self.end(hold, "cancelled", now_ms, 0, asked, cause=asked.cause))
 
     def _bind(self, asked: Bind, now_ms: int) -> Applied:
         hold = self._hold(asked.reservation, asked.account)
@@ -192,7 +189,7 @@ class Reference(Books):
                 return self._applied(self.line(hold, hold.bound_sequence), replayed=True)
         self._free_task(asked, now_ms)
         hold.task, hold.provider, hold.resource = asked.task, asked.provider, asked.resource or hold.resource
-        named = {"reservation": hold.id, "task": hold.task, "provider": hold.provider, "model": hold.model}
+        named = {"reservation": hold.id, "task": hold.task, "provider": hold.provider}
         line = self.enter(self.account_of(hold), "bound", now_ms, 0, [], asked, **named)
         hold.bound_sequence = line.sequence
         self.tasks[asked.provider, asked.task] = hold.id
