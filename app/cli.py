@@ -131,18 +131,16 @@ def migrate(data: Path) -> None:
 
 @cli.command()
 @data_option
-@click.option("--alive", is_flag=True, help="Only tell whether any worker is alive (exit code 0 or 1).")
+@click.option("--alive", is_flag=True, help="Only tell whether any worker is at work (exit code 0 or 1).")
 def worker(data: Path, alive: bool) -> None:
     """Carry entries from Redis into PostgreSQL, and do what cron asks for. Run two: one is a hot spare."""
-    from persistence.work import run_worker, workers_alive
+    from persistence import alive as at_work
+    from persistence.work import run_worker
     from persistence.workbench import Work
 
     settings = _settings(data)
     if alive:
-        from persistence.schedule import connect
-
-        with connect(settings.queue_url) as queues:
-            _exit_by(workers_alive(queues) > 0)
+        _exit_by(at_work.workers(settings.queue_url) > 0)
     _log(settings)
     run_worker(
         Work(
@@ -157,11 +155,15 @@ def worker(data: Path, alive: bool) -> None:
 
 @cli.command()
 @data_option
-def cron(data: Path) -> None:
+@click.option("--alive", is_flag=True, help="Only tell whether any cron is at work (exit code 0 or 1).")
+def cron(data: Path, alive: bool) -> None:
     """Ask the workers for what is due: the journal, the sweep of what ran out of time. Two do no harm."""
+    from persistence import alive as at_work
     from persistence.schedule import run_cron
 
     settings = _settings(data)
+    if alive:
+        _exit_by(at_work.cron(settings.queue_url))
     _log(settings)
     run_cron(settings.queue_url)
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from app.embedded import Process
+from app.embedded import Process, Valkey
 from app.embedded.ports import free_port
 from app.up.data import VERSION, read_environment
 from tests.conftest import reachable_folder
@@ -298,7 +298,17 @@ def test_other_commands_find_it_by_its_folder(shared: LastroUp) -> None:
     assert said("keys", "revoke", "shop") == "revoked shop\n"
     assert "shop" not in said("keys", "list")
     assert said("migrate") == f"ledger {shared.line('ledger')}\n"
-    assert said("worker", "--alive") == ""
+
+
+def test_health_checks_are_told_whether_workers_and_cron_are_at_work(
+    shared: LastroUp, valkey_server: Valkey, until: Until
+) -> None:
+    for command in ("worker", "cron"):
+        until(lambda command=command: lastro(command, "--alive", "--data", str(shared.data)).returncode == 0)
+        elsewhere = lastro(
+            command, "--alive", LASTRO_REDIS_URL=valkey_server.url, LASTRO_DATABASE_URL="postgresql://x"
+        )
+        assert elsewhere.returncode == 1
 
 
 def test_the_environment_wins_over_the_folder(shared: LastroUp) -> None:
