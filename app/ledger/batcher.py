@@ -176,17 +176,22 @@ class Batcher:
         """
         self._number += 1
         number, unknown, pause = self._number, False, PAUSE_SECONDS_MIN
+        sent_under: Terms | None = None
         tickets = self._in_time(tickets)
         while any(not ticket.answer.done() for ticket in tickets):
             try:
                 terms = self.terms or await self._admit()
+                if unknown and terms != sent_under:
+                    self._fail(tickets, LedgerUnavailable(why="the answer was lost with the server"))
+                    return
+                sent_under = terms
                 reply = await self._send(tickets, terms, number)
             except (BackingUnavailable, NotAdmitted) as error:
                 self._fail(tickets, LedgerUnavailable(why=str(error)))
                 return
             except NoScriptError:
-                await self._load()
-                continue
+                if await self._load():
+                    continue
             except _UNKNOWN as error:
                 if not isinstance(error, BusyLoadingError):
                     unknown = True
@@ -202,10 +207,6 @@ class Batcher:
                     return
                 if reply.status == "not_admitted":
                     self.terms, self.why_not = None, reply.detail
-                    if unknown:
-                        self._fail(tickets, LedgerUnavailable(why="the answer was lost with the server"))
-                        return
-                    continue
                 if reply.status == "stale":
                     self._process = secrets.token_hex(8)
                     self._fail(tickets, LedgerUnavailable(why="another call has overtaken this one"))
@@ -262,11 +263,13 @@ class Batcher:
         seconds, microseconds = await self._redis.time()
         self._clock_ms, self._clock_read = seconds * 1000 + microseconds // 1000, time.monotonic()
 
-    async def _load(self) -> None:
+    async def _load(self) -> bool:
         try:
             await self._redis.script_load(self._script.text)
-        except RedisError as error:
+        except (RedisError, OSError) as error:
             log.warning("redis did not take the script", extra={"error": repr(error)})
+            return False
+        return True
 
     async def _not_run(self, tickets: Sequence[_Ticket], error: RedisError, *, unknown: bool) -> None:
         """Redis said that the call as a whole failed and nothing of it was written.

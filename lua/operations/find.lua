@@ -5,11 +5,11 @@ FIELDS
   reservation  UUIDv7
 
 REPLIES
-  ok                     reservation, account
+  ok                     reservation
   reservation_not_found
 ]]
 return function(operation, shard)
   local reservation = book.reservation(shard, operation.reservation)
   if not reservation then return answer.refuse('reservation_not_found') end
-  return answer.ok({ reservation = reservation, account = book.account(shard, reservation.account) })
+  return answer.ok({ reservation = reservation })
 end
