@@ -102,7 +102,13 @@ class Workbench:
         stopping = asyncio.create_task(self._stopping.wait(), name="stopping")
         try:
             await asyncio.wait({draining, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            return draining.result().rows if draining.done() else 0
+            rows = draining.result().rows if draining.done() else 0
+        except AWAY as error:
+            self._note("journal", error)
+            return 0
+        else:
+            self._note("journal", None)
+            return rows
         finally:
             draining.cancel()
             stopping.cancel()

@@ -184,6 +184,17 @@ async def test_a_postgresql_that_is_stopped_is_unavailable_in_bounded_time(datab
     await pool.close()
 
 
+async def test_tls_is_demanded_where_the_url_says_so_and_only_there(database_url):
+    for url, works in ((database_url, True), (f"{database_url}?sslmode=require", False)):
+        pool = await open_pool(url)
+        if works:
+            assert not await PostgresBacking(pool, admitted).account_known("acc-1")
+        else:
+            with pytest.raises(BackingUnavailable, match="rejected SSL"):
+                await PostgresBacking(pool, admitted).account_known("acc-1")
+        await pool.close()
+
+
 async def test_a_database_without_tables_is_unavailable_and_a_wrong_statement_is_a_bug(
     empty_database_url, database
 ):

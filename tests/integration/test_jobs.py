@@ -160,6 +160,21 @@ async def test_the_sweep_ends_what_is_due_in_every_shard_and_nobody_touched(ledg
     assert {"expired"} == {stored(queues, each)["cancel_cause"] for each in reservations}
 
 
+async def test_a_fenced_shard_does_not_keep_the_others_from_being_swept(ledger, queues, work):
+    reservations = [await hold(ledger, f"acc-{number}") for number in range(8)]
+    fenced = {each for each in reservations if shard_of_reservation(each, 4) == 0}
+    queues.hset(keys.meta(0), "fence", "for the test")
+    bench = Workbench(work)
+    bench.open()
+    ended: set[str] = set()
+    async with asyncio.timeout(10):
+        while len(ended) < 8 - len(fenced):
+            assert 3 == await asyncio.to_thread(bench.run, bench.sweep)
+            ended = {each for each in reservations if stored(queues, each)["status"] == "cancelled"}
+    bench.close()
+    assert set(reservations) - fenced == ended
+
+
 async def test_cron_and_one_worker_sweep_by_themselves(ledger, queues, work, processes):
     reservation = await hold(ledger, "acc-1")
     processes(CRON, work.queue_url)
