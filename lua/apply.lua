@@ -77,7 +77,11 @@ end
 
 local results = {}
 for i, operation in ipairs(call.operations) do
+  local shard = shards[operation.shard]
+  local sequence = shard and shard.sequence
   local decided, result = pcall(decide, operation)
+  -- What has been posted cannot be taken back alone: then nothing of the call is written.
+  if not decided and shard and shard.sequence ~= sequence then error(result, 0) end
   results[i] = decided and result or answer.refuse('internal_error', { why = tostring(result) })
 end
 

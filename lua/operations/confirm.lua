@@ -37,6 +37,7 @@ return function(operation, shard)
     return answer.refuse('exceeds_reservation', { required = amount, held = reservation.held })
   end
 
+  book.holds(account)
   local released = reservation.held - amount
   local model = operation.model or reservation.model
   local details = string.format(',"reservation":"%s","captured":%d,"charged":0,"released":%d', reservation.id, amount,

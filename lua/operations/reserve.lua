@@ -37,6 +37,8 @@ return function(operation, shard)
   local short, facts = funds.shortage(account, operation.amount)
   if short then return answer.refuse(short, facts) end
 
+  assert(not book.reservation(shard, operation.reservation), 'a reservation id that is taken')
+  book.holds(account)
   local legs = lots.take(account, operation.amount, 'hold')
   local deadline_ms = shard.now_ms + (operation.ttl_ms or 1800000)
   local posted = journal.post({ kind = 'reserved', account = account, amount = operation.amount, legs = legs,

@@ -46,10 +46,11 @@ function book.fence(account, why)
   account.changed = true
 end
 
--- A reservation of these members; `stored` is its text in Redis, nil for one that is being made.
+-- A reservation of these members; `stored` is its text in Redis, nil for one that is being made. `moved`: it was made
+-- or it ended in this call, so that it joins or leaves `due` and `holds`.
 function book.reservation_of(shard, stored, found)
-  return { id = found.id, shard = shard, stored = stored, changed = false, place = false, account = found.account,
-           status = found.status, reserved = found.reserved, captured = found.captured, charged = found.charged,
+  return { id = found.id, shard = shard, stored = stored, changed = false, moved = false, place = false,
+           account = found.account, status = found.status, reserved = found.reserved, captured = found.captured, charged = found.charged,
            released = found.released, held = found.held, legs = found.legs, expires_at_ms = found.expires_at_ms,
            created_at_ms = found.created_at_ms, reserved_sequence = found.reserved_sequence,
            bound_sequence = found.bound_sequence, ended_sequence = found.ended_sequence,
@@ -69,8 +70,9 @@ function book.reservation(shard, id)
   return reservation or nil
 end
 
--- The open reservations of an account: what this call adds to and ends of those in Redis.
-local function holds_of(account)
+-- The open reservations of an account: what this call adds to and ends of those in Redis. Whoever is going to `hold`
+-- or `unhold` asks for them before it posts, so that it fails before anything has moved or not at all.
+function book.holds(account)
   local key = keys.holds(account.shard.number, account.id)
   if not holds[key] then
     redis.call('ZCARD', key)
@@ -81,14 +83,14 @@ end
 
 function book.hold(reservation, account)
   reservations[keys.reservation(reservation.shard.number, reservation.id)] = reservation
-  holds_of(account).added[reservation.id] = reservation.expires_at_ms
+  book.holds(account).added[reservation.id] = reservation.expires_at_ms
   account.open_holds = account.open_holds + 1
-  reservation.changed = true
+  reservation.changed, reservation.moved = true, true
 end
 
 -- The end of a reservation; `sequence` is the entry that ended it.
 function book.unhold(reservation, account, sequence)
-  local open = holds_of(account)
+  local open = book.holds(account)
   if open.added[reservation.id] then
     open.added[reservation.id] = nil
   else
@@ -100,12 +102,12 @@ function book.unhold(reservation, account, sequence)
   reservation.settled_at_ms = account.shard.now_ms
   reservation.held = 0
   reservation.legs = {}
-  reservation.changed = true
+  reservation.changed, reservation.moved = true, true
 end
 
 -- When the next open reservation of an account ends by itself, in milliseconds, or nil.
 function book.next_release_ms(account)
-  local open, key = holds_of(account)
+  local open, key = book.holds(account)
   local soonest
   local stored = redis.call('ZRANGE', key, 0, open.endings, 'WITHSCORES')
   for i = 1, #stored, 2 do
@@ -122,7 +124,7 @@ end
 
 -- The ids of all open reservations of an account, by deadline.
 function book.open_reservations(account)
-  local open, key = holds_of(account)
+  local open, key = book.holds(account)
   local found = {}
   local stored = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
   for i = 1, #stored, 2 do

@@ -91,13 +91,17 @@ local function close_reservations(plan)
         local deadline = integer(reservation.expires_at_ms)
         plan.texts[#plan.texts + 1] = key
         plan.texts[#plan.texts + 1] = reservation.stored
-        gather(plan.due, number, deadline, member)
-        plan.others[#plan.others + 1] = { 'ZADD', open, deadline, id }
+        if reservation.moved then
+          gather(plan.due, number, deadline, member)
+          plan.others[#plan.others + 1] = { 'ZADD', open, deadline, id }
+        end
       else
         local forgotten_ms = integer(reservation.settled_at_ms + book.REMEMBER_MS)
         plan.others[#plan.others + 1] = { 'SET', key, reservation.stored, 'PXAT', forgotten_ms }
-        gather(plan.not_due, number, member)
-        plan.others[#plan.others + 1] = { 'ZREM', open, id }
+        if reservation.moved then
+          gather(plan.not_due, number, member)
+          plan.others[#plan.others + 1] = { 'ZREM', open, id }
+        end
       end
     end
   end

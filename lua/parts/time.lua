@@ -15,6 +15,7 @@ end
 -- What ends a reservation: what it holds goes back, and at once lapses where the lot has lapsed meanwhile.
 -- Returns the posted entry.
 function time.cancel(reservation, account, cause, entry, asked)
+  book.holds(account)
   entry.account, entry.amount = account, reservation.held
   entry.details = string.format(',"reservation":"%s","released":%d', reservation.id, reservation.held) .. entry.details
   entry.legs = lots.release(account, reservation.legs, 0)
@@ -54,7 +55,12 @@ function time.pass(shard)
   local due = redis.call('ZRANGEBYSCORE', keys.due(shard.number), '-inf', string.format('%d', shard.now_ms),
     'WITHSCORES', 'LIMIT', 0, time.EVENTS_MAX + 1)
   for i = 1, math.min(#due, 2 * time.EVENTS_MAX), 2 do
-    if not pcall(happen, shard, due[i]) then set_aside(shard, due[i], due[i + 1]) end
+    local sequence = shard.sequence
+    local happened, why = pcall(happen, shard, due[i])
+    if not happened then
+      if shard.sequence ~= sequence then error(why, 0) end
+      set_aside(shard, due[i], due[i + 1])
+    end
   end
   return #due > 2 * time.EVENTS_MAX
 end
