@@ -1,0 +1,101 @@
+"""The parts of a ledger, each a command of its own. Each imports what it needs when it runs."""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from app.cli.shared import data_option, exit_by, log, settings_of
+
+
+@click.command()
+@data_option
+def migrate(data: Path) -> None:
+    """Bring PostgreSQL to this release, and found the ledger where both stores are empty.
+
+    Repeating it changes nothing. A ledger that was born once is never born again: if its Redis has lost
+    everything this says so, and changes nothing.
+    """
+    from persistence.birth import give_birth
+    from persistence.migrate import migrate as bring_up_to_date
+
+    settings = settings_of(data)
+    asyncio.run(bring_up_to_date(settings.database_url))
+    ledger = asyncio.run(give_birth(settings.database_url, settings.redis_url, settings.shards))
+    click.echo(f"ledger {ledger}, {settings.shards} shards")
+
+
+@click.command()
+@data_option
+@click.option("--host", help="Where to listen, instead of LASTRO_HOST.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Where to listen, instead of LASTRO_PORT.")
+@click.option(
+    "--grace",
+    type=click.IntRange(0),
+    default=10,
+    show_default=True,
+    help="Seconds for open requests at the end.",
+)
+def api(data: Path, host: str | None, port: int | None, grace: int) -> None:
+    """Serve the HTTP API. Starts, and answers 503, also while Redis or PostgreSQL are away."""
+    import uvicorn
+
+    from app.main import create_app
+
+    settings = settings_of(data, LASTRO_HOST=host, LASTRO_PORT=port)
+    log(settings)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings),
+            host=settings.host,
+            port=settings.port,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=grace,
+        )
+    )
+    server.run()
+
+
+@click.command()
+@data_option
+@click.option("--alive", is_flag=True, help="Only tell whether any worker is at work (exit code 0 or 1).")
+def worker(data: Path, alive: bool) -> None:
+    """Carry entries from Redis into PostgreSQL, and do what cron asks for. Run two: one is a hot spare."""
+    from persistence import alive as at_work
+    from persistence.work import run_worker
+    from persistence.workbench import Work
+
+    settings = settings_of(data)
+    if alive:
+        exit_by(at_work.workers(settings.queue_url) > 0)
+    log(settings)
+    run_worker(
+        Work(
+            redis_url=settings.redis_url,
+            queue_url=settings.queue_url,
+            database_url=settings.database_url,
+            stream_keep_seconds=settings.stream_keep_seconds,
+            stream_keep_bytes=settings.stream_keep_bytes,
+        )
+    )
+
+
+@click.command()
+@data_option
+@click.option("--alive", is_flag=True, help="Only tell whether any cron is at work (exit code 0 or 1).")
+def cron(data: Path, alive: bool) -> None:
+    """Ask the workers for what is due: the journal, the sweep of what ran out of time. Two do no harm."""
+    from persistence import alive as at_work
+    from persistence.schedule import run_cron
+
+    settings = settings_of(data)
+    if alive:
+        exit_by(at_work.cron(settings.queue_url))
+    log(settings)
+    run_cron(settings.queue_url)
