@@ -39,6 +39,7 @@ ADMIT_SECONDS = 1.0
 CHECK_SECONDS = 1.0
 CLOSE_SECONDS = 2.0
 AGAIN_SECONDS = 1.0
+CANCEL_AGAIN_SECONDS = 0.05
 
 log = structlog.get_logger("lastro.api")
 
@@ -153,8 +154,10 @@ class _Checks:
 
 
 async def _end(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    """Cancel until it has ended: up to Python 3.11 `asyncio.wait_for`, in asyncpg, may swallow a cancellation."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=CANCEL_AGAIN_SECONDS)
 
 
 async def _close(pool: Pool) -> None:

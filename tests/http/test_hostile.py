@@ -1,0 +1,335 @@
+"""Whatever is sent, the answer is a problem that names what is wrong: never a 500, and nothing moves."""
+
+import json
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.http.test_credits import grant, reserve
+
+DEEP = 200_000
+UUID = "01a1ffa5-4956-7003-abd8-99c175348713"
+
+NOT_JSON = {
+    "nothing": b"",
+    "white space": b" \n",
+    "a word": b"hello",
+    "half an object": b'{"accountId":"alice"',
+    "two objects": b"{}{}",
+    "a trailing comma": b'{"accountId":"alice","amount":1,}',
+    "a comment": b'{"accountId":"alice","amount":1}//',
+    "single quotes": b"{'accountId':'alice','amount':1}",
+    "a zero byte": b"\x00",
+    "a byte order mark": b'\xef\xbb\xbf{"accountId":"alice","amount":1}',
+    "UTF-16": '{"accountId":"alice","amount":1}'.encode("utf-16"),
+    "bytes that are not UTF-8": b'{"accountId":"al\xffice","amount":1}',
+    "a name that is not UTF-8": b'{"accountId":"alice","amount":1,"\xff":1}',
+    "half a surrogate pair": b'{"accountId":"alice","amount":1,"reason":"\\ud800"}',
+    "a surrogate in UTF-8": b'{"accountId":"alice","amount":1,"reason":"\xed\xa0\x80"}',
+    "an overlong slash": b'{"accountId":"al\xc0\xafice","amount":1}',
+    "a raw line break in a string": b'{"accountId":"alice","amount":1,"reason":"a\nb"}',
+    "a list": b"[]",
+    "a string": b'"alice"',
+    "null": b"null",
+    "a deep list": b"[" * DEEP,
+    "a deep object": b'{"a":' * DEEP,
+    "a deep metadata": b'{"accountId":"alice","amount":1,"metadata":' + b'{"a":' * DEEP,
+    "a form": b"accountId=alice&amount=1",
+}
+
+AMOUNTS = [
+    "0", "-1", "-0", "1.0", "1.5", "1e3", "1E400", "01", "+1", "0x10", '"5"', "true", "null", "NaN", "Infinity", "[1]",
+    "{}", "9007199254740992", "9223372036854775808", "18446744073709551616", "9" * 5000,
+]  # fmt: skip
+
+FIELDS = {
+    "grant": [
+        {"accountId": ""}, {"accountId": "a" * 129}, {"accountId": "a b"}, {"accountId": "alice\n"}, {"accountId": "ä"},
+        {"accountId": "a/b"}, {"accountId": 5}, {"accountId": None}, {"accountId": ["a"]}, {"accountid": "alice"},
+        {"bucket": ""}, {"bucket": "b" * 65}, {"bucket": "plan\n"}, {"bucket": None}, {"bucket": "overdraft"},
+        {"priority": -1}, {"priority": "1"}, {"priority": None}, {"priority": 10**9}, {"priority": 1.0},
+        {"expiresAt": "tomorrow"}, {"expiresAt": "2100-01-01"}, {"expiresAt": "2100-01-01T00:00:00"},
+        {"expiresAt": 4102444800}, {"expiresAt": "2100-02-30T00:00:00Z"}, {"expiresAt": None}, {"expiresAt": ""},
+        {"expiresAt": "9999-12-31T23:59:59-23:59"}, {"expiresAt": "0001-01-01T00:00:00+23:59"},
+        {"expiresAt": "2100-01-01T00:00:00+24:00"}, {"expiresAt": "+10000-01-01T00:00:00Z"},
+        {"reason": "r" * 501}, {"reason": "a\u0000b"}, {"reason": "tab\t"}, {"reason": "line\n"}, {"reason": None},
+        {"metadata": []}, {"metadata": None}, {"metadata": "a"}, {"metadata": {"a": 1}}, {"metadata": {"a": None}},
+        {"metadata": {"a": {"b": "c"}}}, {"metadata": {"": "a"}}, {"metadata": {"a\u0001": "b"}},
+        {"metadata": {"a": "b\u001f"}}, {"metadata": {str(number): "" for number in range(17)}},
+        {"metadata": {"a": "b" * 1024}}, {"metadata": {"a": "ä" * 512}},
+        {"rollover": 0}, {"units": 1}, {"amounts": 1},
+    ],
+    "deduct": [
+        {"modelId": ""}, {"modelId": "m" * 65}, {"modelId": "flux pro"}, {"modelId": None}, {"units": 3},
+        {"expiresAt": "2100-01-01T00:00:00Z"}, {"reservationId": UUID},
+    ],
+    "reserve": [
+        {"ttlSeconds": 0}, {"ttlSeconds": 86401}, {"ttlSeconds": -1}, {"ttlSeconds": "60"}, {"ttlSeconds": 60.0},
+        {"ttlSeconds": None}, {"ttlSeconds": True}, {"taskId": ""}, {"taskId": "t" * 256}, {"taskId": "tä"},
+        {"taskId": "a\u007f"}, {"taskId": "t\n"}, {"taskId": None}, {"resourceId": ""}, {"resourceId": "r" * 256},
+        {"provider": "a:b"}, {"provider": ""}, {"provider": "p" * 65}, {"overCapture": "cap"}, {"onExpired": "charge"},
+        {"units": 1}, {"reservationId": UUID},
+    ],
+    "confirm": [
+        {"reservationId": "17"}, {"reservationId": UUID + "\n"}, {"reservationId": UUID.replace("-", "")},
+        {"reservationId": "{" + UUID + "}"}, {"reservationId": None}, {"reservationId": 5}, {"taskId": "t"},
+        {"provider": "fal"}, {"amount": 0}, {"amount": None}, {"final": True}, {"units": 1}, {"accountId": None},
+        {"accountId": ""}, {"overCapture": "cap"}, {"reason": "no"},
+    ],
+    "cancel": [
+        {"cause": "expired"}, {"cause": ""}, {"cause": None}, {"cause": 1}, {"reason": "r" * 501}, {"amount": 1},
+        {"taskId": "t"}, {"reservationId": "x"},
+    ],
+}  # fmt: skip
+SHAPELY = {
+    "grant": {"accountId": "alice", "amount": 1},
+    "deduct": {"accountId": "alice", "amount": 1},
+    "reserve": {"accountId": "alice", "amount": 1},
+    "confirm": {"reservationId": UUID},
+    "cancel": {"reservationId": UUID},
+}
+NEITHER = [{}, {"accountId": "alice"}, {"amount": 1}, {"provider": "fal"}]
+
+
+def is_invalid(answer: httpx.Response) -> bool:
+    assert (400, "invalid_request") == (answer.status_code, answer.json()["code"]), answer.text
+    return True
+
+
+async def untouched(client: httpx.AsyncClient) -> bool:
+    balance = (await client.get("/api/credits/balance?accountId=alice")).json()
+    return (balance["available"], balance["version"]) == (100, 1)
+
+
+@pytest.mark.parametrize("verb", SHAPELY)
+async def test_what_is_not_json_is_refused(client, verb):
+    await grant(client)
+    for title, body in NOT_JSON.items():
+        assert is_invalid(await client.post(f"/api/credits/{verb}", content=body)), title
+    assert await untouched(client)
+
+
+async def test_amounts_are_json_integers_within_the_bounds(client):
+    await grant(client)
+    for verb in ("grant", "deduct", "reserve"):
+        for amount in AMOUNTS:
+            body = b'{"accountId":"alice","amount":%s}' % amount.encode()
+            assert is_invalid(await client.post(f"/api/credits/{verb}", content=body)), (verb, amount)
+    for amount in AMOUNTS:
+        body = b'{"reservationId":"%s","amount":%s}' % (UUID.encode(), amount.encode())
+        assert is_invalid(await client.post("/api/credits/confirm", content=body)), amount
+    assert await untouched(client)
+
+
+@pytest.mark.parametrize("verb", FIELDS)
+async def test_fields_have_their_shape_and_unknown_ones_are_refused(client, verb):
+    await grant(client)
+    for wrong in FIELDS[verb]:
+        answer = await client.post(f"/api/credits/{verb}", content=json.dumps(SHAPELY[verb] | wrong))
+        assert is_invalid(answer), wrong
+        assert next(iter(wrong)) in answer.json()["detail"], (wrong, answer.text)
+    assert await untouched(client)
+
+
+async def test_a_reservation_is_named_by_its_id_or_by_its_task_and_by_nothing_else(client):
+    for verb in ("confirm", "cancel"):
+        for body in NEITHER:
+            assert is_invalid(await client.post(f"/api/credits/{verb}", json=body)), body
+
+
+async def test_the_longest_of_everything_is_taken(client):
+    account = "A.z_0:@+-" + "a" * 119
+    printable = "".join(map(chr, range(0x20, 0x7F))) + "~" * 160
+    await grant(
+        client,
+        account,
+        bucket="a/b" + "c" * 61,
+        reason="ä" * 500,
+        metadata={str(number): "v" for number in range(15)} | {"long": "x" * 984},
+    )
+    body = await reserve(
+        client,
+        account,
+        taskId=printable,
+        resourceId=printable,
+        provider="p" * 64,
+        modelId="m/" * 32,
+        ttlSeconds=86_400,
+    )
+    found = await client.get("/api/images/by-task-id", params={"taskId": printable, "provider": "p" * 64})
+    assert (printable, body["reservation"]["id"]) == (found.json()["id"], found.json()["reservationId"])
+
+
+async def test_of_a_name_that_comes_twice_the_last_one_counts(client):
+    answer = await client.post("/api/credits/grant", content=b'{"accountId":"a","amount":1,"amount":2}')
+    assert 2 == answer.json()["balance"]["available"]
+
+
+async def test_the_content_type_is_not_looked_at(client):
+    for content_type in (
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+        "nonsense",
+        "",
+    ):
+        answer = await client.post(
+            "/api/credits/grant",
+            content=b'{"accountId":"a","amount":1}',
+            headers={"content-type": content_type},
+        )
+        assert 201 == answer.status_code, content_type
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_body_of_more_than_a_mebibyte_is_refused_whether_it_is_announced_or_not(client, announced):
+    async def pieces():
+        for _ in range(17):
+            yield b" " * 65_536
+
+    body = b" " * (1_048_576 + 1) if announced else pieces()
+    answer = await client.post("/api/credits/deduct", content=body)
+    assert (413, "body_too_large", 1_048_576) == (
+        answer.status_code,
+        answer.json()["code"],
+        answer.json()["limit"],
+    )
+
+
+async def test_a_body_of_a_mebibyte_is_read(client):
+    body = b'{"accountId":"a","amount":1' + b" " * (1_048_576 - 28) + b"}"
+    assert 201 == (await client.post("/api/credits/grant", content=body)).status_code
+
+
+HEADERS = [
+    {"idempotency-key": ""},
+    {"idempotency-key": "k" * 256},
+    {"idempotency-key": "k\x7f"},
+    {"idempotency-key": b"k\xe4"},
+    {"idempotency-key": "a\tb"},
+    {"idempotency-key": '"'},
+    {"idempotency-key": '""'},
+    {"idempotency-key": '"open'},
+    {"idempotency-key": '"a"b"'},
+    {"idempotency-key": '"a\\b"'},
+    {"lastro-ack": ""},
+    {"lastro-ack": "Journaled"},
+    {"lastro-ack": "memory"},
+    {"lastro-ack": "journaled,journaled"},
+]
+
+
+async def test_headers_have_their_shape(client):
+    for wrong in HEADERS:
+        answer = await client.post("/api/credits/grant", json=SHAPELY["grant"], headers=wrong)
+        assert is_invalid(answer), wrong
+        assert next(iter(wrong)) == answer.json()["field"].lower()
+    twice = [("idempotency-key", "a"), ("idempotency-key", "b")]
+    assert is_invalid(await client.post("/api/credits/grant", json=SHAPELY["grant"], headers=twice))
+
+
+async def test_a_quoted_key_may_hold_quotes(client):
+    for key in ('"say \\"hi\\""', '  say "hi"'):
+        answer = await client.post(
+            "/api/credits/grant", json=SHAPELY["grant"], headers={"idempotency-key": key}
+        )
+        assert 1 == answer.json()["balance"]["available"]
+
+
+QUERIES = [
+    "/api/credits/balance",
+    "/api/credits/balance?accountId=",
+    "/api/credits/balance?accountId=a%00",
+    "/api/credits/balance?accountId=a&accountId=a",
+    "/api/credits/balance?accountId=a&include=",
+    "/api/credits/balance?accountId=a&include=everything",
+    "/api/credits/balance?accountId=a&at=2020-01-01T00:00:00Z",
+    "/api/credits/balance?accountId=%FF",
+    "/api/credits/balance?accountId",
+    "/api/credits/balance?&&&",
+    "/api/credits/balance?" + "&".join(f"a{number}=1" for number in range(100)),
+    "/api/images/by-task-id",
+    "/api/images/by-task-id?taskId=",
+    "/api/images/by-task-id?taskId=" + "t" * 256,
+    "/api/images/by-task-id?taskId=t&provider=a:b",
+    "/api/credits/transactions?limit=0",
+    "/api/credits/transactions?limit=201",
+    "/api/credits/transactions?limit=ten",
+    "/api/credits/transactions?limit=-1",
+    "/api/credits/transactions?limit=1.0",
+    "/api/credits/transactions?limit=",
+    "/api/credits/transactions?limit=%D9%A1",
+    "/api/credits/transactions?kind=",
+    "/api/credits/transactions?kind=granted,",
+    "/api/credits/transactions?kind=granted,stolen",
+    "/api/credits/transactions?from=yesterday",
+    "/api/credits/transactions?from=5",
+    "/api/credits/transactions?to=2100-01-01T00:00:00",
+    "/api/credits/transactions?reservationId=17",
+    "/api/credits/transactions?format=csv",
+    "/api/credits/transactions/1-1",
+    "/api/credits/transactions/01-1-1",
+    "/api/credits/transactions/1-1-0",
+    "/api/credits/transactions/1-1-1?x=1",
+    "/api/credits/transactions/1-1-" + "9" * 400,
+    "/api/credits/reservations/" + UUID[:-1],
+    "/api/credits/reservations/" + UUID + "%0A",
+    "/api/credits/reservations/" + UUID + "?x=1",
+]
+
+
+async def test_queries_have_their_shape(client):
+    for path in QUERIES:
+        assert is_invalid(await client.get(path)), path
+
+
+async def test_unknown_paths_and_methods_are_problems_too(client):
+    for path in (
+        "/",
+        "/api",
+        "/api/credits",
+        "/api/credits/steal",
+        "/api/credits/reservations",
+        "/docs/x",
+        "/%00",
+    ):
+        answer = await client.get(path)
+        assert (404, "not_found") == (answer.status_code, answer.json()["code"]), path
+    for method, path, allowed in (
+        ("GET", "/api/credits/deduct", "POST"),
+        ("DELETE", "/api/credits/balance", "GET"),
+        ("PATCH", f"/api/credits/reservations/{UUID}/task", "PUT"),
+        ("POST", "/health/live", "GET"),
+    ):
+        answer = await client.request(method, path)
+        assert (405, "method_not_allowed") == (answer.status_code, answer.json()["code"]), path
+        assert allowed == answer.headers["allow"]
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda each: st.lists(each) | st.dictionaries(st.text(), each),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    verb=st.sampled_from(sorted(SHAPELY)),
+    name=st.sampled_from(["amount", "accountId", "reason"]),
+    value=ANYTHING,
+)
+def test_no_value_of_any_field_is_a_bug(verb, name, value):
+    from app.http import bodies
+    from app.http.problems import Problem
+    from app.http.wire import Strict
+
+    of = {"grant": bodies.GrantBody, "deduct": bodies.DeductBody, "reserve": bodies.ReserveBody,
+          "confirm": bodies.ConfirmBody, "cancel": bodies.CancelBody}[verb]  # fmt: skip
+    try:
+        data = Strict[of](None).decode_bytes(json.dumps(SHAPELY[verb] | {name: value}).encode())
+    except Problem as problem:
+        assert "invalid_request" == problem.code
+    else:
+        assert data.fingerprint(verb)
