@@ -1,0 +1,206 @@
+"""What is measured, set up: servers, ledgers with customers, and the programs that serve them."""
+
+import asyncio
+import http.client
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self, TypeVar
+
+import asyncpg
+import uvloop
+from redis import Redis as BlockingRedis
+
+from app.embedded import Postgres, Process, Valkey
+from app.embedded.ports import free_port
+from app.ledger.batcher import Limits
+from app.ledger.connection import connect
+from app.ledger.ledger import Ledger
+from app.ledger.operations import Grant
+from app.settings import Settings
+from app.up.program import Program
+from persistence import admission, api_keys
+from persistence.backing import PostgresBacking
+from persistence.birth import give_birth
+from persistence.migrate import migrate
+from persistence.pool import open_pool
+
+ACCOUNTS = [f"customer-{number:04}" for number in range(1000)]
+CREDITS = 1_000_000_000
+SHARDS = 16
+
+_READY_SECONDS = 30.0
+
+P = TypeVar("P", bound=Process)
+T = TypeVar("T")
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Its result, on uvloop as in the API."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(coroutine)
+
+
+class House(NamedTuple):
+    """A ledger of 1000 accounts, each with a plan and extras, and a key that may do everything."""
+
+    valkey: Valkey
+    database_url: str
+    token: str
+
+    @property
+    def settings(self) -> Settings:
+        """Of a program that serves it, on a port of its own."""
+        return Settings(
+            redis_url=self.valkey.url, database_url=self.database_url, port=free_port(), shards=SHARDS
+        )
+
+    @asynccontextmanager
+    async def ledger(self) -> AsyncIterator[Ledger]:
+        """The engine in this process, as the API has it."""
+        async with AsyncExitStack() as stack:
+            redis = await stack.enter_async_context(connect(self.valkey.url))
+            aside = await stack.enter_async_context(connect(self.valkey.url))
+            pool = await stack.enter_async_context(await open_pool(self.database_url, connections_max=2))
+            backing = PostgresBacking(pool, partial(admission.admit, pool, aside))
+            ledger = Ledger(redis, backing, Limits())
+            await ledger.start()
+            stack.push_async_callback(ledger.stop)
+            yield ledger
+
+
+class Service(Program):
+    """A program that answers HTTP. `app`: one of `tests.bench.serve`, or `None` for `lastro api`."""
+
+    def __init__(self, folder: Path, settings: Settings, app: str | None = None) -> None:
+        name = app or "api"
+        # It is shown a folder without anything, so that it takes nobody's running `lastro up` for its own.
+        arguments = ["api", "--data", str(folder / "none")]
+        super().__init__(name, folder / f"{name}-{settings.port}.log", arguments, settings.environment())
+        self.port = settings.port
+        self._app = app
+
+    def command(self) -> list[str]:
+        if self._app is None:
+            return super().command()
+        return [sys.executable, "-m", "tests.bench.serve", self._app]
+
+    def is_ready(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1.0)
+        try:
+            connection.request("GET", "/health/ready")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+
+class Bed:
+    """Everything that is started is ended in the end. For the main thread, like all child processes."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self.folder = Path(tempfile.mkdtemp(prefix="lastro-bench-"))
+        self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        if os.geteuid() == 0:
+            self.folder.chmod(0o711)  # PostgreSQL runs as somebody else, and has to get through
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def start(self, process: P) -> P:
+        """Start it, wait until it is ready, and end it with the bed."""
+        self._stack.callback(process.kill)
+        self._stack.callback(process.stop)
+        process.start(_READY_SECONDS)
+        return process
+
+    @cached_property
+    def postgres(self) -> Postgres:
+        """As `lastro up` runs it: fsync and synchronous_commit are on."""
+        server = Postgres(self.folder / "postgres", self.folder / "postgres.log", password=secrets.token_hex())
+        return self.start(server)
+
+    def valkey(self, appendfsync: Literal["always", "everysec", "none"] = "everysec") -> Valkey:
+        """A Valkey of its own. The AOF is never rewritten, which would fall into one round and not the other."""
+        name = f"valkey-{secrets.token_hex(4)}"
+        keeps = appendfsync != "none"
+        server = Valkey(
+            self.folder / name,
+            self.folder / f"{name}.log",
+            password=secrets.token_hex(),
+            appendonly="yes" if keeps else "no",
+            appendfsync=appendfsync if appendfsync != "none" else "everysec",
+        )
+        self.start(server)
+        with BlockingRedis.from_url(server.url) as client:
+            client.config_set("auto-aof-rewrite-percentage", 0)
+        return server
+
+    def database(self) -> str:
+        """The URL of a fresh database with all tables."""
+        name = f"bench_{secrets.token_hex(4)}"
+        url = self.postgres.database_url(name)
+        run(_create_database(self.postgres.database_url("postgres"), name))
+        run(migrate(url))
+        return url
+
+    def house(self, appendfsync: Literal["always", "everysec", "none"] = "everysec") -> House:
+        """A ledger, born and stocked."""
+        valkey, database_url = self.valkey(appendfsync), self.database()
+        run(give_birth(database_url, valkey.url, SHARDS))
+        house = House(valkey, database_url, run(_key(database_url)))
+        run(_stock(house))
+        return house
+
+    def api(self, house: House, app: str | None = None) -> Service:
+        """`lastro api` on a house, or one of `tests.bench.serve` in its place."""
+        return self.start(Service(self.folder, house.settings, app))
+
+    def program(self, name: str, house: House) -> Program:
+        """Another command of `lastro` on a house."""
+        arguments = [name, "--data", str(self.folder / "none")]
+        log = self.folder / f"{name}-{secrets.token_hex(4)}.log"
+        return self.start(Program(name, log, arguments, house.settings.environment()))
+
+
+async def _create_database(server_url: str, name: str) -> None:
+    connection = await asyncpg.connect(server_url, ssl=False)
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
+
+
+async def _key(database_url: str) -> str:
+    async with await open_pool(database_url, connections_max=1) as pool:
+        return await api_keys.create(pool, "bench", ["spend", "grant", "read"])
+
+
+async def _stock(house: House) -> None:
+    async with house.ledger() as ledger:
+        for bucket, priority in (("plan", 10), ("extras", 20)):
+            await asyncio.gather(
+                *(
+                    ledger.grant(Grant(account=account, amount=CREDITS, bucket=bucket, priority=priority))
+                    for account in ACCOUNTS
+                )
+            )
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    """Raises `TimeoutError` when it does not come to hold."""
+    ends = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > ends:
+            raise TimeoutError
+        time.sleep(0.05)

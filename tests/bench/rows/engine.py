@@ -1,0 +1,98 @@
+"""Rows 1 and 5: the engine against the script's own limit, and in absolute numbers."""
+
+import asyncio
+from collections.abc import Callable
+
+import uvloop
+
+from app.ledger.ledger import Ledger
+from tests.bench.bed import ACCOUNTS, Bed
+from tests.bench.engine import IN_FLIGHT, Step, deducts, load, pairs
+from tests.bench.figures import Line, Samples
+from tests.bench.recount import Recount
+from tests.bench.script import Feed
+from tests.bench.sizes import Sizes, Told, in_turns
+
+SHARE = 0.70
+DEDUCTS, PAIRS = 28_000, 15_000
+PEER = "TigerBeetle's Python client, one transfer a call, 256 in flight, measured on such a machine: {}/s"
+
+
+def measure(bed: Bed, sizes: Sizes, told: Told) -> list[Line]:
+    told.say("setting up")
+    house = bed.house()
+    latencies: dict[str, list[float]] = {"deduct": [], "pair": []}
+    counted = {"deduct": 0, "pair": 0}
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        inside = house.ledger()
+        ledger = runner.run(inside.__aenter__())
+        runner.run(ledger.balance(ACCOUNTS[0]))
+        assert ledger.terms is not None
+        feed = Feed(house.valkey.url, ledger.terms)
+
+        def engine(name: str, kind: Callable[[Ledger], Step]) -> float:
+            came_to = runner.run(load(kind(ledger), sizes.seconds))
+            latencies[name].append(came_to.p99_ms)
+            counted[name] += came_to.answered
+            return came_to.rate
+
+        found = in_turns(
+            {
+                "engine, deducts": lambda: engine("deduct", deducts),
+                "script, deducts": lambda: feed.deducts(sizes.seconds),
+                "engine, pairs": lambda: engine("pair", pairs),
+                "script, pairs": lambda: feed.pairs(sizes.seconds),
+            },
+            sizes.rounds,
+            told,
+        )
+        feed.close()
+        runner.run(inside.__aexit__(None, None, None))
+    told.say("counting again")
+    wrong = _recount(house.valkey.url, counted["deduct"] + feed.deducted, counted["pair"] + feed.paired)
+    return [
+        _share("1", "deduct", found, wrong),
+        _share("1", "pair", found, wrong),
+        _rate("5", "deduct", found["engine, deducts"], DEDUCTS, "9,300", latencies["deduct"], wrong),
+        _rate("5", "pair", found["engine, pairs"], PAIRS, "4,900", latencies["pair"], wrong),
+    ]
+
+
+def _recount(url: str, deducted: int, paired: int) -> int:
+    """Accounts that do not hold what their entries say, and entries that are missing or too many."""
+    recount = Recount(url)
+    recount.skip()
+    wrong = recount.mismatches()
+    wrong += abs(recount.kinds["deducted"] - deducted)
+    wrong += abs(recount.kinds["confirmed"] - paired) + abs(recount.kinds["cancelled"])
+    recount.close()
+    return wrong
+
+
+def _share(row: str, what: str, found: dict[str, Samples], wrong: int) -> Line:
+    engine, script = found[f"engine, {what}s"], found[f"script, {what}s"]
+    share = engine.over(script)
+    return Line(
+        row + {"deduct": "a", "pair": "b"}[what],
+        f"engine, {IN_FLIGHT} coroutines, {NAMES[what]}, against the script's own limit",
+        share.percent,
+        f"≥ {SHARE:.0%}",
+        share.median >= SHARE and not wrong,
+        f"engine {engine}/s, script fed by pipelined calls of 64 {script}/s; {wrong} mismatches",
+    )
+
+
+NAMES = {"deduct": "single deducts", "pair": "reserve + confirm pairs"}
+
+
+def _rate(
+    row: str, what: str, rate: Samples, must: int, peer: str, p99s: list[float], wrong: int
+) -> Line:
+    return Line(
+        row + {"deduct": "a", "pair": "b"}[what],
+        f"engine, {IN_FLIGHT} in flight, {NAMES[what]}",
+        f"{rate}/s",
+        f"≥ {must:,}/s",
+        rate.median >= must and not wrong,
+        f"p99 {Samples(p99s)} ms. {PEER.format(peer)}",
+    )
