@@ -3,6 +3,8 @@
 The braces are the cluster's hash tag: all keys of a shard live in one slot.
 """
 
+from typing import Literal
+
 LEDGER = "lastro:ledger"
 SCAN_ALL = "lastro:*"
 
@@ -45,3 +47,16 @@ def aside(shard: int) -> str:
 def lane(shard: int, process: str) -> str:
     """Call number and last reply of one process."""
     return f"lastro:{{{shard}}}:lane:{process}"
+
+
+def task(shard: int, provider: str | None, task_id: str) -> str:
+    """Which reservation a provider's task belongs to. A provider has no colon in it; `shard` is the task's own."""
+    return f"lastro:{{{shard}}}:task:{provider or ''}:{task_id}"
+
+
+def operation(shard: int, kind: Literal["a", "r"], id_: str, key: str) -> str:
+    """What was answered to a key of an account (`a`) or a reservation (`r`). Expires after 24 h.
+
+    The length keeps an id and a key that contain colons from meeting another pair.
+    """
+    return f"lastro:{{{shard}}}:operation:{kind}:{len(id_)}:{id_}:{key}"

@@ -12,7 +12,7 @@ FIELDS
 REPLIES
   ok                     entry, account, reservation
   reservation_not_found  foreign
-  account_unknown
+  account_unknown        account
   ledger_fenced          why
   task_conflict          reservation, task
 ]]

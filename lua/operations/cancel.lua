@@ -10,7 +10,7 @@ FIELDS
 REPLIES
   ok                     entry, account, reservation
   reservation_not_found  foreign
-  account_unknown
+  account_unknown        account
   ledger_fenced          why
   reservation_confirmed  at_ms
   reservation_expired    at_ms
