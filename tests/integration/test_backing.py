@@ -105,7 +105,9 @@ async def test_an_ended_reservation_brings_the_texts_of_its_entries(backing, dat
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("reservation", [new_reservation_id(3, MORNING_MS), "nonsense", ""])
+@pytest.mark.parametrize(
+    "reservation", [new_reservation_id(3, MORNING_MS), "nonsense", ""], ids=["unknown", "nonsense", "empty"]
+)
 async def test_a_reservation_that_nobody_made_is_none(backing, reservation):
     assert await backing.reservation(reservation) is None
 
