@@ -1,0 +1,212 @@
+"""`lastro demo` from the first line to the last."""
+
+import asyncio
+import contextlib
+import secrets
+import signal
+import time
+from collections.abc import Iterator
+from random import Random
+
+import uvloop
+from rich.console import Console
+from rich.live import Live
+
+from app.demo.api import Api
+from app.demo.audit import Audit, Books
+from app.demo.board import Board
+from app.demo.errors import CannotTell
+from app.demo.shop import Shop
+from app.demo.tally import Tally
+from app.demo.traffic import Traffic
+
+_REFRESH_SECONDS = 0.25
+_LINE_SECONDS = 2.0
+_NAMED_MAX = 10
+
+
+def run(url: str, key: str, *, seconds: float = 20, accounts: int = 200) -> bool:
+    """Play the shop, then check its books. Returns whether every credit is accounted for.
+
+    Args:
+        url: Of the API, without a path.
+        key: With the scopes spend, grant and read.
+        seconds: How long the shop is open; jobs that run then are waited for.
+        accounts: How many customers it has.
+
+    Raises:
+        CannotTell: The ledger does not answer, or somebody ended it before the check.
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            return runner.run(Demo(url, key, seconds, accounts).play())
+        except BaseExceptionGroup as several:
+            raise _first(several) from several
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            raise CannotTell("ended before the check; nothing can be said about the credits") from None
+
+
+class Demo:
+    """One run. Its accounts begin with a name of their own, so that it can be repeated on the same ledger."""
+
+    def __init__(self, url: str, key: str, seconds: float, accounts: int) -> None:
+        self._seconds = seconds
+        self._rng = Random()  # noqa: S311 - an audience, not a secret
+        self._console = Console(highlight=False)
+        self._tally, self._traffic = Tally(), Traffic()
+        self._api = Api(url, key, self._traffic, self._rng)
+        name = f"demo-{secrets.token_hex(3)}"
+        self._shop = Shop(name, self._api, self._tally, self._rng, accounts=accounts, seconds=seconds)
+        heading = f"a shop for AI media at {url}: {accounts:,} accounts, {name}-..."
+        self._board = Board(heading, self._shop.accounts, self._tally, self._traffic)
+        self._began = time.monotonic()
+
+    async def play(self) -> bool:
+        """All of it."""
+        async with self._api:
+            await self._api.look()
+            with _signals_close(self._shop.closing), self._shown():
+                await self._trade()
+                books = await self._check()
+        return self._conclude(books)
+
+    async def _trade(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            showing = group.create_task(self._follow_opening())
+            await self._shop.open()
+            showing.cancel()
+        async with asyncio.TaskGroup() as group:
+            clock = group.create_task(self._keep_hours())
+            await self._shop.trade()
+            clock.cancel()
+
+    async def _check(self) -> Books:
+        audit = Audit(self._api)
+        async with asyncio.TaskGroup() as group:
+            showing = group.create_task(self._follow_check(audit.books))
+            books = await audit.check(self._shop.accounts)
+            showing.cancel()
+        self._board.stage, self._board.done = "checked", 1.0
+        return books
+
+    async def _follow_opening(self) -> None:
+        while True:
+            self._board.stage = "opening accounts"
+            self._board.done = self._shop.opened / len(self._shop.accounts)
+            await asyncio.sleep(_REFRESH_SECONDS)
+
+    async def _follow_check(self, books: Books) -> None:
+        while True:
+            self._board.stage = "checking every account"
+            self._board.done = books.accounts / len(self._shop.accounts)
+            await asyncio.sleep(_REFRESH_SECONDS)
+
+    async def _keep_hours(self) -> None:
+        """Close when the time has come, or when somebody else has closed."""
+        began, closing = time.monotonic(), self._shop.closing
+        while not closing.is_set():
+            passed = time.monotonic() - began
+            self._board.stage = f"open, {passed:.0f} of {self._seconds:g} s"
+            self._board.done = passed / self._seconds
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(_REFRESH_SECONDS, max(0, self._seconds - passed))):
+                    await closing.wait()
+            if time.monotonic() - began >= self._seconds:
+                closing.set()
+        self._board.done = 1.0
+        while True:
+            self._board.stage = f"closed, {self._tally.running} jobs still run"
+            await asyncio.sleep(_REFRESH_SECONDS)
+
+    @contextlib.contextmanager
+    def _shown(self) -> Iterator[None]:
+        """The board on the screen, or a line now and then, for as long as the block runs."""
+        show = self._show_table if self._console.is_terminal else self._print_lines
+        showing = asyncio.get_running_loop().create_task(show())
+        try:
+            yield
+        finally:
+            showing.cancel()
+
+    async def _show_table(self) -> None:
+        with Live(console=self._console, auto_refresh=False) as live:
+            try:
+                while True:
+                    live.update(self._board.table(time.monotonic()), refresh=True)
+                    await asyncio.sleep(_REFRESH_SECONDS)
+            finally:
+                live.update(self._board.table(time.monotonic()), refresh=True)
+
+    async def _print_lines(self) -> None:
+        while True:
+            await asyncio.sleep(_LINE_SECONDS)
+            now = time.monotonic()
+            self._console.print(self._board.line(now, now - self._began), soft_wrap=True, markup=False)
+
+    def _conclude(self, books: Books) -> bool:
+        """Say what was found, a sentence each."""
+        tally, traffic = self._tally, self._traffic
+        say = self._say
+        say("")
+        amiss = [*tally.findings, *books.differences]
+        if amiss:
+            for sentence in amiss[:_NAMED_MAX]:
+                say(sentence)
+            more = tally.found - len(tally.findings) + len(amiss) - _NAMED_MAX
+            if more > 0:
+                say(f"... and {more:,} more")
+            say(f"not every credit is accounted for: {_sums(books)}")
+            return False
+        say(f"every credit is accounted for: {_sums(books)}")
+        say(
+            f"in {books.accounts:,} accounts, {books.transactions:,} transactions and "
+            f"{books.reservations:,} reservations, of which {books.charged:,} were charged, once each"
+        )
+        say(
+            f"{tally.twice:,} were confirmed twice at the same instant: one transaction each; "
+            f"{tally.races:,} confirmed and cancelled at the same instant: one ending each"
+        )
+        lost = traffic.hung_up + traffic.unanswered.total()
+        say(
+            f"{lost:,} requests were repeated under their keys; {traffic.done_already:,} of them "
+            "had been done already, and were not done again"
+        )
+        return True
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True, markup=False)
+
+
+@contextlib.contextmanager
+def _signals_close(closing: asyncio.Event) -> Iterator[None]:
+    """The first Ctrl-C closes the shop; the second ends everything where it is."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+
+    def hear() -> None:
+        if closing.is_set():
+            task.cancel()
+        closing.set()
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, hear)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+def _sums(books: Books) -> str:
+    return (
+        f"{books.granted:,} granted = {books.available:,} available + {books.held:,} held + "
+        f"{books.spent:,} spent + {books.lapsed:,} lapsed"
+    )
+
+
+def _first(several: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that ended the others, out of however many groups."""
+    for each in several.exceptions:
+        return _first(each) if isinstance(each, BaseExceptionGroup) else each
+    return several
