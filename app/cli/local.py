@@ -1,11 +1,12 @@
 """Commands for people at their own machine."""
 
+import os
 from pathlib import Path
 
 import click
 
 from app.cli.refusals import Refusal
-from app.cli.shared import data_option, exit_by, settings_of
+from app.cli.shared import data_option, exit_by
 
 
 @click.command()
@@ -41,20 +42,57 @@ def up(port: int | None, data: Path, ephemeral: bool) -> None:
 
 @click.command()
 @data_option
-@click.option("--url", help="Of the API, instead of that of the running `lastro up`.")
-@click.option("--key", help="With the scopes spend, grant and read, instead of its development key.")
-def demo(data: Path, url: str | None, key: str | None) -> None:
-    """Play an AI-media shop against a running ledger, and account for every credit at the end."""
-    from app.demo import run
+@click.option("--url", help="Of the API of another ledger; needs --key.")
+@click.option("--key", help="With the scopes spend, grant and read, instead of the development key.")
+@click.option(
+    "--seconds",
+    type=click.IntRange(1, 86_400),
+    default=20,
+    show_default=True,
+    help="How long the shop is open.",
+)
+@click.option(
+    "--accounts", type=click.IntRange(1, 10_000), default=200, show_default=True, help="How many customers."
+)
+def demo(data: Path, url: str | None, key: str | None, seconds: int, accounts: int) -> None:
+    """Play a shop for AI media against a running ledger, and account for every credit at the end.
 
-    if url is None:
-        settings = settings_of(data)
-        url = f"http://{settings.host}:{settings.port}"
-    if key is None:
-        try:
-            key = (data / "dev-key").read_text(encoding="utf-8").strip()
-        except FileNotFoundError:
-            raise Refusal(
-                f"No development key in {data}; start `make run`, name its folder with --data, or give --key"
-            ) from None
-    exit_by(run(url, key))
+    Customers with a plan and extras order videos (a credit a second and one more), images and upscales. Jobs
+    succeed, cost less than was set aside, fail, are cancelled, never answer; frontend and webhook confirm at
+    the same instant; connections break and requests are repeated. Then every account's transactions are held
+    against its balance and against what the shop was told. Ctrl-C closes the shop early.
+
+    Its accounts are new ones (demo-...), so that it can be repeated on the same ledger.
+    """
+    from app.demo.command import run
+    from app.demo.errors import CannotTell
+
+    if url is not None and key is None:
+        raise Refusal("--url needs --key: the development key is for its own ledger")
+    try:
+        good = run(url or _url_of(data), key or _key_of(data), seconds=seconds, accounts=accounts)
+    except CannotTell as error:
+        raise Refusal(str(error)) from error
+    exit_by(good)
+
+
+def _url_of(data: Path) -> str:
+    """Where the API of the `lastro up` that runs in `data` is reached; LASTRO_HOST and LASTRO_PORT win."""
+    from app.up.data import read_environment
+    from app.up.readiness import Readiness
+
+    told = {**read_environment(data), **os.environ}
+    try:
+        return Readiness(told["LASTRO_HOST"], int(told["LASTRO_PORT"])).url
+    except KeyError:
+        raise Refusal(
+            f"No running `lastro up` was found in {data}; start `make run`, name its folder with --data, "
+            "or another ledger with --url and --key"
+        ) from None
+
+
+def _key_of(data: Path) -> str:
+    try:
+        return (data / "dev-key").read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        raise Refusal(f"No development key in {data}; name its folder with --data, or give --key") from None
