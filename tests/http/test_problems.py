@@ -3,10 +3,15 @@
 import re
 from string import Formatter
 
+import httpx
 import pytest
+from litestar import Litestar, get
 from msgspec.structs import fields
+from structlog.testing import capture_logs
 
+from app.http.handlers import HANDLERS
 from app.http.problems import HTTP, LEDGER, TABLE, ProblemBody, body
+from app.http.wire import Answer, LedgerRequest
 from app.ledger import errors
 
 
@@ -112,3 +117,25 @@ def test_the_document_knows_every_member_that_an_error_may_bring():
     documented = {field.encode_name for field in fields(ProblemBody)}
     for code, facts in _drawn_facts().items():
         assert set(body(code, dict.fromkeys(facts, 1))) <= documented, code
+
+
+async def test_a_bug_is_a_500_that_tells_nothing_of_itself_and_is_logged():
+    @get("/bug")
+    async def bug() -> None:
+        raise RuntimeError("a secret")
+
+    app = Litestar(
+        [bug],
+        exception_handlers=HANDLERS,
+        request_class=LedgerRequest,
+        response_class=Answer,
+        openapi_config=None,
+        logging_config=None,
+    )
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://lastro.test") as client:
+        with capture_logs() as logged:
+            answer = await client.get("/bug")
+    assert (500, "internal_error") == (answer.status_code, answer.json()["code"])
+    assert "secret" not in answer.text
+    assert ["RuntimeError('a secret')"] == [repr(each["exc_info"]) for each in logged]

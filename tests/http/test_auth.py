@@ -1,0 +1,204 @@
+"""Who is let in, and to what."""
+
+import httpx
+import pytest
+from litestar import Litestar, get
+from litestar.routes import HTTPRoute
+
+from app.http.auth import OPEN, Authentication
+from app.http.handlers import HANDLERS
+from app.http.wire import Answer, LedgerRequest
+from persistence import api_keys
+from tests.http.test_credits import grant, reserve
+
+UUID = "01a1ffa5-4956-7003-abd8-99c175348713"
+OPEN_PATHS = {
+    "/health/live",
+    "/health/ready",
+    "/docs",
+    "/docs/openapi.json",
+    "/docs/rapidoc.js",
+    "/docs/{path:str}",
+}
+
+
+def routes(app: Litestar) -> list[tuple[str, str]]:
+    """Every method and path that the application answers."""
+    return [
+        (method, route.path)
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+        for method in sorted(route.route_handler_map)
+    ]
+
+
+async def test_every_route_but_the_open_ones_asks_who_you_are(app, stranger):
+    walked = routes(app)
+    assert len(walked) > 2 * 11
+    for method, path in walked:
+        if path in OPEN_PATHS:
+            continue
+        answer = await stranger.request(
+            method, path.replace("{reservation:str}", UUID).replace("{transaction:str}", "x")
+        )
+        assert (401, "Bearer") == (answer.status_code, answer.headers["www-authenticate"]), (method, path)
+
+
+async def test_the_open_routes_are_these_and_no_others(app):
+    opened = {
+        route.path
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+        for handler, _ in route.route_handler_map.values()
+        if handler.opt.get("scope") == OPEN
+    }
+    assert OPEN_PATHS == opened
+
+
+async def test_a_route_that_names_no_scope_is_open_to_nobody(app):
+    @get("/forgotten")
+    async def forgotten() -> None: ...
+
+    careless = Litestar(
+        [forgotten],
+        middleware=[Authentication],
+        exception_handlers=HANDLERS,
+        request_class=LedgerRequest,
+        response_class=Answer,
+        openapi_config=None,
+    )
+    careless.state.parts = app.state.parts
+    pool = app.state.parts.history._pool
+    token = await api_keys.create(pool, "everything", ["spend", "grant", "read", "operate"])
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(careless), base_url="http://lastro.test"
+    ) as client:
+        assert 401 == (await client.get("/forgotten")).status_code
+        assert (
+            403 == (await client.get("/forgotten", headers={"authorization": f"Bearer {token}"})).status_code
+        )
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Basic YTpi",
+        "Bearer nonsense",
+        "Bearer lk_00000000_" + "A" * 43,
+        b"Bearer \xff\xfe",
+        "x" * 9000,
+    ],
+)
+async def test_what_is_no_key_is_401(stranger, authorization):
+    answer = await stranger.get("/api/credits/balance?accountId=a", headers={"authorization": authorization})
+    assert (401, "unauthenticated") == (answer.status_code, answer.json()["code"])
+
+
+async def test_the_scheme_is_read_in_any_case(client, stranger):
+    await grant(client)
+    token = client.headers["authorization"].partition(" ")[2]
+    answer = await stranger.get(
+        "/api/credits/balance?accountId=alice", headers={"authorization": f"bearer {token}"}
+    )
+    assert 200 == answer.status_code
+
+
+MAY = {
+    ("POST", "/api/credits/grant"): {"grant"},
+    ("POST", "/api/credits/deduct"): {"spend"},
+    ("POST", "/api/credits/reserve"): {"spend"},
+    ("POST", "/api/credits/confirm"): {"spend"},
+    ("POST", "/api/credits/cancel"): {"spend"},
+    ("PUT", f"/api/credits/reservations/{UUID}/task"): {"spend"},
+    ("GET", "/api/credits/balance"): {"spend", "read", "operate"},
+    ("GET", f"/api/credits/reservations/{UUID}"): {"spend", "read", "operate"},
+    ("GET", "/api/images/by-task-id"): {"spend", "read", "operate"},
+    ("GET", "/api/credits/transactions"): {"spend", "read", "operate"},
+    ("GET", "/api/credits/transactions/1-1-1"): {"spend", "read", "operate"},
+}
+
+
+@pytest.mark.parametrize("scope", ["spend", "grant", "read", "operate"])
+async def test_a_scope_lets_in_where_the_contract_says_and_nowhere_else(client_of, scope):
+    client = await client_of(scope)
+    for (method, path), scopes in MAY.items():
+        answer = await client.request(method, path)
+        assert (403 != answer.status_code) == (scope in scopes), (method, path)
+
+
+async def test_every_route_stands_in_the_table_of_scopes(app):
+    named = {(method, path.replace(UUID, "").replace("1-1-1", "")) for method, path in MAY}
+    asked = {
+        (method, path.replace("{reservation:str}", "").replace("{transaction:str}", ""))
+        for method, path in routes(app)
+        if method != "OPTIONS" and path not in OPEN_PATHS
+    }
+    assert named == asked
+
+
+async def test_a_key_of_one_account_spends_there_and_is_refused_elsewhere(client, client_of):
+    await grant(client, "alice")
+    await grant(client, "bob")
+    alice = await client_of("spend", account="alice")
+    assert (
+        201 == (await alice.post("/api/credits/deduct", json={"accountId": "alice", "amount": 1})).status_code
+    )
+    for verb in ("deduct", "reserve"):
+        answer = await alice.post(f"/api/credits/{verb}", json={"accountId": "bob", "amount": 1})
+        assert (403, "forbidden") == (answer.status_code, answer.json()["code"])
+    assert 403 == (await alice.get("/api/credits/balance?accountId=bob")).status_code
+    assert 403 == (await alice.get("/api/credits/transactions?accountId=bob")).status_code
+    own = await alice.get("/api/credits/balance")
+    assert ("alice", 99) == (own.json()["accountId"], own.json()["available"])
+
+
+async def test_to_a_key_of_one_account_the_reservations_of_others_do_not_exist(client, client_of):
+    await grant(client, "bob")
+    theirs = (await reserve(client, "bob", taskId="t"))["reservation"]["id"]
+    await grant(client, "alice")
+    alice = await client_of("spend", account="alice")
+    asked = [
+        ("GET", f"/api/credits/reservations/{theirs}", None),
+        ("GET", "/api/images/by-task-id?taskId=t", None),
+        ("POST", "/api/credits/confirm", {"reservationId": theirs}),
+        ("POST", "/api/credits/confirm", {"taskId": "t"}),
+        ("POST", "/api/credits/confirm", {"reservationId": theirs, "accountId": "alice"}),
+        ("POST", "/api/credits/cancel", {"reservationId": theirs}),
+        ("PUT", f"/api/credits/reservations/{theirs}/task", {"taskId": "u"}),
+    ]
+    nobodys = theirs[:-4] + "0000"
+    for method, path, body in asked:
+        answer = await alice.request(method, path, json=body)
+        assert (404, "reservation_not_found") == (answer.status_code, answer.json()["code"]), path
+        other = await alice.request(
+            method,
+            path.replace(theirs, nobodys).replace("=t", "=none"),
+            json=body and {**body, **({"reservationId": nobodys} if "reservationId" in body else {})},
+        )
+        assert answer.json() == other.json(), path
+    assert "pending" == (await client.get(f"/api/credits/reservations/{theirs}")).json()["status"]
+
+
+async def test_a_task_conflict_does_not_tell_a_key_of_one_account_whose_task_it_is(client, client_of):
+    await grant(client, "bob")
+    theirs = (await reserve(client, "bob", taskId="t"))["reservation"]["id"]
+    await grant(client, "alice")
+    ask = {"accountId": "alice", "amount": 1, "taskId": "t"}
+    alice = await client_of("spend", account="alice")
+    told = (await client.post("/api/credits/reserve", json=ask)).json()
+    not_told = (await alice.post("/api/credits/reserve", json=ask)).json()
+    assert ("task_conflict", theirs) == (told["code"], told["reservation"])
+    assert "task_conflict" == not_told["code"]
+    assert theirs not in str(not_told)
+
+
+async def test_a_revoked_key_ends_with_the_next_refresh(app, client, client_of, database):
+    await grant(client)
+    reader = await client_of("read")
+    assert 200 == (await reader.get("/api/credits/balance?accountId=alice")).status_code
+    await api_keys.revoke(database, "key-1")
+    assert await app.state.parts.keys.refresh()
+    assert 401 == (await reader.get("/api/credits/balance?accountId=alice")).status_code

@@ -1,0 +1,96 @@
+"""`/docs` describes the program truthfully, and needs nothing from anywhere else."""
+
+import json
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import msgspec
+import pytest
+from jsonschema import Draft202012Validator
+
+from app.http import bodies
+from app.http.problems import TABLE
+from app.http.queries import TransactionsQuery
+
+SCHEMA_OF_OPENAPI = json.loads((Path(__file__).parent / "openapi-3.1.schema.json").read_text())
+
+
+@pytest.fixture
+async def document(stranger):
+    answer = await stranger.get("/docs/openapi.json")
+    assert (200, "application/vnd.oai.openapi+json") == (answer.status_code, answer.headers["content-type"])
+    return answer.json()
+
+
+async def test_the_document_is_openapi_3_1_with_schemas_that_are_schemas(document):
+    Draft202012Validator(SCHEMA_OF_OPENAPI).validate(document)
+    assert document["openapi"].startswith("3.1")
+    for schema in document["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
+
+
+async def test_every_reference_leads_somewhere(document):
+    for reference in set(re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(document))):
+        found = document
+        for step in reference.split("/"):
+            found = found[step]
+
+
+async def test_bodies_are_described_as_they_are_read(document):
+    for path, body in {
+        "/api/credits/grant": bodies.GrantBody,
+        "/api/credits/deduct": bodies.DeductBody,
+        "/api/credits/reserve": bodies.ReserveBody,
+        "/api/credits/confirm": bodies.ConfirmBody,
+        "/api/credits/cancel": bodies.CancelBody,
+    }.items():
+        described = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        name = described["$ref"].rpartition("/")[2]
+        shown = document["components"]["schemas"][name]
+        _, schemas = msgspec.json.schema_components([body])
+        assert schemas[body.__name__]["properties"].keys() == shown["properties"].keys()
+        assert set(schemas[body.__name__].get("required", ())) == set(shown.get("required", ()))
+        assert shown["additionalProperties"] is False, "unknown fields are refused"
+        amount = shown["properties"].get("amount", {})
+        if amount:
+            assert (1, 2**53 - 1) == (amount["minimum"], amount["maximum"])
+
+
+async def test_queries_and_headers_are_described_as_they_are_read(document):
+    listed = document["paths"]["/api/credits/transactions"]["get"]["parameters"]
+    assert {field.encode_name for field in msgspec.structs.fields(TransactionsQuery)} == {
+        each["name"] for each in listed
+    }
+    deduct = document["paths"]["/api/credits/deduct"]["post"]["parameters"]
+    assert {"Idempotency-Key", "Lastro-Ack"} == {each["name"] for each in deduct}
+
+
+async def test_every_code_is_described_somewhere_but_those_of_paths_that_do_not_exist(document):
+    described = set(re.findall(r"`([a-z_]+)`", json.dumps([
+        answer["description"]
+        for path in document["paths"].values()
+        for operation in path.values()
+        for status, answer in operation["responses"].items()
+        if int(status) >= 400
+    ])))  # fmt: skip
+    assert TABLE.keys() - {"not_found", "method_not_allowed"} == described
+
+
+async def test_the_viewer_comes_with_the_program_and_may_load_nothing_else(stranger):
+    page = await stranger.get("/docs")
+    assert 200 == page.status_code
+    assert not re.findall(r"(?:src|href|url)=\"?(?:https?:)?//", page.text)
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert not re.search(r"https?:|\*|unsafe-eval", policy)
+    script = re.findall(r'<script type="module" src="([^"]+)"', page.text)
+    viewer = await stranger.get(script[0])
+    assert (200, "text/javascript; charset=utf-8") == (viewer.status_code, viewer.headers["content-type"])
+    assert b"rapi-doc" in viewer.content
+    assert "nosniff" == viewer.headers["x-content-type-options"]
+
+
+def test_the_viewer_comes_with_its_licence():
+    static = files("app.http").joinpath("static")
+    assert "MIT License" in static.joinpath("rapidoc.LICENSE.txt").read_text()
