@@ -248,8 +248,8 @@ class Ledger:
         if not isinstance(result, Applied):
             raise await self._refusal(operation, result)
         reservation = reply.reservations[result.reservation] if result.reservation >= 0 else None
-        account = reply.accounts[result.account]
-        if result.entry is None:
+        account = reply.accounts[result.account] if result.account >= 0 else None
+        if result.entry is None or account is None:  # Redis has forgotten the entry, or the reservation
             return await self._replayed(operation.shard, result.sequence, account, reservation)
         notes = result.notes if result.replayed else operation.notes
         return Receipt(

@@ -1,0 +1,236 @@
+"""I4 and I15 at the ledger: what Redis has forgotten is answered from the journal, and from nowhere else."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app.ledger import keys
+from app.ledger.backing import BackingUnavailable, Recorded
+from app.ledger.errors import (
+    AccountNotFound,
+    LedgerFenced,
+    LedgerUnavailable,
+    ReservationCancelled,
+    ReservationConfirmed,
+    ReservationExpired,
+    ReservationNotFound,
+    TaskConflict,
+)
+from app.ledger.ledger import Ledger, Receipt
+from app.ledger.operations import Bind, Cancel, Confirm, Deduct, Grant, Reserve
+from app.ledger.replies import Reservation
+from app.ledger.shards import new_reservation_id
+from tests.engine import Clock, Streams, script_with_clock
+
+F = "f" * 16
+
+
+class Journal(Streams):
+    """A journal that keeps what the streams had before they were trimmed, and may be away."""
+
+    away = False
+
+    def __init__(self, *args) -> None:
+        super().__init__(*args)
+        self.recorded: dict[tuple[int, int], Recorded] = {}
+        self.reservations: dict[str, Reservation] = {}
+
+    async def entry(self, shard: int, sequence: int) -> Recorded | None:
+        self._ask()
+        return self.recorded.get((shard, sequence))
+
+    async def account_known(self, account: str) -> bool:
+        self._ask()
+        return any(each.entry.account == account for each in self.recorded.values())
+
+    async def reservation(self, reservation_id: str) -> Reservation | None:
+        self._ask()
+        return self.reservations.get(reservation_id)
+
+    def _ask(self) -> None:
+        if self.away:
+            raise BackingUnavailable("PostgreSQL is away")
+
+    async def catch_up(self) -> None:
+        """Know all entries; the streams let them go."""
+        for shard in range(self.terms.shards):
+            for each in await self.entries(shard):
+                self.recorded[shard, each.sequence] = each
+            sequence = await self._redis.hget(keys.meta(shard), "sequence")
+            await self._redis.hset(keys.meta(shard), "journaled", sequence)
+            await self._redis.xtrim(keys.journal(shard), maxlen=0, approximate=False)
+
+    async def forget(self, ledger: Ledger, reservation_id: str) -> None:
+        """Redis forgets a reservation, as it does 24 h after the end."""
+        self.reservations[reservation_id] = await ledger.find(reservation_id)
+        await self._redis.delete(*await self._redis.keys(f"*:reservation:{reservation_id}"))
+
+
+@pytest.fixture
+async def journal(fake_redis) -> Journal:
+    journal = Journal(fake_redis, 4)
+    await journal.found()
+    return journal
+
+
+@pytest.fixture
+async def clock(fake_redis) -> Clock:
+    return Clock(fake_redis)
+
+
+@pytest.fixture
+async def ledger(fake_redis, journal, clock) -> AsyncIterator[Ledger]:
+    await clock.advance(0)
+    ledger = Ledger(fake_redis, journal, None, script_with_clock())
+    await ledger.start()
+    await ledger.grant(Grant(account="ana", amount=100))
+    await ledger.grant(Grant(account="bia", amount=7))
+    yield ledger
+    await ledger.stop()
+
+
+async def reserved(ledger: Ledger, **more) -> str:
+    receipt = await ledger.reserve(
+        Reserve(account="ana", reservation=await ledger.new_reservation_id("ana"), amount=60, **more)
+    )
+    return receipt.reservation.id
+
+
+def same(first: Receipt, again: Receipt) -> bool:
+    return (first.transaction, first.entry, first.notes, True) == (
+        again.transaction,
+        again.entry,
+        again.notes,
+        again.replayed,
+    )
+
+
+async def test_a_replay_whose_entry_has_left_redis_is_the_first_answer(ledger, journal):
+    asked = Deduct(account="ana", amount=5, key="k", fingerprint=F, notes='{"salt":"0"}', notes_hash="a" * 64)
+    first = await ledger.deduct(asked)
+    await journal.catch_up()
+    again = await ledger.deduct(asked)
+    assert same(first, again)
+    assert 95 == again.account.available
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+async def test_a_confirm_of_a_forgotten_reservation_is_the_first_answer_with_its_own_account(
+    ledger, journal, key
+):
+    """Others who ask in the same call do not lend it their account."""
+    id_ = await reserved(ledger)
+    first = await ledger.confirm(Confirm(reservation=id_, amount=40))
+    keyed = Confirm(reservation=id_, amount=40, key=key, fingerprint=key and F)
+    await ledger.confirm(keyed)
+    await journal.catch_up()
+    await journal.forget(ledger, id_)
+    _, again, _ = await asyncio.gather(
+        ledger.balance("bia"), ledger.confirm(keyed), ledger.deduct(Deduct(account="bia", amount=1))
+    )
+    assert same(first, again)
+    assert (60, 0, "confirmed") == (again.account.available, again.account.held, again.reservation.status)
+
+
+async def test_a_keyed_confirm_of_a_forgotten_reservation_whose_entry_is_still_in_the_stream(ledger, journal):
+    id_ = await reserved(ledger)
+    keyed = Confirm(reservation=id_, key="k", fingerprint=F)
+    first = await ledger.confirm(keyed)
+    sequence = first.sequence
+    journal.recorded[first.shard, sequence] = (await journal.entries(first.shard))[sequence - 1]
+    await journal.forget(ledger, id_)
+    _, again = await asyncio.gather(ledger.balance("bia"), ledger.confirm(keyed))
+    assert same(first, again)
+    assert (40, "confirmed") == (again.account.available, again.reservation.status)
+
+
+async def test_the_loser_is_told_which_ending_won_also_when_redis_has_forgotten(ledger, journal, clock):
+    confirmed, cancelled, expired = [await reserved(ledger, ttl_ms=1000)], [], []
+    await ledger.confirm(Confirm(reservation=confirmed[0], amount=1))
+    cancelled.append(await reserved(ledger, ttl_ms=1000))
+    await ledger.cancel(Cancel(reservation=cancelled[0], cause="failed"))
+    expired.append(await reserved(ledger, ttl_ms=1000))
+    await clock.advance(1000)
+    await ledger.balance("ana")
+    await journal.catch_up()
+    for id_ in (*confirmed, *cancelled, *expired):
+        await journal.forget(ledger, id_)
+    with pytest.raises(ReservationConfirmed):
+        await ledger.cancel(Cancel(reservation=confirmed[0]))
+    with pytest.raises(ReservationCancelled) as told:
+        await ledger.confirm(Confirm(reservation=cancelled[0]))
+    assert "failed" == told.value.facts["cause"]
+    for act in (ledger.confirm(Confirm(reservation=expired[0])), ledger.cancel(Cancel(reservation=expired[0]))):
+        with pytest.raises(ReservationExpired):
+            await act
+    for id_ in (*confirmed, *cancelled, *expired):
+        with pytest.raises(ReservationNotFound):
+            await ledger.confirm(Confirm(reservation=id_, account="bia"))
+
+
+async def test_a_binding_of_a_forgotten_reservation_is_answered_again(ledger, journal):
+    id_ = await reserved(ledger)
+    first = await ledger.bind(Bind(reservation=id_, task="t", provider="fal"))
+    await ledger.confirm(Confirm(reservation=id_))
+    await journal.catch_up()
+    await journal.forget(ledger, id_)
+    assert same(first, await ledger.bind(Bind(reservation=id_, task="t", provider="fal")))
+    with pytest.raises(TaskConflict):
+        await ledger.bind(Bind(reservation=id_, task="u", provider="fal"))
+
+
+async def test_what_neither_redis_nor_the_journal_knows_is_not_found(ledger):
+    with pytest.raises(AccountNotFound):
+        await ledger.deduct(Deduct(account="nobody", amount=1))
+    with pytest.raises(ReservationNotFound):
+        await ledger.confirm(Confirm(reservation=new_reservation_id(0, 1)))
+    with pytest.raises(ReservationNotFound):
+        await ledger.confirm(Confirm(reservation=new_reservation_id(4, 1)))
+
+
+async def test_what_only_the_journal_can_know_is_unavailable_while_it_is_away_never_not_found(ledger, journal):
+    id_ = await reserved(ledger)
+    asked = Deduct(account="ana", amount=5, key="k", fingerprint=F)
+    await ledger.deduct(asked)
+    await journal.catch_up()
+    journal.away = True
+    for act in (
+        ledger.deduct(Deduct(account="nobody", amount=1)),
+        ledger.grant(Grant(account="nobody", amount=1)),
+        ledger.balance("nobody"),
+        ledger.confirm(Confirm(reservation=new_reservation_id(0, 1))),
+        ledger.find(new_reservation_id(0, 1)),
+        ledger.deduct(asked),
+    ):
+        with pytest.raises(LedgerUnavailable):
+            await act
+    assert 55 == (await ledger.confirm(Confirm(reservation=id_, amount=40))).account.available
+
+
+async def test_an_account_that_the_journal_knows_and_redis_lacks_is_never_opened_anew(ledger, journal, fake_redis):
+    await journal.catch_up()
+    await fake_redis.delete(*await fake_redis.keys("*:account:ana"))
+    for act in (
+        ledger.grant(Grant(account="ana", amount=1)),
+        ledger.deduct(Deduct(account="ana", amount=1)),
+        ledger.balance("ana"),
+    ):
+        with pytest.raises(LedgerFenced):
+            await act
+    assert not await fake_redis.keys("*:account:ana")
+    assert 7 == (await ledger.balance("bia")).account.available
+
+
+async def test_a_pending_reservation_that_redis_lacks_is_drift_and_never_not_found(ledger, journal, fake_redis):
+    id_ = await reserved(ledger)
+    await journal.forget(ledger, id_)
+    for act in (ledger.confirm(Confirm(reservation=id_)), ledger.find(id_)):
+        with pytest.raises(LedgerFenced):
+            await act
+
+
+async def test_an_account_is_opened_once_by_grants_at_the_same_moment(ledger, journal):
+    receipts = await asyncio.gather(*(ledger.grant(Grant(account="new", amount=1)) for _ in range(20)))
+    assert [*range(1, 21)] == sorted(receipt.entry.version for receipt in receipts)
+    assert 20 == (await ledger.balance("new")).account.available
