@@ -1,17 +1,82 @@
-"""`python -m tests.bench [--rows 1,2,...] [--seconds S] [--rounds N] [--write]`."""
+"""`python -m tests.bench [--rows 1,2,...] [--seconds S] [--rounds N] [--write]`; `make bench ROWS=1,2 SECONDS=5`.
+
+Ends with 0 when everything that was measured reached what it must, else with 1.
+"""
 
 import argparse
 import sys
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tests.bench import machine, table
+from tests.bench.bed import Bed
+from tests.bench.figures import Line
+from tests.bench.load import WRK
+from tests.bench.rows import clients, drain, engine, fsync, http, lag, locking
+from tests.bench.sizes import Sizes, Told
+
+GROUPS = {
+    (1, 5): (engine, "engine and script"),
+    (2,): (http, "HTTP and its floor"),
+    (3,): (locking, "against locked rows"),
+    (4,): (clients, "1 to 200 clients"),
+    (7,): (drain, "journal, drained"),
+    (8,): (lag, "journal, lag"),
+    (9,): (fsync, "fsync always"),
+}
+ROWS = sorted(row for rows in GROUPS for row in rows)
 
 
-def main() -> int:
-    from tests.bench.bed import Bed
-    from tests.bench.rows import engine
-    from tests.bench.sizes import Sizes, Told
-    from rich.progress import Progress
-    with Progress() as progress, Bed() as bed:
-        for line in engine.measure(bed, Sizes(3, 1.0), Told(progress, progress.add_task("x", what=""))):
-            print(line)
-    return 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, and write where it is asked for."""
+    asked = _parser().parse_args(arguments)
+    sizes = Sizes(asked.rounds, asked.seconds)
+    console = Console()
+    if WRK is None:
+        console.print("wrk is not installed (apt install wrk): our own, slower generator loads HTTP")
+    lines, described = measure(console, sizes, asked.rows)
+    table.show(console, lines, described)
+    if asked.write:
+        table.write(lines, described, sizes)
+    return 0 if all(line.reached is not False for line in lines) else 1
 
-sys.exit(main())
+
+def measure(console: Console, sizes: Sizes, rows: frozenset[int]) -> tuple[list[Line], dict[str, str]]:
+    """The lines of the rows asked for, and the machine."""
+    columns = (TextColumn("{task.description:<20}"), BarColumn(20), TimeElapsedColumn(), TextColumn("{task.fields[what]}"))
+    lines: list[Line] = []
+    with Progress(*columns, console=console) as progress:
+        for its_rows, (group, name) in GROUPS.items():
+            if not rows & set(its_rows):
+                continue
+            begun = time.monotonic()
+            number = progress.add_task(name, what="")
+            with Bed() as bed:
+                lines += group.measure(bed, sizes, Told(progress, number))
+            progress.update(number, what=f"{time.monotonic() - begun:.0f} s")
+            progress.stop_task(number)
+    with Bed() as bed:
+        return lines, machine.described(bed)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="How fast it is, on this machine.")
+    parser.add_argument("--rows", type=_rows, default=frozenset(ROWS), help="for example 1,2; all by default")
+    parser.add_argument("--seconds", type=float, default=2.0, help="how long each thing is measured, each time")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each thing is measured, in turns")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md; asks for all rows")
+    return parser
+
+
+def _rows(text: str) -> frozenset[int]:
+    rows = frozenset(map(int, text.split(",")))
+    if not rows <= set(ROWS):
+        raise argparse.ArgumentTypeError(f"rows that can be measured: {', '.join(map(str, ROWS))}")
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -36,7 +36,10 @@ ACCOUNTS = [f"customer-{number:04}" for number in range(1000)]
 CREDITS = 1_000_000_000
 SHARDS = 16
 
+Fsync = Literal["always", "everysec", "none"]
+
 _READY_SECONDS = 30.0
+_OPENED_AT_ONCE = 50  # PostgreSQL is asked about each, on a few connections
 
 P = TypeVar("P", bound=Process)
 T = TypeVar("T")
@@ -73,6 +76,7 @@ class House(NamedTuple):
             ledger = Ledger(redis, backing, Limits())
             await ledger.start()
             stack.push_async_callback(ledger.stop)
+            ledger.adopt(await backing.admit())
             yield ledger
 
 
@@ -128,11 +132,16 @@ class Bed:
 
     @cached_property
     def postgres(self) -> Postgres:
+        """The one that most rows share."""
+        return self.own_postgres()
+
+    def own_postgres(self) -> Postgres:
         """As `lastro up` runs it: fsync and synchronous_commit are on."""
-        server = Postgres(self.folder / "postgres", self.folder / "postgres.log", password=secrets.token_hex())
+        name = f"postgres-{secrets.token_hex(4)}"
+        server = Postgres(self.folder / name, self.folder / f"{name}.log", password=secrets.token_hex())
         return self.start(server)
 
-    def valkey(self, appendfsync: Literal["always", "everysec", "none"] = "everysec") -> Valkey:
+    def valkey(self, appendfsync: Fsync) -> Valkey:
         """A Valkey of its own. The AOF is never rewritten, which would fall into one round and not the other."""
         name = f"valkey-{secrets.token_hex(4)}"
         keeps = appendfsync != "none"
@@ -148,17 +157,16 @@ class Bed:
             client.config_set("auto-aof-rewrite-percentage", 0)
         return server
 
-    def database(self) -> str:
-        """The URL of a fresh database with all tables."""
+    def database(self, postgres: Postgres, like: str = "template1") -> str:
+        """The URL of a fresh database, a copy of `like`, to which nobody may be connected."""
         name = f"bench_{secrets.token_hex(4)}"
-        url = self.postgres.database_url(name)
-        run(_create_database(self.postgres.database_url("postgres"), name))
-        run(migrate(url))
-        return url
+        run(execute(postgres.database_url("postgres"), f"CREATE DATABASE {name} TEMPLATE {like}"))
+        return postgres.database_url(name)
 
-    def house(self, appendfsync: Literal["always", "everysec", "none"] = "everysec") -> House:
+    def house(self, appendfsync: Fsync = "everysec", postgres: Postgres | None = None) -> House:
         """A ledger, born and stocked."""
-        valkey, database_url = self.valkey(appendfsync), self.database()
+        valkey, database_url = self.valkey(appendfsync), self.database(postgres or self.postgres)
+        run(migrate(database_url))
         run(give_birth(database_url, valkey.url, SHARDS))
         house = House(valkey, database_url, run(_key(database_url)))
         run(_stock(house))
@@ -175,10 +183,19 @@ class Bed:
         return self.start(Program(name, log, arguments, house.settings.environment()))
 
 
-async def _create_database(server_url: str, name: str) -> None:
-    connection = await asyncpg.connect(server_url, ssl=False)
-    await connection.execute(f"CREATE DATABASE {name}")
+async def execute(database_url: str, statement: str) -> None:
+    """One statement on a connection of its own."""
+    connection = await asyncpg.connect(database_url, ssl=False)
+    await connection.execute(statement)
     await connection.close()
+
+
+async def fetch(database_url: str, query: str) -> list[asyncpg.Record]:
+    """The rows of one query, on a connection of its own."""
+    connection = await asyncpg.connect(database_url, ssl=False)
+    rows = await connection.fetch(query)
+    await connection.close()
+    return rows
 
 
 async def _key(database_url: str) -> str:
@@ -189,12 +206,12 @@ async def _key(database_url: str) -> str:
 async def _stock(house: House) -> None:
     async with house.ledger() as ledger:
         for bucket, priority in (("plan", 10), ("extras", 20)):
-            await asyncio.gather(
-                *(
+            for first in range(0, len(ACCOUNTS), _OPENED_AT_ONCE):
+                grants = (
                     ledger.grant(Grant(account=account, amount=CREDITS, bucket=bucket, priority=priority))
-                    for account in ACCOUNTS
+                    for account in ACCOUNTS[first : first + _OPENED_AT_ONCE]
                 )
-            )
+                await asyncio.gather(*grants)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> None:

@@ -72,9 +72,10 @@ class Recount:
                 found[Place(shard, sequence)] = entry
         return found
 
-    def skip(self) -> None:
-        """The same, for those who need no single entry."""
-        self.read_on()
+    @property
+    def sums(self) -> dict[str, tuple[int, int, int]]:
+        """Version, available and held of each account, by its entries."""
+        return {name: (n, self._available[name], self._held[name]) for name, n in self._versions.items()}
 
     def mismatches(self) -> int:
         """How many accounts hold something else than their entries add up to."""
@@ -83,13 +84,13 @@ class Recount:
             prefix = keys.account(shard, "")
             for key in self._redis.scan_iter(f"{prefix}*", count=5_000):
                 by_shard[shard].append(key.decode().removeprefix(prefix))
-        wrong = len(self._versions.keys() ^ {account for found in by_shard.values() for account in found})
+        sums = self.sums
+        wrong = len(sums.keys() ^ {account for found in by_shard.values() for account in found})
         for shard, accounts in by_shard.items():
             texts = self._redis.mget([keys.account(shard, account) for account in accounts]) if accounts else []
             for account, text in zip(accounts, texts, strict=True):
                 holds = _account(text)
-                counted = _Sums(self._versions[account], self._available[account], self._held[account])
-                wrong += holds != counted
+                wrong += sums.get(account) != (holds.version, holds.available, holds.held)
         return wrong
 
     def _entries(self, shard: int) -> Iterator[tuple[int, Seen]]:

@@ -8,6 +8,9 @@ from rich.progress import Progress, TaskID
 from tests.bench.figures import Samples
 
 
+WARM_UP_SECONDS = 1.0
+
+
 class Sizes(NamedTuple):
     """`rounds`: how often each thing is measured, in turns; `seconds`: for how long each time."""
 
@@ -34,15 +37,18 @@ class Told:
 
 
 def in_turns(
-    things: Mapping[str, Callable[[], float]], rounds: int, told: Told, *, unit: str = "/s"
+    things: Mapping[str, Callable[[float], float]], sizes: Sizes, told: Told, *, unit: str = "/s"
 ) -> dict[str, Samples]:
-    """Measure each thing once a round, A-B-A-B. The first round warms everything up and does not count."""
-    told.expect(len(things) * (rounds + 1))
+    """Measure each thing once a round, A-B-A-B. A short round before them warms everything up.
+
+    Each thing is called with the seconds that it may take, and returns what it came to.
+    """
+    told.expect(len(things) * (sizes.rounds + 1))
     values: dict[str, list[float]] = {name: [] for name in things}
-    for round_ in range(rounds + 1):
+    for round_ in range(sizes.rounds + 1):
         for name, measure in things.items():
-            value = measure()
+            value = measure(sizes.seconds if round_ else min(WARM_UP_SECONDS, sizes.seconds))
             told.step(f"{name} {value:,.0f}{unit}")
-            if round_ > 0:
+            if round_:
                 values[name].append(value)
     return {name: Samples(found) for name, found in values.items()}

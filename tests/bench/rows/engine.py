@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 import uvloop
 
 from app.ledger.ledger import Ledger
-from tests.bench.bed import ACCOUNTS, Bed
+from tests.bench.bed import Bed
 from tests.bench.engine import IN_FLIGHT, Step, deducts, load, pairs
 from tests.bench.figures import Line, Samples
 from tests.bench.recount import Recount
@@ -26,24 +27,23 @@ def measure(bed: Bed, sizes: Sizes, told: Told) -> list[Line]:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         inside = house.ledger()
         ledger = runner.run(inside.__aenter__())
-        runner.run(ledger.balance(ACCOUNTS[0]))
         assert ledger.terms is not None
         feed = Feed(house.valkey.url, ledger.terms)
 
-        def engine(name: str, kind: Callable[[Ledger], Step]) -> float:
-            came_to = runner.run(load(kind(ledger), sizes.seconds))
+        def engine(name: str, kind: Callable[[Ledger], Step], seconds: float) -> float:
+            came_to = runner.run(load(kind(ledger), seconds))
             latencies[name].append(came_to.p99_ms)
             counted[name] += came_to.answered
             return came_to.rate
 
         found = in_turns(
             {
-                "engine, deducts": lambda: engine("deduct", deducts),
-                "script, deducts": lambda: feed.deducts(sizes.seconds),
-                "engine, pairs": lambda: engine("pair", pairs),
-                "script, pairs": lambda: feed.pairs(sizes.seconds),
+                "engine, deducts": partial(engine, "deduct", deducts),
+                "script, deducts": feed.deducts,
+                "engine, pairs": partial(engine, "pair", pairs),
+                "script, pairs": feed.pairs,
             },
-            sizes.rounds,
+            sizes,
             told,
         )
         feed.close()
@@ -61,7 +61,7 @@ def measure(bed: Bed, sizes: Sizes, told: Told) -> list[Line]:
 def _recount(url: str, deducted: int, paired: int) -> int:
     """Accounts that do not hold what their entries say, and entries that are missing or too many."""
     recount = Recount(url)
-    recount.skip()
+    recount.read_on()
     wrong = recount.mismatches()
     wrong += abs(recount.kinds["deducted"] - deducted)
     wrong += abs(recount.kinds["confirmed"] - paired) + abs(recount.kinds["cancelled"])

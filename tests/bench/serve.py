@@ -1,0 +1,86 @@
+"""Programs that stand beside `lastro api`: `python -m tests.bench.serve instant|stock|locking|locking-relaxed|granian`.
+
+| program | what it is |
+|---|---|
+| `instant` | `create_app` with a ledger that answers at once from memory: the same handler, auth and shapes |
+| `stock` | a plain Litestar handler that does nothing: `data: Struct`, a guard, a Struct back |
+| `locking` | `create_app` with a ledger that locks rows in PostgreSQL: `SELECT ... FOR UPDATE`, UPDATE, INSERT |
+| `locking-relaxed` | the same with `synchronous_commit = off`: a crash may lose what was acknowledged last |
+| `granian` | `create_app` as it is, under granian |
+
+Settings come from `LASTRO_*`, as for `lastro api`, and so do the server's options (`app/cli.py`).
+"""
+
+import sys
+from functools import partial
+
+from litestar import Litestar
+
+from app import logs
+from app.main import create_app
+from app.settings import Settings
+from tests.bench.locking import LockingLedger
+from tests.bench.standins import InstantLedger, plug
+from tests.bench.stock import create_stock_app
+
+
+def app(name: str, settings: Settings) -> Litestar:
+    """The application of that name."""
+    match name:
+        case "instant":
+            return plug(create_app(settings), InstantLedger.open)
+        case "stock":
+            return create_stock_app()
+        case "locking":
+            return plug(create_app(settings), partial(LockingLedger.open, settings.database_url, durable=True))
+        case "locking-relaxed":
+            return plug(create_app(settings), partial(LockingLedger.open, settings.database_url, durable=False))
+    raise ValueError(name)
+
+
+def granian_app() -> Litestar:
+    """What granian's workers load."""
+    return create_app(Settings.read())
+
+
+def serve_with_granian(settings: Settings) -> None:
+    from granian import Granian  # noqa: PLC0415 - measured where it is installed, needed by nothing else
+    from granian.constants import Interfaces, Loops
+
+    Granian(
+        "tests.bench.serve:granian_app",
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGI,
+        loop=Loops.uvloop,
+        workers=1,
+        factory=True,
+        log_enabled=False,
+    ).serve()
+
+
+def serve_with_uvicorn(name: str, settings: Settings) -> None:
+    import uvicorn  # noqa: PLC0415
+
+    config = uvicorn.Config(
+        app(name, settings),
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+    )
+    uvicorn.Server(config).run()
+
+
+if __name__ == "__main__":
+    its_settings = Settings.read()
+    logs.set_up(its_settings.log_level)
+    if sys.argv[1] == "granian":
+        serve_with_granian(its_settings)
+    else:
+        serve_with_uvicorn(sys.argv[1], its_settings)
