@@ -154,7 +154,7 @@ class _Checks:
 
 
 async def _end(task: "asyncio.Task[None]") -> None:
-    """Cancel until it has ended: up to Python 3.11 `asyncio.wait_for`, in asyncpg, may swallow a cancellation."""
+    """Cancel until it has ended: `wait_for`, which asyncpg uses, may swallow a cancellation (Python 3.11)."""
     while not task.done():
         task.cancel()
         await asyncio.wait({task}, timeout=CANCEL_AGAIN_SECONDS)

@@ -29,6 +29,8 @@ _WORDS = {
     _TEXT: "text without control characters (U+0000 to U+001F)",
     _UUID: "a UUID",
 }
+_SAID = {repr(pattern)[1:-1]: words for pattern, words in _WORDS.items()}
+"""msgspec quotes patterns as `repr` does."""
 
 METADATA_PAIRS_MAX = 16
 METADATA_BYTES_MAX = 1024
@@ -87,5 +89,5 @@ def malformed(error: ValueError | RecursionError, what: str = "body") -> Problem
         return invalid(f"{text}.", field=found[1])
     at = _AT.search(text)
     why = text[: at.start()] if at else text
-    why = _MATCHING.sub(lambda match: "of " + _WORDS.get(match[1], match[1]), why)
+    why = _MATCHING.sub(lambda match: "of " + _SAID.get(match[1], match[1]), why)
     return invalid(f"`{at[1]}`: {why}.", field=at[1]) if at and at[1] else invalid(f"{why}.")

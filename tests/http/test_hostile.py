@@ -141,6 +141,7 @@ async def test_fields_have_their_shape_and_unknown_ones_are_refused(client, verb
         answer = await client.post(f"/api/credits/{verb}", content=json.dumps(SHAPELY[verb] | wrong))
         assert is_invalid(answer), wrong
         assert next(iter(wrong)) in answer.json()["detail"], (wrong, answer.text)
+        assert "(?!" not in answer.json()["detail"], "a pattern is no explanation"
     assert await untouched(client)
 
 
@@ -293,7 +294,15 @@ QUERIES = [
 
 async def test_queries_have_their_shape(client):
     for path in QUERIES:
-        assert is_invalid(await client.get(path)), path
+        answer = await client.get(path)
+        assert is_invalid(answer), path
+        assert "(?!" not in answer.json()["detail"], path
+
+
+async def test_a_wrong_field_is_explained_in_words(client):
+    answer = await client.post("/api/credits/grant", json={"accountId": "a b", "amount": 1})
+    expected = "`accountId`: Expected `str` of 1 to 128 of ASCII letters, digits and . _ : @ + -."
+    assert (expected, "accountId") == (answer.json()["detail"], answer.json()["field"])
 
 
 async def test_unknown_paths_and_methods_are_problems_too(client):
