@@ -31,38 +31,14 @@ from persistence.pool import Pool, answering, open_pool
 from persistence.schedule import JOURNAL_SECONDS, QUEUED_MAX, SWEEP_SECONDS, connect, enqueue_due
 from persistence.work import workers_alive
 from persistence.workbench import Work, Workbench
+from tests.processes import CRON, WORKER, Start, argument, children
 
-HOUSE = Path(__file__).parent.parent.parent
 NOON = 1_767_355_200.0
 
-WORKER = """
-import sys, msgspec
-from persistence.work import run_worker
-from persistence.workbench import Work
-run_worker(msgspec.json.decode(sys.argv[1], type=Work))
-"""
-
-CRON = """
-import sys
-from persistence.schedule import run_cron
-run_cron(sys.argv[1])
-"""
-
-
 @pytest.fixture
-def processes() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Starts programs of ours, and ends those that are left."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(program: str, argument: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([sys.executable, "-c", program, argument], cwd=HOUSE)
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
+def processes() -> Iterator[Start]:
+    with children() as start:
+        yield start
 
 
 @pytest.fixture
@@ -84,10 +60,6 @@ async def ledger(redis, database, work):
     await ledger.start()
     yield ledger
     await ledger.stop()
-
-
-def argument(work: Work) -> str:
-    return msgspec.json.encode(work).decode()
 
 
 def queued(queues: Redis, queue: str) -> int:
