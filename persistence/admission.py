@@ -41,6 +41,7 @@ async def past(_step: str) -> None:
 
 
 def this_machines_clock_ms() -> int:
+    """Milliseconds since 1970."""
     return time.time_ns() // 1_000_000
 
 

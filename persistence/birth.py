@@ -1,9 +1,9 @@
 """How a ledger comes into being: once, on purpose, and only where there is nothing.
 
 First PostgreSQL has the ledger's row, not yet born, and a row for each shard; then Redis gets the ledger's id
-and an empty meta for each shard; last of all the ledger is born. A birth that was cut off anywhere is finished by
-the next attempt. A ledger that has been born is never born again: a Redis without it has lost data, and that is
-a matter of restoring, not of founding.
+and an empty meta for each shard; last of all the ledger is born. A birth that was cut off anywhere is
+finished by the next attempt. A ledger that has been born is never born again: a Redis without it has lost
+data, and that is a matter of restoring, not of founding.
 """
 
 import asyncio

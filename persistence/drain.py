@@ -8,7 +8,9 @@ outlives both stores: what is away is tried again until the seconds are over.
 import asyncio
 import logging
 import time
-from typing import Any
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from typing import Any, NamedTuple
 
 import asyncpg
 from msgspec import Struct
@@ -32,7 +34,15 @@ TRY_SECONDS = 0.25
 ANSWER_SECONDS = 30.0
 """A statement of PostgreSQL that takes longer counts as one that has no answer."""
 
-_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, BackingUnavailable, RedisError)
+_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    BackingUnavailable,
+    RedisError,
+)
 
 
 class Drained(Struct):
@@ -50,43 +60,74 @@ async def drain(
     seconds: float,
     *,
     keep: Keep | None,
+    connections: int = 2,
     entries_max: int = ENTRIES_MAX,
     barrier: Barrier = past,
 ) -> Drained:
     """Keep the journal of every shard that can be locked, for about `seconds`.
 
     Args:
-        database_url, redis_url: Each may be away.
+        database_url: Of a born ledger; may be away.
+        redis_url: May be away too.
         seconds: A batch that is under way then is finished.
         keep: What stays in the streams after it was journaled, the bytes of all together; `None`: everything.
-        entries_max: How many are held in memory at once.
+        connections: How many batches are under way at once: while PostgreSQL writes one, another is folded.
+        entries_max: How many are held in memory for each.
         barrier: See `Journal`.
     """
     drained = Drained()
     ends = time.monotonic() + seconds
-    while (left := ends - time.monotonic()) > 0:
-        pool = await open_pool(database_url, connections_max=1, name="lastro journal")
-        redis = connect_redis(redis_url)
-        try:
-            connection = await connect(database_url, name="lastro journal", answer_seconds=ANSWER_SECONDS)
-            try:
-                ledger, shards = await _ledger(connection)
-                share = keep and keep._replace(bytes=keep.bytes // shards)
-                journal = Journal(
-                    connection, redis, ledger, keep=share, entries_max=entries_max, barrier=barrier
-                )
-                await _Slice(journal, pool, redis, shards, drained).run(ends)
-                await connection.close(timeout=1.0)
-            finally:
-                connection.terminate()
-        except _AWAY as error:
-            drained.failures += 1
-            log.warning("the journal waits: %s", str(error) or type(error).__name__)
-            await asyncio.sleep(min(TRY_SECONDS, left))
-        finally:
-            pool.terminate()
-            await redis.aclose()
+    part = _Part(database_url, redis_url, ends, drained, keep, entries_max, barrier, 0, connections)
+    async with asyncio.TaskGroup() as parts:
+        for number in range(connections):
+            parts.create_task(part._replace(number=number).drain())
     return drained
+
+
+class _Part(NamedTuple):
+    """One connection's part of the shards: those whose number leaves `number` when divided by `parts`."""
+
+    database_url: str
+    redis_url: str
+    ends: float
+    drained: Drained
+    keep: Keep | None
+    entries_max: int
+    barrier: Barrier
+    number: int
+    parts: int
+
+    async def drain(self) -> None:
+        """Until the end, through whatever is away meanwhile."""
+        while (left := self.ends - time.monotonic()) > 0:
+            try:
+                await self._session()
+            except _AWAY as error:
+                self.drained.failures += 1
+                log.warning("the journal waits: %s", str(error) or type(error).__name__)
+                await asyncio.sleep(min(TRY_SECONDS, left))
+
+    async def _session(self) -> None:
+        async with AsyncExitStack() as stack:
+            redis = await stack.enter_async_context(connect_redis(self.redis_url))
+            pool = await open_pool(self.database_url, connections_max=1, name="lastro journal")
+            stack.callback(pool.terminate)
+            connection = await connect(
+                self.database_url, name="lastro journal", answer_seconds=ANSWER_SECONDS
+            )
+            stack.callback(connection.terminate)
+            ledger, shards = await _ledger(connection)
+            journal = Journal(
+                connection,
+                redis,
+                ledger,
+                keep=self.keep and self.keep._replace(bytes=self.keep.bytes // shards),
+                entries_max=self.entries_max,
+                barrier=self.barrier,
+            )
+            own = range(self.number, shards, self.parts)
+            await _Slice(journal, pool, redis, own, self.drained).run(self.ends)
+            await connection.close(timeout=1.0)
 
 
 LEDGER = "SELECT id::text AS id, shards FROM ledger WHERE born"
@@ -101,18 +142,20 @@ async def _ledger(connection: Connection) -> tuple[str, int]:
 
 
 class _Slice:
-    """The shards of one session.
+    """The shards of one connection.
 
     `busy` have something to journal, or may have; `idle` are at their end (the cursor); `refused` are
     not to be read, and why.
     """
 
-    def __init__(self, journal: Journal, pool: Pool, redis: Redis, shards: int, drained: Drained) -> None:
+    def __init__(
+        self, journal: Journal, pool: Pool, redis: Redis, shards: Iterable[int], drained: Drained
+    ) -> None:
         self._journal = journal
         self._pool = pool
         self._redis = redis
         self._drained = drained
-        self._lacking = set(range(shards))
+        self._lacking = set(shards)
         self._busy: set[int] = set()
         self._idle: dict[int, int] = {}
         self._refused: dict[int, Outcome] = {}

@@ -1,8 +1,8 @@
 """What entries add up to, in plain Python: accounts with their lots, and reservations.
 
-The rules by which lots come and go are those of `lua/parts/lots.lua`; a test holds the two against each other,
-row by row. An entry that does not follow from what came before it is not folded in: its version must be the next
-one, its legs must lead from the balance before it to the balance that it names.
+The rules by which lots come and go are those of `lua/parts/lots.lua`; a test holds the two against each
+other, row by row. An entry that does not follow from what came before it is not folded in: its version must
+be the next one, its legs must lead from the balance before it to the balance that it names.
 """
 
 from dataclasses import dataclass, field
@@ -22,7 +22,8 @@ class Contradiction(Exception):
 @dataclass(slots=True)
 class Lot:
     """A bucket's credits of one expiry (0: never). `since`: the account's version when it last began to hold
-    something."""
+    something.
+    """
 
     bucket: str
     expires_at_ms: int

@@ -10,7 +10,6 @@ import hashlib
 import logging
 import time
 from collections.abc import Sequence
-from datetime import datetime
 from enum import Enum
 from typing import NamedTuple
 
@@ -93,8 +92,8 @@ class _Suspicious(Exception):
 class Journal:
     """The journal of the shards that one connection has locked. Not for several tasks at once.
 
-    A stream in which something is wrong is taken up again call by call, so that what comes before it is journaled
-    and the sentence names it.
+    A stream in which something is wrong is taken up again call by call, so that what comes before it is
+    journaled and the sentence names it.
 
     Args:
         connection: Outside any transaction. The lock of a shard lives and dies with it, and it is the one
@@ -287,16 +286,12 @@ def _rows(shard: int, head: bytes, found: Sequence[Line]) -> tuple[list[Row], li
     """
     rows: list[Row] = []
     notes: list[Row] = []
-    times: dict[int, datetime] = {}
     for sequence, entry, text, its_notes in found:
         head = chained(head, shard, sequence, text)
-        when = times.get(entry.at_ms)
-        if when is None:
-            when = times[entry.at_ms] = at(entry.at_ms)
         rows.append((
-            shard, sequence, entry.incarnation, when, entry.kind, entry.account, entry.version, entry.amount,
-            entry.available, entry.held, entry.reservation, entry.task, entry.model, entry.key, entry.by,
-            text.decode(), head,
+            shard, sequence, entry.incarnation, at(entry.at_ms), entry.kind, entry.account, entry.version,
+            entry.amount, entry.available, entry.held, entry.reservation, entry.task, entry.model, entry.key,
+            entry.by, text.decode(), head,
         ))  # fmt: skip
         if its_notes is not None or entry.notes is not None:
             if its_notes is None or hashlib.sha256(its_notes).hexdigest() != entry.notes:

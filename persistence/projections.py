@@ -5,6 +5,7 @@ A batch is folded in memory onto the rows that it touches, and every table is wr
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from app.ledger.stream import Broken, Line
 from persistence.folding import Account, Contradiction, Lot, Reservation
@@ -18,6 +19,7 @@ _RESERVES = frozenset({"reserved", "bound", "confirmed", "cancelled", "expired"}
 _MOVES = frozenset({"granted", "deducted", "lapsed"})
 
 
+@lru_cache(maxsize=8192)
 def at(ms: int) -> datetime:
     """A moment of Redis' clock, exactly.
 
@@ -39,7 +41,7 @@ class Projections:
         self._known_lots: dict[LotKey, LotRow] = {}
 
     async def load(self, connection: Connection, lines: Sequence[Line]) -> None:
-        """Read what the journal has so far of all that `lines` are about. The caller holds the shard's lock."""
+        """Read what the journal has so far of all that `lines` are about. The shard must be locked."""
         await self._load_accounts(connection, list({line.entry.account for line in lines}))
         made = {line.entry.reservation for line in lines if line.entry.kind == "reserved"}
         touched = {line.entry.reservation for line in lines if line.entry.reservation is not None} - made
@@ -116,7 +118,8 @@ class Projections:
 
     RESERVATIONS = """
     SELECT id::text, account, reserved, held, 0, 0, reserved_seq, status, captured, charged, released,
-      (extract(epoch FROM settled_at) * 1000)::bigint, cancel_cause, task, provider, model, bound_seq, ended_seq
+      (extract(epoch FROM settled_at) * 1000)::bigint, cancel_cause, task, provider, model, bound_seq,
+      ended_seq
     FROM reservations WHERE id = ANY($1::uuid[])
     """
 
@@ -133,7 +136,8 @@ class Projections:
     """
 
     MOVE_ACCOUNTS = """
-    UPDATE accounts SET version = new.version, available = new.available, held = new.held, last_at = new.last_at
+    UPDATE accounts SET version = new.version, available = new.available, held = new.held,
+      last_at = new.last_at
     FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[])
       AS new (account, version, available, held, last_at)
     WHERE accounts.account = new.account
@@ -166,7 +170,8 @@ class Projections:
     DROP_LOTS = """
     DELETE FROM lots
     USING unnest($1::text[], $2::text[], $3::bigint[]) AS gone (account, bucket, expires_at_ms)
-    WHERE lots.account = gone.account AND lots.bucket = gone.bucket AND lots.expires_at_ms = gone.expires_at_ms
+    WHERE lots.account = gone.account AND lots.bucket = gone.bucket
+      AND lots.expires_at_ms = gone.expires_at_ms
     """
 
     PUT_LOTS = """
@@ -191,16 +196,9 @@ class Projections:
         if put:
             await connection.execute(self.PUT_LOTS, *map(list, zip(*put, strict=True)))
 
-    MAKE_RESERVATIONS = """
-    INSERT INTO reservations (id, account, reserved, held, expires_at, created_at, reserved_seq, status, captured,
-      charged, released, settled_at, cancel_cause, task, provider, model, bound_seq, ended_seq, shard)
-    SELECT new.*, $19 FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::timestamptz[],
-      $6::timestamptz[], $7::bigint[], $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::timestamptz[],
-      $13::text[], $14::text[], $15::text[], $16::text[], $17::bigint[], $18::bigint[]) AS new
-    """
-
     MOVE_RESERVATIONS = """
-    UPDATE reservations SET held = new.held, status = new.status, captured = new.captured, charged = new.charged,
+    UPDATE reservations
+    SET held = new.held, status = new.status, captured = new.captured, charged = new.charged,
       released = new.released, settled_at = new.settled_at, cancel_cause = new.cancel_cause, task = new.task,
       provider = new.provider, model = new.model, bound_seq = new.bound_seq, ended_seq = new.ended_seq
     FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[],
@@ -210,22 +208,27 @@ class Projections:
     WHERE reservations.id = new.id
     """
 
+    RESERVATION = (
+        "id", "shard", "account", "reserved", "expires_at", "created_at", "reserved_seq", "held", "status",
+        "captured", "charged", "released", "settled_at", "cancel_cause", "task", "provider", "model",
+        "bound_seq", "ended_seq",
+    )  # fmt: skip
+
     async def _store_reservations(self, connection: Connection) -> None:
         made, moved = [], []
         for each in self._reservations.values():
+            settled_at = None if each.settled_at_ms is None else at(each.settled_at_ms)
             ending = (
-                each.status, each.captured, each.charged, each.released,
-                None if each.settled_at_ms is None else at(each.settled_at_ms), each.cancel_cause,
-                each.task, each.provider, each.model, each.bound_seq, each.ended_seq,
+                each.held, each.status, each.captured, each.charged, each.released, settled_at,
+                each.cancel_cause, each.task, each.provider, each.model, each.bound_seq, each.ended_seq,
             )  # fmt: skip
             if each.id in self._known_reservations:
-                moved.append((each.id, each.held, *ending))
+                moved.append((each.id, *ending))
             else:
-                times = (at(each.expires_at_ms), at(each.created_at_ms))
-                made.append(
-                    (each.id, each.account, each.reserved, each.held, *times, each.reserved_seq, *ending)
-                )
+                expires_at, created_at = at(each.expires_at_ms), at(each.created_at_ms)
+                beginning = (each.account, each.reserved, expires_at, created_at, each.reserved_seq)
+                made.append((each.id, self._shard, *beginning, *ending))
         if made:
-            await connection.execute(self.MAKE_RESERVATIONS, *map(list, zip(*made, strict=True)), self._shard)
+            await connection.copy_records_to_table("reservations", records=made, columns=self.RESERVATION)
         if moved:
             await connection.execute(self.MOVE_RESERVATIONS, *map(list, zip(*moved, strict=True)))

@@ -4,17 +4,18 @@ Contiguous numbers do not prove that: a Redis that went back and took new calls 
 the call before it on its shard, so a stream goes on from where a journal stands only if its links do.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from redis.asyncio import Redis
+from redis.exceptions import NoScriptError, RedisError
 
 from app.ledger import keys, scripts
 from app.ledger.entries import FORMAT, Entry
 from app.ledger.running import run
 
-RawEntry = tuple[bytes, list[bytes]]
-"""As XRANGE gives it: id, and fields with their values in turn."""
+RawEntry = tuple[bytes, dict[bytes, bytes]]
+"""As XRANGE gives it: id and fields."""
 
 _decode = msgspec.json.Decoder(Entry).decode
 
@@ -75,12 +76,34 @@ async def read(redis: Redis, admitted: Admitted, cursor: int, entries_max: int) 
     Raises:
         ReadRefused: It is not.
     """
-    names = [keys.meta(admitted.shard), keys.journal(admitted.shard)]
-    arguments: list[str | int] = [admitted.ledger, admitted.incarnation, cursor + 1, entries_max]
-    reply = await run(redis, scripts.load("read"), names, arguments)
-    if reply[0] != b"ok":
-        raise ReadRefused(reply[1].decode())
-    return Piece(int(reply[1]), int(reply[2]), reply[3])
+    script = scripts.load("read")
+    look = _Look(admitted, cursor, entries_max)
+    verdict, entries = await _read(redis, look, "EVALSHA", script.sha)
+    if isinstance(verdict, NoScriptError):
+        verdict, entries = await _read(redis, look, "EVAL", script.text)
+    if isinstance(verdict, RedisError):
+        raise verdict
+    if verdict[0] != b"ok":
+        raise ReadRefused(verdict[1].decode())
+    if isinstance(entries, RedisError):
+        raise ReadRefused(f"the journal of the shard: {entries}")
+    return Piece(int(verdict[1]), int(verdict[2]), entries)
+
+
+class _Look(NamedTuple):
+    admitted: Admitted
+    cursor: int
+    entries_max: int
+
+
+async def _read(redis: Redis, look: _Look, command: str, script: str) -> tuple[Any, Any]:
+    """What the script and XRANGE answer in one moment; either may be an error."""
+    ledger, shard, incarnation = look.admitted
+    async with redis.pipeline(transaction=True) as both:
+        both.execute_command(command, script, 1, keys.meta(shard), ledger, incarnation)
+        both.xrange(keys.journal(shard), f"{look.cursor + 1}-0", "+", count=look.entries_max)
+        verdict, entries = await both.execute(raise_on_error=False)
+    return verdict, entries
 
 
 async def tell(redis: Redis, admitted: Admitted, cursor: int, journaled_bytes: int, keep: Keep | None) -> int:
@@ -129,19 +152,19 @@ def lines(piece: Piece, cursor: int, link: str) -> list[Line]:
     return found
 
 
-def _line(sequence: int, entry_id: bytes, fields: list[bytes]) -> Line:
+def _line(sequence: int, entry_id: bytes, fields: dict[bytes, bytes]) -> Line:
     if entry_id != b"%d-0" % sequence:
         raise Broken(sequence, f"is missing: the stream goes on with {entry_id.decode()}.")
-    notes = fields[3] if len(fields) == 4 and fields[2] == b"notes" else None
-    if fields[0] != b"entry" or (len(fields) != 2 and notes is None):
+    text, notes = fields.get(b"entry"), fields.get(b"notes")
+    if text is None or len(fields) != (1 if notes is None else 2):
         raise Broken(sequence, "has other fields than an entry and its notes.")
     try:
-        entry = _decode(fields[1])
+        entry = _decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Broken(sequence, f"cannot be read: {error}.") from error
     if entry.format != FORMAT:
         raise Broken(sequence, f"has format {entry.format}; this release reads {FORMAT}.")
-    return Line(sequence, entry, fields[1], notes)
+    return Line(sequence, entry, text, notes)
 
 
 def whole_calls(found: list[Line], last: int) -> list[Line]:

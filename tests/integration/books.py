@@ -19,7 +19,8 @@ from tests.integration.streams import Caller
 
 async def assert_equal(database: asyncpg.Pool, redis: Redis) -> int:
     """Demand that the journal has everything that Redis has, and nothing else. Streams must not be trimmed.
-    Returns how many rows there are."""
+    Returns how many rows there are.
+    """
     ledger, shards = await database.fetchrow("SELECT id, shards FROM ledger")
     total = 0
     for shard in range(shards):
@@ -133,12 +134,13 @@ async def _assert_reservations(database: asyncpg.Pool, redis: Redis, shard: int)
 
 
 async def assert_conserved(database: asyncpg.Pool) -> None:
-    """I3, from PostgreSQL alone: accounts are the sums of their lots, reservations hold what accounts have held,
-    and what was granted is there, spent or lapsed."""
+    """I3, from PostgreSQL alone: accounts are the sums of their lots, reservations hold what accounts have
+    held, and what was granted is there, spent or lapsed.
+    """
     apart = """
     SELECT account FROM accounts
-    LEFT JOIN (SELECT account, sum(available) AS available, sum(held) AS held FROM lots GROUP BY account) AS lots
-      USING (account)
+    LEFT JOIN (SELECT account, sum(available) AS available, sum(held) AS held FROM lots GROUP BY account)
+      AS lots USING (account)
     LEFT JOIN (SELECT account, sum(held) AS held FROM reservations GROUP BY account) AS open USING (account)
     WHERE (accounts.available, accounts.held, accounts.held)
       IS DISTINCT FROM (coalesce(lots.available, 0), coalesce(lots.held, 0), coalesce(open.held, 0))
@@ -191,9 +193,9 @@ class Shop:
             case "reserve":
                 sealed = seal(resource="image-1")
                 return Reserve(
-                    shard=shard, account=account, reservation=new_reservation_id(shard, now_ms), amount=amount,
-                    ttl_ms=choose([10, 60_000]), model=choose([None, "video"]), resource="image-1",
-                    task=choose([None, self._task()]), task_shard=shard,
+                    shard=shard, account=account, reservation=new_reservation_id(shard, now_ms),
+                    amount=amount, ttl_ms=choose([10, 60_000]), model=choose([None, "video"]),
+                    task=choose([None, self._task()]), task_shard=shard, resource="image-1",
                     notes=sealed.text, notes_hash=sealed.hash,
                 )  # fmt: skip
             case _:

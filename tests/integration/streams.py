@@ -55,9 +55,10 @@ class Caller:
             assert all(isinstance(each, replies.Applied) for each in reply.results)
 
 
-async def forge(redis: Redis, shard: int, **changes: object) -> str:
+async def forge(redis: Redis, shard: int, beside: str | None = None, **changes: object) -> str:
     """Append an entry as a call of its own would: the last one of the shard again, with `changes` to its
-    members (`None` leaves one out). Returns its nonce."""
+    members (`None` leaves one out) and `beside` as its notes. Returns its nonce.
+    """
     meta = await redis.hgetall(keys.meta(shard))
     last = (await redis.xrevrange(keys.journal(shard), count=1))[0][1][b"entry"]
     entry = json.loads(last)
@@ -70,7 +71,7 @@ async def forge(redis: Redis, shard: int, **changes: object) -> str:
         "available": entry["available"] + legs,
     }
     entry = {name: value for name, value in (entry | changes).items() if value is not None}
-    await append(redis, shard, json.dumps(entry, separators=(",", ":")), nonce)
+    await append(redis, shard, json.dumps(entry, separators=(",", ":")), nonce, beside)
     return nonce
 
 
