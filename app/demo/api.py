@@ -1,7 +1,7 @@
 """The API, called as one calls where money moves: under a key, and again under the same key until it answers.
 
-Now and then it breaks a connection in the midst of a request on purpose, as a phone in a tunnel does. Whether
-the ledger had read the request by then nobody knows; repeating it under its key must do it exactly once.
+Now and then it breaks a connection on purpose in the midst of a request, as a phone in a tunnel does: before
+all of it was sent, or before the answer came. Repeating it under its key must do it exactly once.
 """
 
 import asyncio
@@ -25,9 +25,12 @@ PATIENCE_SECONDS = 60.0
 _ANSWER_SECONDS = 8.0  # the ledger itself gives up after 5
 _HANG_UP_SHARE = 0.02
 _HANG_UP_SECONDS_MAX = 0.006
+_HALF_SHARE = 0.5
 _PAUSE_SECONDS = 0.05
 _PAUSE_SECONDS_MAX = 1.0
+_RETRY_AFTER_SECONDS_MAX = 10.0
 _CLOSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+_NO_ANSWER = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 
 _encode = msgspec.json.encode
 _problem = msgspec.json.Decoder(dict[str, object]).decode
@@ -68,7 +71,7 @@ class Api:
                 answer = await self._connections.ask("GET", "/api/credits/balance?accountId=nobody", {}, b"")
         except OSError as error:
             raise CannotTell(f"{self._url} does not answer ({str(error) or 'no answer in time'})") from error
-        if answer.status != HTTPStatus.SERVICE_UNAVAILABLE:  # it may be about to start
+        if answer.status not in _NO_ANSWER:  # it may be about to start
             self._judge(answer)
 
     async def write(self, method: str, path: str, key: str, body: Mapping[str, object]) -> bytes | Refused:
@@ -87,7 +90,7 @@ class Api:
             hang_up = bool(body) and not again and self._rng.random() < _HANG_UP_SHARE
             async with self._slots:
                 answer = await self._once(method, target, headers, body, hang_up=hang_up)
-            if answer is not None:
+            if answer is not None and answer.status not in _NO_ANSWER:
                 self._traffic.done_already += again and b"idempotency-replayed" in answer.headers
                 judged = self._judge(answer)
                 if isinstance(judged, Refused):
@@ -98,7 +101,8 @@ class Api:
                     f"{self._url} has not answered {method} {target} for {PATIENCE_SECONDS:g} s "
                     f"({self._traffic.away_why}); what became of the credits cannot be told"
                 )
-            await asyncio.sleep(pause * self._rng.uniform(0.5, 1.0))
+            self._traffic.repeated += not again
+            await asyncio.sleep(max(pause * self._rng.uniform(0.5, 1.0), _retry_after(answer)))
             pause, again = min(2 * pause, _PAUSE_SECONDS_MAX), True
 
     async def _once(
@@ -107,9 +111,10 @@ class Api:
         """The answer, or `None` where nobody knows whether the request was done."""
         began = time.monotonic()
         patience = self._rng.uniform(0, _HANG_UP_SECONDS_MAX) if hang_up else _ANSWER_SECONDS
+        half = hang_up and self._rng.random() < _HALF_SHARE
         try:
             async with asyncio.timeout(patience):
-                answer = await self._connections.ask(method, target, headers, body)
+                answer = await self._connections.ask(method, target, headers, body, half=half)
         except TimeoutError:
             if hang_up:
                 self._traffic.hung_up += 1
@@ -120,10 +125,10 @@ class Api:
             why = "connection broke" if isinstance(error, Broken) else "no connection"
             self._traffic.in_vain(why, time.monotonic())
             return None
-        if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
-            self._traffic.in_vain(f"503 {_code_of(answer)}", time.monotonic())
-            return None
-        self._traffic.answered(time.monotonic() - began)
+        if answer.status in _NO_ANSWER:
+            self._traffic.in_vain(f"{answer.status} {_code_of(answer)}".rstrip(), time.monotonic())
+        else:
+            self._traffic.answered(time.monotonic() - began)
         return answer
 
     def _judge(self, answer: Answer) -> bytes | Refused:
@@ -143,3 +148,9 @@ def _code_of(answer: Answer) -> str:
         return str(_problem(answer.body).get("code", ""))
     except msgspec.MsgspecError:
         return ""
+
+
+def _retry_after(answer: Answer | None) -> float:
+    """The seconds that an answer asks us to wait, as far as we are willing."""
+    told = answer.headers.get(b"retry-after", b"") if answer else b""
+    return min(float(told), _RETRY_AFTER_SECONDS_MAX) if told.isdigit() else 0.0

@@ -69,6 +69,7 @@ class Audit:
             async for transaction in self._transactions(account.name, balance.version):
                 journal.add(transaction)
         self.books.differences += journal.differences(balance, account.told)
+        account.balance, account.lapsed = balance, journal.sums.credits["lapsed"]
         self._sum_up(balance, journal)
 
     def _sum_up(self, balance: Balance, journal: Journal) -> None:

@@ -1,7 +1,6 @@
 """What people see while it plays: three blocks on a terminal, a line now and then where there is none."""
 
 from collections.abc import Iterable
-from datetime import timedelta
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -40,13 +39,12 @@ class Board:
         )
         return Group(Text(self._heading, style="bold"), Text(), top, Text(), blocks)
 
-    def line(self, now: float, elapsed: float) -> str:
+    def line(self, now: float) -> str:
         """The same in one line, for logs."""
         told = [f"{count} {word}" for count, word, _ in (*self._jobs(), *self._requests(now)) if count != "0"]
         credits_ = [f"{count} {word}" for count, word, _ in self._credits()]
         trouble = self._trouble(now).plain
-        stage = f"{timedelta(seconds=int(elapsed))}  {self.stage}"
-        return "  ".join(filter(None, [stage, ", ".join(told), "credits: " + ", ".join(credits_), trouble]))
+        return "  ".join(filter(None, [self.stage, ", ".join(told), ", ".join(credits_), trouble]))
 
     def _jobs(self) -> Rows:
         tally = self._tally

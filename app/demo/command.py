@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import itertools
 import secrets
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from random import Random
 
 import uvloop
@@ -15,6 +16,7 @@ from rich.live import Live
 from app.demo.api import Api
 from app.demo.audit import Audit, Books
 from app.demo.board import Board
+from app.demo.conclusion import conclusion
 from app.demo.errors import CannotTell
 from app.demo.shop import Shop
 from app.demo.tally import Tally
@@ -22,7 +24,6 @@ from app.demo.traffic import Traffic
 
 _REFRESH_SECONDS = 0.25
 _LINE_SECONDS = 2.0
-_NAMED_MAX = 10
 
 
 def run(url: str, key: str, *, seconds: float = 20, accounts: int = 200) -> bool:
@@ -58,17 +59,21 @@ class Demo:
         name = f"demo-{secrets.token_hex(3)}"
         self._shop = Shop(name, self._api, self._tally, self._rng, accounts=accounts, seconds=seconds)
         heading = f"a shop for AI media at {url}: {accounts:,} accounts, {name}-..."
+        self._hint = ""
         self._board = Board(heading, self._shop.accounts, self._tally, self._traffic)
-        self._began = time.monotonic()
 
     async def play(self) -> bool:
         """All of it."""
         async with self._api:
             await self._api.look()
-            with _signals_close(self._shop.closing), self._shown():
-                await self._trade()
-                books = await self._check()
-        return self._conclude(books)
+            with _signals(self._close):
+                async with self._shown():
+                    await self._trade()
+                    books = await self._check()
+        self._say("")
+        for sentence, style in conclusion(books, self._tally, self._traffic):
+            self._say(sentence, style)
+        return not (books.differences or self._tally.found)
 
     async def _trade(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -97,7 +102,7 @@ class Demo:
 
     async def _follow_check(self, books: Books) -> None:
         while True:
-            self._board.stage = "checking every account"
+            self._board.stage = f"checking every account{self._hint}"
             self._board.done = books.accounts / len(self._shop.accounts)
             await asyncio.sleep(_REFRESH_SECONDS)
 
@@ -115,11 +120,11 @@ class Demo:
                 closing.set()
         self._board.done = 1.0
         while True:
-            self._board.stage = f"closed, {self._tally.running} jobs still run"
+            self._board.stage = f"closed, {self._tally.running} jobs still run{self._hint}"
             await asyncio.sleep(_REFRESH_SECONDS)
 
-    @contextlib.contextmanager
-    def _shown(self) -> Iterator[None]:
+    @contextlib.asynccontextmanager
+    async def _shown(self) -> AsyncIterator[None]:
         """The board on the screen, or a line now and then, for as long as the block runs."""
         show = self._show_table if self._console.is_terminal else self._print_lines
         showing = asyncio.get_running_loop().create_task(show())
@@ -127,6 +132,7 @@ class Demo:
             yield
         finally:
             showing.cancel()
+            await asyncio.wait({showing})
 
     async def _show_table(self) -> None:
         with Live(console=self._console, auto_refresh=False) as live:
@@ -140,53 +146,31 @@ class Demo:
     async def _print_lines(self) -> None:
         while True:
             await asyncio.sleep(_LINE_SECONDS)
-            now = time.monotonic()
-            self._console.print(self._board.line(now, now - self._began), soft_wrap=True, markup=False)
+            self._say(self._board.line(time.monotonic()))
 
-    def _conclude(self, books: Books) -> bool:
-        """Say what was found, a sentence each."""
-        tally, traffic = self._tally, self._traffic
-        say = self._say
-        say("")
-        amiss = [*tally.findings, *books.differences]
-        if amiss:
-            for sentence in amiss[:_NAMED_MAX]:
-                say(sentence)
-            more = tally.found - len(tally.findings) + len(amiss) - _NAMED_MAX
-            if more > 0:
-                say(f"... and {more:,} more")
-            say(f"not every credit is accounted for: {_sums(books)}")
-            return False
-        say(f"every credit is accounted for: {_sums(books)}")
-        say(
-            f"in {books.accounts:,} accounts, {books.transactions:,} transactions and "
-            f"{books.reservations:,} reservations, of which {books.charged:,} were charged, once each"
-        )
-        say(
-            f"{tally.twice:,} were confirmed twice at the same instant: one transaction each; "
-            f"{tally.races:,} confirmed and cancelled at the same instant: one ending each"
-        )
-        lost = traffic.hung_up + traffic.unanswered.total()
-        say(
-            f"{lost:,} requests were repeated under their keys; {traffic.done_already:,} of them "
-            "had been done already, and were not done again"
-        )
-        return True
+    def _close(self) -> None:
+        """Somebody wants it to end."""
+        self._hint = " (Ctrl-C again ends it at once)"
+        self._shop.closing.set()
+        if not self._console.is_terminal:
+            self._say(f"closing{self._hint}")
 
-    def _say(self, line: str) -> None:
-        self._console.print(line, soft_wrap=True, markup=False)
+    def _say(self, line: str, style: str = "") -> None:
+        self._console.print(line, style=style, markup=False, soft_wrap=not self._console.is_terminal)
 
 
 @contextlib.contextmanager
-def _signals_close(closing: asyncio.Event) -> Iterator[None]:
-    """The first Ctrl-C closes the shop; the second ends everything where it is."""
+def _signals(close: Callable[[], None]) -> Iterator[None]:
+    """The first Ctrl-C calls `close`; the second ends everything where it is."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
+    heard = itertools.count()
 
     def hear() -> None:
-        if closing.is_set():
+        if next(heard):
             task.cancel()
-        closing.set()
+        else:
+            close()
 
     numbers = (signal.SIGINT, signal.SIGTERM)
     for number in numbers:
@@ -196,13 +180,6 @@ def _signals_close(closing: asyncio.Event) -> Iterator[None]:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
-
-
-def _sums(books: Books) -> str:
-    return (
-        f"{books.granted:,} granted = {books.available:,} available + {books.held:,} held + "
-        f"{books.spent:,} spent + {books.lapsed:,} lapsed"
-    )
 
 
 def _first(several: BaseExceptionGroup[BaseException]) -> BaseException:

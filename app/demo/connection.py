@@ -104,8 +104,10 @@ class Connections:
         self._head = _lines(lines)
         self._idle: list[Connection] = []
 
-    async def ask(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer:
-        """One request, and its answer. Who cancels it hangs up.
+    async def ask(
+        self, method: str, target: str, headers: dict[str, str], body: bytes, *, half: bool = False
+    ) -> Answer:
+        """One request, and its answer. Who cancels it hangs up; with `half` of it sent, nothing else helps.
 
         Raises:
             OSError: There is no connection.
@@ -114,8 +116,9 @@ class Connections:
         connection = self._reuse() or await self._open()
         length = {"Content-Length": str(len(body))} if body else {}
         head = f"{method} {target} HTTP/1.1\r\n{self._head}{_lines({**headers, **length})}\r\n"
+        sent = body[: len(body) // 2] if half else body
         try:
-            answer = await connection.ask(head.encode("latin-1") + body)
+            answer = await connection.ask(head.encode("latin-1") + sent)
         except BaseException:
             connection.abort()
             raise

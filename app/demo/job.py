@@ -28,7 +28,7 @@ class Fate(Enum):
     FAILED = 8
     CANCELLED = 6
     RACE = 4
-    """The customer cancels at the instant at which the webhook confirms."""
+    """The customer cancels at the instant at which the frontend confirms."""
     SILENT = 5
     """Nobody ever answers."""
     LATE = 1
@@ -142,12 +142,11 @@ class Job:
     async def _race(self, reservation: str) -> End:
         """One wins, and the other is told which ending won."""
         with self._account.moving():
-            confirmed, cancelled = await asyncio.gather(
-                self._post("confirm", "webhook", self._by_task),
-                self._post("cancel", "customer", {"reservationId": reservation}),
-            )
-            self._account.enter(confirmed)
-            self._account.enter(cancelled)
+            verbs = self._rng.sample(("confirm", "cancel"), 2)
+            named = {"reservationId": reservation}
+            answers = await asyncio.gather(*(self._post(verb, "customer", named) for verb in verbs))
+            told = dict(zip(verbs, map(self._account.enter, answers), strict=True))
+            confirmed, cancelled = told["confirm"], told["cancel"]
         match confirmed, cancelled:
             case (Receipt(), Refused(code="reservation_confirmed")):
                 self._tally.races += 1

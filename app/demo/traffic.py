@@ -39,7 +39,9 @@ class Traffic:
         self.hung_up = 0
         """Connections that we broke ourselves, in the midst of a request."""
         self.unanswered: Counter[str] = Counter()
-        """Why other requests had to be repeated: no connection, a broken one, a 503."""
+        """Why others got no answer: no connection, a broken one, a 503."""
+        self.repeated = 0
+        """Requests that were sent more than once, however often."""
         self.done_already = 0
         """Repeated ones that the ledger had done the first time."""
         self.away_since: float | None = None
