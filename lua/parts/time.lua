@@ -27,18 +27,21 @@ function time.cancel(reservation, account, cause, entry, asked)
   return posted
 end
 
-local function expire(reservation, account)
+local function expire(reservation, account, deadline_ms)
   assert(reservation.status == 'pending', 'a hold that has ended is due')
+  assert(reservation.expires_at_ms == deadline_ms, 'a hold is due at another time than it says')
   time.cancel(reservation, account, 'expired', { kind = 'expired',
     details = text.member('deadline_ms', reservation.expires_at_ms) .. text.references(reservation) })
 end
 
 -- A member of `due` is `account:<id>` or `reservation:<id, 36 characters>:<account>`.
-local function happen(shard, member)
+local function happen(shard, member, at_ms)
   if string.sub(member, 1, 8) == 'account:' then
-    time.lapse(book.account(shard, string.sub(member, 9)))
+    local account = book.account(shard, string.sub(member, 9))
+    assert(account.lapses_at_ms == at_ms, 'a lapse is due at another time than the account says')
+    time.lapse(account)
   else
-    expire(book.reservation(shard, string.sub(member, 13, 48)), book.account(shard, string.sub(member, 50)))
+    expire(book.reservation(shard, string.sub(member, 13, 48)), book.account(shard, string.sub(member, 50)), at_ms)
   end
 end
 
@@ -56,7 +59,7 @@ function time.pass(shard)
     'WITHSCORES', 'LIMIT', 0, time.EVENTS_MAX + 1)
   for i = 1, math.min(#due, 2 * time.EVENTS_MAX), 2 do
     local sequence = shard.sequence
-    local happened, why = pcall(happen, shard, due[i])
+    local happened, why = pcall(happen, shard, due[i], tonumber(due[i + 1]))
     if not happened then
       if shard.sequence ~= sequence then error(why, 0) end
       set_aside(shard, due[i], due[i + 1])
