@@ -161,7 +161,10 @@ async def test_the_loser_is_told_which_ending_won_also_when_redis_has_forgotten(
     with pytest.raises(ReservationCancelled) as told:
         await ledger.confirm(Confirm(reservation=cancelled[0]))
     assert "failed" == told.value.facts["cause"]
-    for act in (ledger.confirm(Confirm(reservation=expired[0])), ledger.cancel(Cancel(reservation=expired[0]))):
+    for act in (
+        ledger.confirm(Confirm(reservation=expired[0])),
+        ledger.cancel(Cancel(reservation=expired[0])),
+    ):
         with pytest.raises(ReservationExpired):
             await act
     for id_ in (*confirmed, *cancelled, *expired):
@@ -189,7 +192,9 @@ async def test_what_neither_redis_nor_the_journal_knows_is_not_found(ledger):
         await ledger.confirm(Confirm(reservation=new_reservation_id(4, 1)))
 
 
-async def test_what_only_the_journal_can_know_is_unavailable_while_it_is_away_never_not_found(ledger, journal):
+async def test_what_only_the_journal_can_know_is_unavailable_while_it_is_away_never_not_found(
+    ledger, journal
+):
     id_ = await reserved(ledger)
     asked = Deduct(account="ana", amount=5, key="k", fingerprint=F)
     await ledger.deduct(asked)
@@ -208,7 +213,9 @@ async def test_what_only_the_journal_can_know_is_unavailable_while_it_is_away_ne
     assert 55 == (await ledger.confirm(Confirm(reservation=id_, amount=40))).account.available
 
 
-async def test_an_account_that_the_journal_knows_and_redis_lacks_is_never_opened_anew(ledger, journal, fake_redis):
+async def test_an_account_that_the_journal_knows_and_redis_lacks_is_never_opened_anew(
+    ledger, journal, fake_redis
+):
     await journal.catch_up()
     await fake_redis.delete(*await fake_redis.keys("*:account:ana"))
     for act in (
@@ -222,7 +229,9 @@ async def test_an_account_that_the_journal_knows_and_redis_lacks_is_never_opened
     assert 7 == (await ledger.balance("bia")).account.available
 
 
-async def test_a_pending_reservation_that_redis_lacks_is_drift_and_never_not_found(ledger, journal, fake_redis):
+async def test_a_pending_reservation_that_redis_lacks_is_drift_and_never_not_found(
+    ledger, journal, fake_redis
+):
     id_ = await reserved(ledger)
     await journal.forget(ledger, id_)
     for act in (ledger.confirm(Confirm(reservation=id_)), ledger.find(id_)):

@@ -109,7 +109,9 @@ async def test_the_same_key_twice_in_one_call_acts_once(ana):
 
 async def test_a_refusal_twice_in_one_call_is_one_answer(ana):
     reply = await ana.send(
-        Deduct(account=ANA, amount=500, **K), Grant(account=ANA, amount=500), Deduct(account=ANA, amount=500, **K)
+        Deduct(account=ANA, amount=500, **K),
+        Grant(account=ANA, amount=500),
+        Deduct(account=ANA, amount=500, **K),
     )
     assert ["insufficient_credits", True] == [reply.results[2].word, reply.results[2].replayed]
     assert 600 == (await ana.account()).available
@@ -127,7 +129,10 @@ async def test_a_key_of_an_account_says_nothing_about_its_reservations(ana):
     await ana.do(Reserve(account=ANA, reservation=second, amount=10))
     assert not (await ana.do(Confirm(reservation=first, key="k", fingerprint=G)))[0].replayed
     assert not (await ana.do(Confirm(reservation=second, key="k", fingerprint=G)))[0].replayed
-    assert "idempotency_mismatch" == (await ana.refused(Deduct(account=ANA, amount=1, key="k", fingerprint=G))).word
+    assert (
+        "idempotency_mismatch"
+        == (await ana.refused(Deduct(account=ANA, amount=1, key="k", fingerprint=G))).word
+    )
 
 
 async def test_a_reserve_that_is_repeated_with_a_new_id_answers_with_the_first(ana):
@@ -152,7 +157,24 @@ async def test_a_reservation_id_that_is_taken_is_never_overwritten(ana):
 
 @pytest.mark.parametrize(
     "key",
-    [":", "a:b", '"', '\\"', "\\", "\\u0041", "\\n", "%s%d%%", "{}", "[]", "'", " ", "~!@#$%^&*()", "*", "x" * 255, "//"],
+    [
+        ":",
+        "a:b",
+        '"',
+        '\\"',
+        "\\",
+        "\\u0041",
+        "\\n",
+        "%s%d%%",
+        "{}",
+        "[]",
+        "'",
+        " ",
+        "~!@#$%^&*()",
+        "*",
+        "x" * 255,
+        "//",
+    ],
 )
 async def test_a_key_may_be_any_printable_text(ana, key):
     asked = {"account": ANA, "amount": 1, "key": key, "fingerprint": F}
@@ -186,9 +208,19 @@ async def test_a_replay_whose_entry_has_left_the_stream_says_where_the_journal_h
     await ana.redis.hset(keys.meta(SHARD), "journaled", sequence)
     await ana.redis.xtrim(keys.journal(SHARD), maxlen=0, approximate=False)
     again, account, _ = await ana.do(Deduct(account=ANA, amount=1, **K))
-    assert (first.sequence, None, True, 98) == (again.sequence, again.entry, again.replayed, account.available)
+    assert (first.sequence, None, True, 98) == (
+        again.sequence,
+        again.entry,
+        again.replayed,
+        account.available,
+    )
     again, _, shown = await ana.do(Confirm(reservation=reservation))
-    assert (ended.sequence, None, True, "confirmed") == (again.sequence, again.entry, again.replayed, shown.status)
+    assert (ended.sequence, None, True, "confirmed") == (
+        again.sequence,
+        again.entry,
+        again.replayed,
+        shown.status,
+    )
     await ana.do(Deduct(account=ANA, amount=1))
     assert f"{sequence + 1}" == await ana.meta("sequence")
 
