@@ -1,4 +1,4 @@
-"""`python -m tests.bench [--rows 1,2,...] [--seconds S] [--rounds N] [--write]`; `make bench ROWS=1,2 SECONDS=5`.
+"""`python -m tests.bench [--rows 1,2,...] [--seconds S] [--rounds N] [--write]`.
 
 Ends with 0 when everything that was measured reached what it must, else with 1.
 """
@@ -46,7 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(console: Console, sizes: Sizes, rows: frozenset[int]) -> tuple[list[Line], dict[str, str]]:
     """The lines of the rows asked for, and the machine."""
-    columns = (TextColumn("{task.description:<20}"), BarColumn(20), TimeElapsedColumn(), TextColumn("{task.fields[what]}"))
+    columns = (
+        TextColumn("{task.description:<20}"),
+        BarColumn(20),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[what]}"),
+    )
     lines: list[Line] = []
     with Progress(*columns, console=console) as progress:
         for its_rows, (group, name) in GROUPS.items():
@@ -63,9 +68,13 @@ def measure(console: Console, sizes: Sizes, rows: frozenset[int]) -> tuple[list[
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="How fast it is, on this machine.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench", description="How fast it is, on this machine."
+    )
     parser.add_argument("--rows", type=_rows, default=frozenset(ROWS), help="for example 1,2; all by default")
-    parser.add_argument("--seconds", type=float, default=2.0, help="how long each thing is measured, each time")
+    parser.add_argument(
+        "--seconds", type=float, default=2.0, help="how long each thing is measured, each time"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="how often each thing is measured, in turns")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md; asks for all rows")
     return parser

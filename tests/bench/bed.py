@@ -142,7 +142,7 @@ class Bed:
         return self.start(server)
 
     def valkey(self, appendfsync: Fsync) -> Valkey:
-        """A Valkey of its own. The AOF is never rewritten, which would fall into one round and not the other."""
+        """A Valkey of its own. Its AOF is never rewritten: that would fall into some rounds."""
         name = f"valkey-{secrets.token_hex(4)}"
         keeps = appendfsync != "none"
         server = Valkey(

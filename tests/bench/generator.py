@@ -1,8 +1,8 @@
-"""Our own load for HTTP: keep-alive connections, one request under way on each, every answer read and counted.
+"""Our own load for HTTP: keep-alive connections, one request under way on each, every answer counted.
 
-When the time is over no request is begun, and those under way are waited for. So what was answered is exactly what
-was asked, and what the ledger has afterwards can be compared with it one by one. An answer that does not come
-within 10 s is lost, and counted as that.
+When the time is over no request is begun, and those under way are waited for. So what was answered is exactly
+what was asked, and what the ledger has afterwards can be compared with it one by one. An answer that does not
+come within 10 s is lost, and counted as that.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import re
 import time
 from array import array
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 from tests.bench.figures import Loaded, loaded
 
@@ -43,8 +44,7 @@ class Client(asyncio.Protocol):
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one by its methods only
         self._ask()
 
     def data_received(self, data: bytes) -> None:

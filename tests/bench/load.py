@@ -50,7 +50,15 @@ def load(folder: Path, port: int, token: str, what: Bodies, clients: int, second
     bodies.write_bytes(b"\n".join(what.bodies) + b"\n")
     done = subprocess.run(
         [
-            *(WRK, "--threads", "1", "--connections", str(clients), "--duration", f"{max(1, round(seconds))}s"),
+            *(
+                WRK,
+                "--threads",
+                "1",
+                "--connections",
+                str(clients),
+                "--duration",
+                f"{max(1, round(seconds))}s",
+            ),
             *("--timeout", "10s", "--script", str(_SCRIPT), f"http://127.0.0.1:{port}{what.path}"),
         ],
         env={"BENCH_TOKEN": token, "BENCH_BODIES": str(bodies), "PATH": os.environ["PATH"]},
@@ -62,5 +70,9 @@ def load(folder: Path, port: int, token: str, what: Bodies, clients: int, second
     said = json.loads(line.removeprefix("BENCH "))
     errors = said["refused"] + said["lost"]
     return Loaded(
-        said["requests"] - said["refused"], errors, said["microseconds"] / 1e6, said["p50"] / 1e3, said["p99"] / 1e3
+        said["requests"] - said["refused"],
+        errors,
+        said["microseconds"] / 1e6,
+        said["p50"] / 1e3,
+        said["p99"] / 1e3,
     )

@@ -1,4 +1,4 @@
-"""Deducts the way that PostgreSQL alone does it, and well: lock the row, move it, write down that it was moved.
+"""Deducts the way that PostgreSQL alone does it: lock the row, move it, write down that it was moved.
 
 One transaction of three statements, as the application would write it, on a pool of prepared connections.
 """
@@ -13,25 +13,31 @@ from tests.bench.bed import ACCOUNTS, CREDITS
 from tests.bench.standins import receipt
 
 CONNECTIONS = 16
-"""64 requests wait for 16 connections: more of them only wait for each other's locks and for the two cores."""
+"""64 requests take turns on 16 connections; more of those would wait for each other's locks and two cores."""
 
 _TABLES = """
-CREATE TABLE IF NOT EXISTS bench_accounts (account text PRIMARY KEY, available bigint NOT NULL, version bigint NOT NULL);
+CREATE TABLE IF NOT EXISTS bench_accounts (
+  account text PRIMARY KEY, available bigint NOT NULL, version bigint NOT NULL
+);
 CREATE TABLE IF NOT EXISTS bench_entries (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, account text NOT NULL, version bigint NOT NULL,
-  amount bigint NOT NULL, available bigint NOT NULL, model text, by text NOT NULL, at timestamptz NOT NULL DEFAULT now()
+  amount bigint NOT NULL, available bigint NOT NULL, model text, by text NOT NULL,
+  at timestamptz NOT NULL DEFAULT now()
 );
 """
 
 _STOCK = """
-INSERT INTO bench_accounts SELECT account, $2, 0 FROM unnest($1::text[]) AS new (account) ON CONFLICT DO NOTHING
+INSERT INTO bench_accounts SELECT account, $2, 0 FROM unnest($1::text[]) AS new (account)
+ON CONFLICT DO NOTHING
 """
 
 _LOCK = "SELECT available, version FROM bench_accounts WHERE account = $1 FOR UPDATE"
 
 _MOVE = "UPDATE bench_accounts SET available = $2, version = $3 WHERE account = $1"
 
-_NOTE = "INSERT INTO bench_entries (account, version, amount, available, model, by) VALUES ($1, $2, $3, $4, $5, $6)"
+_NOTE = """
+INSERT INTO bench_entries (account, version, amount, available, model, by) VALUES ($1, $2, $3, $4, $5, $6)
+"""
 
 
 class LockingLedger:

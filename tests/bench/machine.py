@@ -47,7 +47,9 @@ def _load() -> str:
     if WRK is None:
         return "our own asyncio generator (wrk is not installed)"
     said = _said(WRK, "--version").split()
-    return f"wrk {said[1] if len(said) > 1 else ''}, and where every answer is checked our own asyncio generator"
+    return (
+        f"wrk {said[1] if len(said) > 1 else ''}, and where every answer is checked our own asyncio generator"
+    )
 
 
 def _said(*command: str) -> str:

@@ -1,8 +1,9 @@
-"""Counts again what a ledger holds, from its streams up. What the accounts say is compared with it, not believed."""
+"""Counts again what a ledger holds, from its streams up. What the accounts say is compared, not believed."""
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from redis import Redis
@@ -12,6 +13,7 @@ from app.ledger.entries import Leg
 from tests.bench.bed import SHARDS
 
 _PAGE = 5_000
+_QUIET_SECONDS = 0.25
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -59,7 +61,11 @@ class Recount:
         self._redis.close()
 
     def read_on(self) -> dict[Place, Seen]:
-        """The entries since the last time, each added to what its account must hold."""
+        """The entries since the last time, each added to what its account must hold.
+
+        First waits for those that are still under way, because their clients have gone.
+        """
+        self._settle()
         found: dict[Place, Seen] = {}
         for shard in range(SHARDS):
             for sequence, entry in self._entries(shard):
@@ -87,15 +93,27 @@ class Recount:
         sums = self.sums
         wrong = len(sums.keys() ^ {account for found in by_shard.values() for account in found})
         for shard, accounts in by_shard.items():
-            texts = self._redis.mget([keys.account(shard, account) for account in accounts]) if accounts else []
+            texts: Any = self._redis.mget([keys.account(shard, account) for account in accounts])
             for account, text in zip(accounts, texts, strict=True):
                 holds = _account(text)
                 wrong += sums.get(account) != (holds.version, holds.available, holds.held)
         return wrong
 
+    def _settle(self) -> None:
+        before = -1
+        while (length := self._length()) != before:
+            before = length
+            time.sleep(_QUIET_SECONDS)
+
+    def _length(self) -> int:
+        with self._redis.pipeline(transaction=False) as looks:
+            for shard in range(SHARDS):
+                looks.xlen(keys.journal(shard))
+            return int(sum(looks.execute()))
+
     def _entries(self, shard: int) -> Iterator[tuple[int, Seen]]:
         while True:
-            page = self._redis.xrange(keys.journal(shard), f"({self._at[shard]}-0", count=_PAGE)
+            page: Any = self._redis.xrange(keys.journal(shard), f"({self._at[shard]}-0", count=_PAGE)
             for name, fields in page:
                 yield int(name.removesuffix(b"-0")), _entry(fields[b"entry"])
             if len(page) < _PAGE:

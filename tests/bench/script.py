@@ -1,7 +1,7 @@
 """The script's own limit: calls that were encoded beforehand, so many in flight that the server never waits.
 
-What feeds it is a blocking socket and no engine. It is the same script, over the same accounts and shards, with 64
-operations a call: from there on larger calls gain nothing.
+What feeds it is a blocking socket and no engine. It is the same script, over the same accounts and shards,
+with 64 operations a call: from there on larger calls gain nothing.
 """
 
 import collections
@@ -34,7 +34,6 @@ class Feed:
 
     def __init__(self, url: str, terms: Terms) -> None:
         where = urlsplit(url)
-        assert where.hostname and where.port and where.password
         self._terms = terms
         self._script = scripts.load("apply")
         self._lane = keys.lane(0, secrets.token_hex(8))
@@ -42,10 +41,10 @@ class Feed:
         self._random = random.Random(11)
         self._replies = hiredis.Reader()
         self.deducted = self.paired = 0
-        self._socket = socket.create_connection((where.hostname, where.port))
+        self._socket = socket.create_connection((str(where.hostname), int(where.port or 0)))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for words in (("AUTH", where.password), ("SCRIPT", "LOAD", self._script.text)):
-            self._socket.sendall(hiredis.pack_command(words))
+        for words in (["AUTH", str(where.password)], ["SCRIPT", "LOAD", self._script.text]):
+            self._socket.sendall(_pack(words))
             self._next()
 
     def close(self) -> None:
@@ -72,7 +71,7 @@ class Feed:
         for call in calls[:CALLS_IN_FLIGHT]:
             self._socket.sendall(call)
         sent = CALLS_IN_FLIGHT
-        replies = []
+        replies: list[object] = []
         while len(replies) < sent:
             replies.append(self._next())
             if sent < len(calls) and time.perf_counter() - begun < seconds:
@@ -80,7 +79,8 @@ class Feed:
                 sent += 1
         taken = time.perf_counter() - begun
         for reply in replies:
-            assert isinstance(reply, bytes) and reply.startswith(b'["ok"'), reply
+            assert isinstance(reply, bytes)
+            assert reply.startswith(b'["ok"'), reply
             assert b'["no",' not in reply, reply
         return len(replies), taken
 
@@ -92,9 +92,9 @@ class Feed:
         return reply
 
     def _encoded(self, calls: Iterator[list[Operation]]) -> list[bytes]:
-        return [self._pack(operations) for operations in calls]
+        return [self._call(operations) for operations in calls]
 
-    def _pack(self, operations: list[Operation]) -> bytes:
+    def _call(self, operations: list[Operation]) -> bytes:
         self._number += 1
         shards = sorted({operation.shard for operation in operations})
         call = Call(
@@ -109,9 +109,8 @@ class Feed:
             operations,
         )
         metas = [keys.meta(shard) for shard in shards]
-        words = ("EVALSHA", self._script.sha, len(metas) + 1, self._lane, *metas, msgspec.json.encode(call))
-        packed: bytes = hiredis.pack_command(words)
-        return packed
+        words = ["EVALSHA", self._script.sha, str(len(metas) + 1), self._lane, *metas]
+        return _pack([*words, msgspec.json.encode(call)])
 
     def _deduct_calls(self, count: int) -> Iterator[list[Operation]]:
         for _ in range(count):
@@ -139,6 +138,11 @@ class Feed:
 
     def _shard(self, account: str) -> int:
         return shard_of(account, self._terms.shards)
+
+
+def _pack(words: Sequence[str | bytes]) -> bytes:
+    packed: bytes = hiredis.pack_command(tuple(words))  # type: ignore[arg-type]  # it takes any number
+    return packed
 
 
 def _now_ms() -> int:

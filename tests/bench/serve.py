@@ -1,10 +1,10 @@
-"""Programs that stand beside `lastro api`: `python -m tests.bench.serve instant|stock|locking|locking-relaxed|granian`.
+"""Programs that stand beside `lastro api`, each by its name: `python -m tests.bench.serve stock`.
 
 | program | what it is |
 |---|---|
 | `instant` | `create_app` with a ledger that answers at once from memory: the same handler, auth and shapes |
 | `stock` | a plain Litestar handler that does nothing: `data: Struct`, a guard, a Struct back |
-| `locking` | `create_app` with a ledger that locks rows in PostgreSQL: `SELECT ... FOR UPDATE`, UPDATE, INSERT |
+| `locking` | `create_app` with a ledger that locks rows in PostgreSQL (`SELECT ... FOR UPDATE`) |
 | `locking-relaxed` | the same with `synchronous_commit = off`: a crash may lose what was acknowledged last |
 | `granian` | `create_app` as it is, under granian |
 
@@ -14,6 +14,7 @@ Settings come from `LASTRO_*`, as for `lastro api`, and so do the server's optio
 import sys
 from functools import partial
 
+import uvicorn
 from litestar import Litestar
 
 from app import logs
@@ -32,9 +33,13 @@ def app(name: str, settings: Settings) -> Litestar:
         case "stock":
             return create_stock_app()
         case "locking":
-            return plug(create_app(settings), partial(LockingLedger.open, settings.database_url, durable=True))
+            return plug(
+                create_app(settings), partial(LockingLedger.open, settings.database_url, durable=True)
+            )
         case "locking-relaxed":
-            return plug(create_app(settings), partial(LockingLedger.open, settings.database_url, durable=False))
+            return plug(
+                create_app(settings), partial(LockingLedger.open, settings.database_url, durable=False)
+            )
     raise ValueError(name)
 
 
@@ -45,7 +50,7 @@ def granian_app() -> Litestar:
 
 def serve_with_granian(settings: Settings) -> None:
     from granian import Granian  # noqa: PLC0415 - measured where it is installed, needed by nothing else
-    from granian.constants import Interfaces, Loops
+    from granian.constants import Interfaces, Loops  # noqa: PLC0415
 
     Granian(
         "tests.bench.serve:granian_app",
@@ -60,8 +65,6 @@ def serve_with_granian(settings: Settings) -> None:
 
 
 def serve_with_uvicorn(name: str, settings: Settings) -> None:
-    import uvicorn  # noqa: PLC0415
-
     config = uvicorn.Config(
         app(name, settings),
         host=settings.host,

@@ -7,7 +7,6 @@ from rich.progress import Progress, TaskID
 
 from tests.bench.figures import Samples
 
-
 WARM_UP_SECONDS = 1.0
 
 

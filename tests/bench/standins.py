@@ -63,7 +63,9 @@ class InstantLedger:
     """Answers at once, always the same."""
 
     def __init__(self) -> None:
-        self.receipt = receipt(Deduct(account="customer-0001", amount=1, model="video-5s"), 12_345, 999_987_655)
+        self.receipt = receipt(
+            Deduct(account="customer-0001", amount=1, model="video-5s"), 12_345, 999_987_655
+        )
 
     @classmethod
     async def open(cls) -> "InstantLedger":

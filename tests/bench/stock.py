@@ -1,5 +1,7 @@
 """The usual way to write a Litestar handler, doing nothing: a struct in, a guard, a struct out."""
 
+from typing import Any
+
 from litestar import Litestar, get, post
 from litestar.connection import ASGIConnection
 from litestar.exceptions import NotAuthorizedException
@@ -20,7 +22,7 @@ class Deduct(Struct, rename="camel"):
     model_id: str | None = None
 
 
-async def with_a_key(connection: ASGIConnection, _: BaseRouteHandler) -> None:
+async def with_a_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """Let in whoever brings a key."""
     if not connection.headers.get("authorization", "").startswith("Bearer lk_"):
         raise NotAuthorizedException

@@ -11,6 +11,16 @@ from tests.bench.sizes import Sizes
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "benchmarks.md"
 
+_FOREWORD = """\
+Written by `make bench WRITE=1`. Every figure is the median of {} rounds of {:g} s, with the lowest and
+the highest behind it. What is compared is measured in turns within one run, and a share is the median of
+the shares of the rounds: machines change their speed from one second to the next.
+
+Load, API, Valkey and PostgreSQL share the cores. Servers are the embedded ones; the AOF is `everysec`
+unless a row says otherwise, and is never rewritten during a run. A ledger has 16 shards and 1000
+accounts of two buckets; HTTP is one API process with an API key. A mismatch is an account that does not
+hold what its entries add up to, an answer without its entry, or an entry without its request."""
+
 LATER = {
     "6": "batch endpoint, 500 operations per request, one API process",
     "10": "1 million accounts against 1 thousand: rate and p99; bytes of Redis",
@@ -46,14 +56,7 @@ def _document(lines: Sequence[Line], machine: Mapping[str, str], sizes: Sizes) -
     return "\n".join([
         "# Benchmarks",
         "",
-        "Written by `make bench WRITE=1`. Every figure is the median of "
-        f"{sizes.rounds} rounds of {sizes.seconds:g} s with the lowest and the highest behind it. What is compared is "
-        "measured in turns within one run, and a share is the median of the shares of the rounds: machines change "
-        "their speed from one second to the next. Load, API, Valkey and PostgreSQL share the cores. The AOF is "
-        "`everysec` unless a row says otherwise, and is never rewritten during a run. Servers are the embedded ones, "
-        "a ledger has 16 shards and 1000 accounts of two buckets, HTTP is one API process with an API key. A mismatch "
-        "is an account that does not hold what its entries add up to, an answer without its entry or an entry "
-        "without its request.",
+        _FOREWORD.format(sizes.rounds, sizes.seconds),
         "",
         *(f"- {name}: {value}" for name, value in machine.items()),
         "",

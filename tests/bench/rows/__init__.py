@@ -1,1 +1,1 @@
-"""One module for each group of rows that share a set-up: `measure` sets it up, measures, checks, and says its lines."""
+"""One module for each group of rows that share a set-up: `measure` sets it up, measures, and checks."""

@@ -23,8 +23,10 @@ _PATIENCE_SECONDS = 120.0
 
 
 def shop(ledger: Ledger) -> Step:
-    """What a shop does: jobs that reserve, mostly name their task, mostly succeed; single deducts; now and then a
-    grant. Every tenth has notes."""
+    """What a shop does: jobs that reserve, often name their task, and mostly succeed; single deducts; grants.
+
+    Every tenth has notes.
+    """
     accounts, numbers, draw = any_account(), itertools.count(), random.Random(3)
 
     async def job(account: str, notes: str | None, notes_hash: str | None) -> None:
@@ -122,7 +124,7 @@ async def _drained(database_url: str, redis_url: str, total: int) -> float:
 
 async def _wrong(database_url: str, recount: Recount, total: int) -> int:
     """Rows that are missing, and accounts that PostgreSQL has other sums of than the streams."""
-    rows = (await fetch(database_url, "SELECT count(*) FROM journal"))[0][0]
+    rows = int((await fetch(database_url, "SELECT count(*) FROM journal"))[0][0])
     accounts = await fetch(database_url, "SELECT account, version, available, held FROM accounts")
     stored = {account: (version, available, held) for account, version, available, held in accounts}
     sums = recount.sums

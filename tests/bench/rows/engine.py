@@ -85,9 +85,7 @@ def _share(row: str, what: str, found: dict[str, Samples], wrong: int) -> Line:
 NAMES = {"deduct": "single deducts", "pair": "reserve + confirm pairs"}
 
 
-def _rate(
-    row: str, what: str, rate: Samples, must: int, peer: str, p99s: list[float], wrong: int
-) -> Line:
+def _rate(row: str, what: str, rate: Samples, must: int, peer: str, p99s: list[float], wrong: int) -> Line:
     return Line(
         row + {"deduct": "a", "pair": "b"}[what],
         f"engine, {IN_FLIGHT} in flight, {NAMES[what]}",

@@ -21,7 +21,10 @@ SIDES = ("always", "none")
 def measure(bed: Bed, sizes: Sizes, told: Told) -> list[Line]:
     told.say("setting up")
     always, none = bed.house("always"), bed.house("none")
-    hits = {side: Hits(bed, house, bed.api(house), IN_FLIGHT) for side, house in (("always", always), ("none", none))}
+    hits = {
+        side: Hits(bed, house, bed.api(house), IN_FLIGHT)
+        for side, house in (("always", always), ("none", none))
+    }
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         stack = AsyncExitStack()
         ledgers = {
@@ -43,12 +46,22 @@ def measure(bed: Bed, sizes: Sizes, told: Told) -> list[Line]:
         runner.run(stack.aclose())
     told.say("counting again")
     wrong = sum(
-        mismatches(house, hits[side], counted=counted[side]) for side, house in (("always", always), ("none", none))
+        mismatches(house, hits[side], counted=counted[side])
+        for side, house in (("always", always), ("none", none))
     )
     errors = sum(each.errors for each in hits.values())
     return [
-        _share("9a", f"engine, single deducts, {IN_FLIGHT} in flight", "engine, deducts", found, wrong, errors),
-        _share("9b", f"engine, reserve + confirm pairs, {IN_FLIGHT} in flight", "engine, pairs", found, wrong, errors),
+        _share(
+            "9a", f"engine, single deducts, {IN_FLIGHT} in flight", "engine, deducts", found, wrong, errors
+        ),
+        _share(
+            "9b",
+            f"engine, reserve + confirm pairs, {IN_FLIGHT} in flight",
+            "engine, pairs",
+            found,
+            wrong,
+            errors,
+        ),
         _share("9c", f"one deduct per HTTP request, {IN_FLIGHT} connections", "HTTP", found, wrong, errors),
     ]
 

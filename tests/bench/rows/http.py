@@ -17,7 +17,9 @@ class Hits:
     `cut`: requests that may have been under way when the load ended, which does not wait for them.
     """
 
-    def __init__(self, bed: Bed, house: House, service: Service, clients: int = CLIENTS, hot: bool = False) -> None:
+    def __init__(
+        self, bed: Bed, house: House, service: Service, clients: int = CLIENTS, hot: bool = False
+    ) -> None:
         self._accounts = ("customer-0001",) if hot else ()
         self._bed = bed
         self._house = house
@@ -37,7 +39,7 @@ class Hits:
 
 
 def mismatches(house: House, *hits: Hits, counted: int = 0) -> int:
-    """Accounts that do not hold what their entries say; answers without an entry; entries that nobody asked for.
+    """Accounts that hold something else than their entries say; answers without an entry, and the reverse.
 
     `counted`: deducts that were answered otherwise.
     """

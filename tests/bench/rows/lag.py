@@ -54,7 +54,8 @@ def measure(bed: Bed, sizes: Sizes, told: Told) -> list[Line]:
             f"p99 {p99:,.0f} ms",
             f"< {MUST_MS} ms",
             p99 < MUST_MS and not wrong and not missing and not hits.errors,
-            f"p50 {p50:,.0f} ms, longest {longest:,.0f} ms of {count:,} entries; {CLIENTS} connections, {rate:,.0f}/s "
-            f"answered beside {WORKERS} workers; {wrong + missing} mismatches, {hits.errors} errors",
+            f"p50 {p50:,.0f} ms, longest {longest:,.0f} ms of {count:,} entries; {CLIENTS} connections, "
+            f"{rate:,.0f}/s answered beside {WORKERS} workers; "
+            f"{wrong + missing} mismatches, {hits.errors} errors",
         )
     ]

@@ -44,7 +44,7 @@ def _times(
         f"{times} times",
         f"≥ {must:g} times",
         times.median >= must and not wrong and not errors,
-        f"{ours}/s against {its}/s (fsync and synchronous_commit on, a pool of {CONNECTIONS}, {CLIENTS} clients); "
-        f"with synchronous_commit off {relaxed}/s, {ours.over(relaxed)} times; "
+        f"{ours}/s against {its}/s (fsync and synchronous_commit on, a pool of {CONNECTIONS}, "
+        f"{CLIENTS} clients); with synchronous_commit off {relaxed}/s, {ours.over(relaxed)} times; "
         f"{wrong} mismatches, {errors} errors",
     )
