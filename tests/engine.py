@@ -1,13 +1,14 @@
 """An engine without PostgreSQL, for tests that are about the script and the batcher alone.
 
-`Streams` stands where PostgreSQL would: it founds and admits by the same scripts, and answers about the past from
-the streams, which nobody trims here. `Clock` sets the time that a script composed with `tests/lua/clock.lua` sees.
+`Streams` stands where PostgreSQL would: it founds and admits by the same scripts, and answers about the past
+from the streams, which nobody trims here. `Clock` sets the time that a script composed with
+`tests/lua/clock.lua` sees.
 """
 
 import time
 import uuid
-from contextlib import asynccontextmanager
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -31,8 +32,9 @@ def script_with_clock() -> Script:
 
 
 class Clock:
-    """The time of one Redis: it stands still until it is moved on. Never behind the real one, because Redis forgets
-    keys by its own."""
+    """The time of one Redis: it stands still until it is moved on. Never behind the real one, because Redis
+    forgets keys by its own.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis

@@ -30,7 +30,7 @@ Start = Callable[[str, str], subprocess.Popen[bytes]]
 
 @contextmanager
 def children() -> Iterator[Start]:
-    """Gives a function that starts a program of ours with one argument; whatever is left is killed at the end."""
+    """Gives a function that starts a program of ours with one argument; what is left is killed at the end."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(program: str, argument: str) -> subprocess.Popen[bytes]:

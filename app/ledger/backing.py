@@ -1,4 +1,4 @@
-"""What the engine asks of the durable side. `main` plugs in the PostgreSQL half; the engine never sees SQL."""
+"""What the engine asks of the durable side. `main` plugs in PostgreSQL; the engine never sees SQL."""
 
 from typing import Protocol
 
@@ -34,7 +34,7 @@ class Terms(Struct, frozen=True):
 
 
 class Recorded(Struct, frozen=True):
-    """An entry as the journal has it. `notes` is the exact text, `None` where there was none or it is erased."""
+    """An entry as the journal has it. `notes` is the exact text, `None` where there is none any more."""
 
     sequence: int
     entry: Entry

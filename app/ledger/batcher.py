@@ -1,8 +1,9 @@
 """Carries operations to the script: one call in flight, and what arrives meanwhile is the next one.
 
-A call whose outcome is unknown (the connection broke, no answer came) is repeated under the same number: the script
-answers a number it has seen with the reply it gave. It is never repeated under other terms, because a Redis that
-was admitted anew may have forgotten the lane. Errors with which Redis says that nothing ran are told apart.
+A call whose outcome is unknown (the connection broke, no answer came) is repeated under the same number: the
+script answers a number it has seen with the reply it gave. It is never repeated under other terms, because a
+Redis that was admitted anew may have forgotten the lane. Errors with which Redis says that nothing ran are
+told apart.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -21,7 +22,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app.ledger import keys, replies
 from app.ledger.backing import Backing, BackingUnavailable, NotAdmitted, Terms
-from app.ledger.errors import InternalError, LedgerError, LedgerUnavailable, Overloaded
+from app.ledger.errors import InternalError, LedgerError, LedgerFenced, LedgerUnavailable, Overloaded
 from app.ledger.operations import Bind, Operation, Reserve
 from app.ledger.replies import Declined, Reply
 from app.ledger.scripts import Script
@@ -74,6 +75,46 @@ class _Ticket:
         self.answer = answer
         self.deadline = deadline
 
+    def fail(self, error: type[LedgerError], why: str) -> None:
+        """Tell whoever still waits."""
+        if not self.answer.done():
+            self.answer.set_exception(error(why=why))
+
+
+def _fail(tickets: Iterable[_Ticket], why: str) -> None:
+    for ticket in tickets:
+        ticket.fail(LedgerUnavailable, why)
+
+
+class _Flight:
+    """A call from its first sending until its outcome is known or nobody waits for it any more.
+
+    Once it may have run (`unknown`) it is repeated as it was, with those who no longer wait: the lane answers
+    each operation by its place in the call. And only under the terms it was sent under.
+    """
+
+    __slots__ = ("number", "sent_under", "tickets", "unknown")
+
+    def __init__(self, number: int, tickets: Sequence[_Ticket]) -> None:
+        self.number = number
+        self.tickets = tickets
+        self.unknown = False
+        self.sent_under: Terms | None = None
+
+    def is_awaited(self) -> bool:
+        """Whether somebody still waits. Those whose time is up are told that no answer came."""
+        now = time.monotonic()
+        for ticket in self.tickets:
+            if ticket.deadline < now:
+                ticket.fail(LedgerUnavailable, "redis has not answered in time")
+        if not self.unknown:
+            self.tickets = [ticket for ticket in self.tickets if not ticket.answer.done()]
+        return any(not ticket.answer.done() for ticket in self.tickets)
+
+    def fail(self, error: type[LedgerError], why: str) -> None:
+        for ticket in self.tickets:
+            ticket.fail(error, why)
+
 
 def _code(error: RedisError) -> str:
     """The word with which Redis began its error (redis-py takes some of them off the text)."""
@@ -104,6 +145,7 @@ class Batcher:
 
     def start(self) -> None:
         """Begin to carry. Redis and PostgreSQL need not be there yet."""
+        self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._run(), name="lastro-batcher")
 
     async def stop(self) -> None:
@@ -116,17 +158,18 @@ class Batcher:
         for each in pending:
             each.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        self._fail(self._waiting, LedgerUnavailable(why="the service is stopping"))
+        _fail(self._waiting, "the service is stopping")
 
     def now_ms(self) -> int:
         """Redis' time as far as this process knows it."""
         return self._clock_ms + int((time.monotonic() - self._clock_read) * 1000)
 
-    async def submit(self, operation: Operation) -> Answer:
-        """Carry one operation. Its `shard` (and `task_shard`) must be set.
+    def submit(self, operation: Operation) -> "asyncio.Future[Answer]":
+        """Carry one operation, whose `shard` (and `task_shard`) must be set. Await what is returned.
 
         Raises:
             Overloaded: The waiting queue is full; nothing was sent.
+            LedgerFenced: PostgreSQL says that the shard must not be served.
             LedgerUnavailable: No definite answer in time. It may have been applied: repeat with the same key.
             InternalError: The script failed on it; nothing was written.
         """
@@ -134,10 +177,13 @@ class Batcher:
             raise Overloaded(waiting=len(self._waiting))
         if self._task is None:
             raise LedgerUnavailable(why="the service is stopping")
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        terms = self.terms
+        if terms is not None and operation.shard in terms.fences:
+            raise LedgerFenced(shard=operation.shard, why=terms.fences[operation.shard])
+        answer: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting.append(_Ticket(operation, answer, time.monotonic() + self._limits.request_seconds))
         self._wake.set()
-        return await answer
+        return answer
 
     async def shards(self) -> int:
         """How many shards there are, asked before the first call.
@@ -162,65 +208,65 @@ class Batcher:
             try:
                 await self._carry(tickets)
             except asyncio.CancelledError:
-                self._fail(tickets, LedgerUnavailable(why="the service is stopping"))
+                _fail(tickets, "the service is stopping")
                 raise
             except Exception:
                 log.exception("the batcher met an error of its own")
-                self._fail(tickets, LedgerUnavailable(why="the batcher met an error of its own"))
+                _fail(tickets, "the batcher met an error of its own")
 
     async def _carry(self, tickets: Sequence[_Ticket]) -> None:
-        """Send one call until its outcome is known or its requests have run out of time.
-
-        Once it may have run it is repeated as it was, with those who no longer wait for it: the lane answers
-        each operation by its place in the call.
-        """
+        """Send one call until its outcome is known or its requests have run out of time."""
         self._number += 1
-        number, unknown, pause = self._number, False, PAUSE_SECONDS_MIN
-        sent_under: Terms | None = None
-        tickets = self._in_time(tickets)
-        while any(not ticket.answer.done() for ticket in tickets):
-            try:
-                terms = self.terms or await self._admit()
-                if unknown and terms != sent_under:
-                    self._fail(tickets, LedgerUnavailable(why="the answer was lost with the server"))
-                    return
-                sent_under = terms
-                reply = await self._send(tickets, terms, number)
-            except (BackingUnavailable, NotAdmitted) as error:
-                self._fail(tickets, LedgerUnavailable(why=str(error)))
+        flight, pause = _Flight(self._number, tickets), PAUSE_SECONDS_MIN
+        while flight.is_awaited():
+            if await self._attempt(flight):
                 return
-            except NoScriptError:
-                if await self._load():
-                    continue
-            except _UNKNOWN as error:
-                if not isinstance(error, BusyLoadingError):
-                    unknown = True
-                log.warning("redis did not answer", extra={"error": repr(error), "number": number})
-            except RedisError as error:
-                if _code(error) not in _WAIT:
-                    await self._not_run(tickets, error, unknown=unknown)
-                    return
-            else:
-                self._clock_ms, self._clock_read = reply.now_ms, time.monotonic()
-                if reply.status == "ok":
-                    self._deliver(tickets, reply)
-                    return
-                if reply.status == "not_admitted":
-                    self.terms, self.why_not = None, reply.detail
-                if reply.status == "stale":
-                    self._process = secrets.token_hex(8)
-                    self._fail(tickets, LedgerUnavailable(why="another call has overtaken this one"))
-                    return
             await asyncio.sleep(pause)
             pause = min(2 * pause, PAUSE_SECONDS_MAX)
-            in_time = self._in_time(tickets)
-            if not unknown:
-                tickets = in_time
 
-    async def _send(self, tickets: Sequence[_Ticket], terms: Terms, number: int) -> Reply:
+    async def _attempt(self, flight: _Flight) -> bool:
+        """Send the call once. Returns whether that was the end of it."""
+        try:
+            terms = self.terms or await self._admit()
+            if flight.unknown and terms != flight.sent_under:
+                flight.fail(LedgerUnavailable, "the answer was lost with the server")
+                return True
+            flight.sent_under = terms
+            return self._heard(flight, await self._send(flight, terms))
+        except (BackingUnavailable, NotAdmitted) as error:
+            flight.fail(LedgerUnavailable, str(error))
+            return True
+        except NoScriptError:
+            await self._load()
+            return False
+        except _UNKNOWN as error:
+            flight.unknown = flight.unknown or not isinstance(error, BusyLoadingError)
+            log.warning("redis did not answer", extra={"error": repr(error), "number": flight.number})
+            return False
+        except RedisError as error:
+            if _code(error) in _WAIT:
+                return False
+            await self._not_run(flight, error)
+            return True
+
+    def _heard(self, flight: _Flight, reply: Reply) -> bool:
+        """Take in what the script answered. Returns whether the call is over."""
+        self._clock_ms, self._clock_read = reply.now_ms, time.monotonic()
+        if reply.status == "ok":
+            self._deliver(flight.tickets, reply)
+            return True
+        if reply.status == "stale":
+            self._process = secrets.token_hex(8)
+            flight.fail(LedgerUnavailable, "another call has overtaken this one")
+            return True
+        if reply.status == "not_admitted":
+            self.terms, self.why_not = None, reply.detail
+        return False
+
+    async def _send(self, flight: _Flight, terms: Terms) -> Reply:
         if self._clock_read == 0.0:
             await self._read_clock()
-        operations = [ticket.operation for ticket in tickets]
+        operations = [ticket.operation for ticket in flight.tickets]
         shards = {operation.shard for operation in operations}
         for operation in operations:
             if isinstance(operation, Reserve | Bind) and operation.task_shard >= 0:
@@ -230,14 +276,14 @@ class Batcher:
             terms.ledger,
             terms.server,
             secrets.token_urlsafe(12),
-            number,
+            flight.number,
             self.now_ms() + CALL_DEADLINE_MS,
             [(shard, incarnations[shard]) for shard in shards],
             self._limits.backlog_max,
             self._limits.backlog_bytes_max,
             operations,
         )
-        answered = await self._redis.execute_command(
+        answered = await self._redis.execute_command(  # type: ignore[no-untyped-call]
             "EVALSHA",
             self._script.sha,
             len(shards) + 1,
@@ -263,33 +309,31 @@ class Batcher:
         seconds, microseconds = await self._redis.time()
         self._clock_ms, self._clock_read = seconds * 1000 + microseconds // 1000, time.monotonic()
 
-    async def _load(self) -> bool:
+    async def _load(self) -> None:
         try:
             await self._redis.script_load(self._script.text)
         except (RedisError, OSError) as error:
             log.warning("redis did not take the script", extra={"error": repr(error)})
-            return False
-        return True
 
-    async def _not_run(self, tickets: Sequence[_Ticket], error: RedisError, *, unknown: bool) -> None:
+    async def _not_run(self, flight: _Flight, error: RedisError) -> None:
         """Redis said that the call as a whole failed and nothing of it was written.
 
-        When an earlier copy may still be on its way (`unknown`), no part of it is sent under another number.
+        When an earlier copy may still be on its way, no part of it is sent under another number.
         """
-        if unknown or _code(error) not in _SCRIPT_FAULT:
-            self._fail(tickets, LedgerUnavailable(why=f"{_code(error)} {error}"))
+        tickets = flight.tickets
+        if flight.unknown or _code(error) not in _SCRIPT_FAULT:
+            flight.fail(LedgerUnavailable, f"{_code(error)} {error}")
         elif len(tickets) == 1:
-            log.error(
-                "the script failed", extra={"error": str(error), "verb": type(tickets[0].operation).__name__}
-            )
-            self._fail(tickets, InternalError(why=str(error)))
+            verb = type(tickets[0].operation).__name__
+            log.error("the script failed", extra={"error": str(error), "verb": verb})
+            flight.fail(InternalError, str(error))
         else:
             middle = len(tickets) // 2
             await self._carry(tickets[:middle])
             await self._carry(tickets[middle:])
 
     def _deliver(self, tickets: Sequence[_Ticket], reply: Reply) -> None:
-        """Hand out the answers; what must wait for time to pass in its shard goes to the front of the queue."""
+        """Hand out the answers; what must wait for time to pass goes to the front of the queue."""
         later: list[_Ticket] = []
         for ticket, result in zip(tickets, reply.results, strict=True):
             if type(result) is Declined and result.word == "later":
@@ -297,17 +341,3 @@ class Batcher:
             elif not ticket.answer.done():
                 ticket.answer.set_result((result, reply))
         self._waiting.extendleft(reversed(later))
-
-    def _in_time(self, tickets: Sequence[_Ticket]) -> Sequence[_Ticket]:
-        """Those whose requests still wait; the others are told that no answer came."""
-        now = time.monotonic()
-        late = [ticket for ticket in tickets if ticket.deadline < now]
-        if late:
-            self._fail(late, LedgerUnavailable(why="redis has not answered in time"))
-        return [ticket for ticket in tickets if ticket.deadline >= now and not ticket.answer.cancelled()]
-
-    @staticmethod
-    def _fail(tickets: Sequence[_Ticket] | deque[_Ticket], error: LedgerError) -> None:
-        for ticket in tickets:
-            if not ticket.answer.done():
-                ticket.answer.set_exception(type(error)(**error.facts))

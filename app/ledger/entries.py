@@ -103,7 +103,5 @@ def genesis(ledger_id: bytes, shard: int) -> bytes:
 
 
 def chained(head: bytes, shard: int, sequence: int, entry: bytes) -> bytes:
-    """The chain head after `entry`: sha256(head || shard, 2 bytes || sequence, 8 bytes || entry), big-endian."""
-    return hashlib.sha256(
-        head + shard.to_bytes(2, "big") + sequence.to_bytes(8, "big") + entry
-    ).digest()
+    """The chain head after `entry`: sha256 of head, shard (2 bytes), sequence (8), entry; big-endian."""
+    return hashlib.sha256(head + shard.to_bytes(2, "big") + sequence.to_bytes(8, "big") + entry).digest()

@@ -50,7 +50,7 @@ def lane(shard: int, process: str) -> str:
 
 
 def task(shard: int, provider: str | None, task_id: str) -> str:
-    """Which reservation a provider's task belongs to. A provider has no colon in it; `shard` is the task's own."""
+    """Which reservation a task belongs to. A provider has no colon in it; `shard` is the task's own."""
     return f"lastro:{{{shard}}}:task:{provider or ''}:{task_id}"
 
 

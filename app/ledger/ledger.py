@@ -2,7 +2,8 @@
 
 import base64
 import hashlib
-from typing import Any
+from collections.abc import Awaitable
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -31,6 +32,8 @@ from app.ledger.operations import (
 from app.ledger.replies import Account, Applied, Declined, Located, Reply, Reservation
 from app.ledger.scripts import Script
 from app.ledger.shards import TransactionId, new_reservation_id, shard_of, shard_of_reservation
+
+T = TypeVar("T")
 
 _ERRORS = errors.leaves()
 _canonical = msgspec.json.Encoder(order="sorted").encode
@@ -77,6 +80,7 @@ class Ledger:
     def __init__(
         self, redis: Redis, backing: Backing, limits: Limits | None = None, script: Script | None = None
     ) -> None:
+        self._count = 0
         self._backing = backing
         self._batcher = Batcher(redis, script or scripts.load("apply"), backing, limits or Limits())
 
@@ -108,7 +112,7 @@ class Ledger:
 
     async def new_reservation_id(self, account: str) -> str:
         """An id for a reservation of this account."""
-        return new_reservation_id(shard_of(account, await self._shards()), self.now_ms())
+        return new_reservation_id(shard_of(account, self._count or await self._learn_count()), self.now_ms())
 
     async def grant(self, operation: Grant) -> Receipt:
         """Add credits to a bucket; opens the account when neither Redis nor the journal knows it.
@@ -116,12 +120,12 @@ class Ledger:
         Raises:
             AlreadyExpired, LimitReached, BalanceOverflow, IdempotencyMismatch
         """
-        operation.shard = shard_of(operation.account, await self._shards())
-        result, reply = await self._submit(operation)
+        operation.shard = shard_of(operation.account, self._count or await self._learn_count())
+        result, reply = await self._batcher.submit(operation)
         if type(result) is Declined and result.word == "account_unknown":
             await self._unknown_to_the_journal(operation.account, operation.shard)
             operation.open = True
-            result, reply = await self._submit(operation)
+            result, reply = await self._batcher.submit(operation)
         return await self._receipt(operation, result, reply)
 
     async def deduct(self, operation: Deduct) -> Receipt:
@@ -139,14 +143,15 @@ class Ledger:
             AccountNotFound, TaskConflict, LimitReached, CreditsHeld, InsufficientCredits, IdempotencyMismatch
         """
         if operation.task is not None:
-            operation.task_shard = self._task_shard(operation.provider, operation.task, await self._shards())
+            operation.task_shard = await self._task_shard(operation.provider, operation.task)
         return await self._of_account(operation, operation.account)
 
     async def confirm(self, operation: Confirm) -> Receipt:
         """Spend what a reservation holds, or a part of it. Again: the same answer, for ever.
 
         Raises:
-            ReservationNotFound, ReservationCancelled, ReservationExpired, ExceedsReservation, IdempotencyMismatch
+            ReservationNotFound, ReservationCancelled, ReservationExpired, ExceedsReservation,
+            IdempotencyMismatch
         """
         return await self._of_reservation(operation)
 
@@ -164,7 +169,7 @@ class Ledger:
         Raises:
             ReservationNotFound, TaskConflict, IdempotencyMismatch
         """
-        operation.task_shard = self._task_shard(operation.provider, operation.task, await self._shards())
+        operation.task_shard = await self._task_shard(operation.provider, operation.task)
         return await self._of_reservation(operation)
 
     async def balance(self, account: str, *, reservations: bool = False) -> Holdings:
@@ -173,8 +178,9 @@ class Ledger:
         Raises:
             AccountNotFound
         """
-        operation = Balance(shard=shard_of(account, await self._shards()), account=account, open=reservations)
-        result, reply = await self._submit(operation)
+        shard = shard_of(account, self._count or await self._learn_count())
+        operation = Balance(shard=shard, account=account, open=reservations)
+        result, reply = await self._batcher.submit(operation)
         if isinstance(result, Applied):
             return Holdings(
                 reply.accounts[result.account], [reply.reservations[index] for index in result.open or ()]
@@ -187,10 +193,10 @@ class Ledger:
         Raises:
             ReservationNotFound
         """
-        shard = shard_of_reservation(reservation_id, await self._shards())
+        shard = shard_of_reservation(reservation_id, self._count or await self._learn_count())
         if shard is None:
             raise ReservationNotFound
-        result, reply = await self._submit(Find(shard=shard, reservation=reservation_id))
+        result, reply = await self._batcher.submit(Find(shard=shard, reservation=reservation_id))
         if isinstance(result, Applied):
             return reply.reservations[result.reservation]
         if isinstance(result, Declined) and result.word == ReservationNotFound.word:
@@ -203,8 +209,8 @@ class Ledger:
         Raises:
             ReservationNotFound
         """
-        shard = self._task_shard(provider, task, await self._shards())
-        result, _ = await self._submit(Locate(shard=shard, provider=provider, task=task))
+        shard = await self._task_shard(provider, task)
+        result, _ = await self._batcher.submit(Locate(shard=shard, provider=provider, task=task))
         if isinstance(result, Located):
             return result.reservation
         if isinstance(result, Declined) and result.word == ReservationNotFound.word:
@@ -215,36 +221,26 @@ class Ledger:
 
     async def pass_time(self, shard: int) -> None:
         """Let everything that is due in a shard happen."""
-        await self._submit(Sweep(shard=shard))
+        await self._batcher.submit(Sweep(shard=shard))
 
     async def _of_account(self, operation: Deduct | Reserve, account: str) -> Receipt:
-        operation.shard = shard_of(account, await self._shards())
-        result, reply = await self._submit(operation)
+        operation.shard = shard_of(account, self._count or await self._learn_count())
+        result, reply = await self._batcher.submit(operation)
         return await self._receipt(operation, result, reply)
 
     async def _of_reservation(self, operation: Confirm | Cancel | Bind) -> Receipt:
-        shard = shard_of_reservation(operation.reservation, await self._shards())
+        shard = shard_of_reservation(operation.reservation, self._count or await self._learn_count())
         if shard is None:
             raise ReservationNotFound
         operation.shard = shard
-        result, reply = await self._submit(operation)
+        result, reply = await self._batcher.submit(operation)
         if type(result) is Declined and result.word == ReservationNotFound.word and not result.facts:
             reservation = await self._forgotten(operation.reservation, shard)
             sequence = settled_outcome(operation, reservation)
             return await self._replayed(shard, sequence, None, reservation)
         return await self._receipt(operation, result, reply)
 
-    async def _submit(self, operation: Operation) -> tuple[Applied | Located | Declined, Reply]:
-        terms = self._batcher.terms
-        if terms is not None and terms.fences:
-            why = terms.fences.get(operation.shard)
-            if why is not None:
-                raise LedgerFenced(shard=operation.shard, why=why)
-        return await self._batcher.submit(operation)
-
-    async def _receipt(
-        self, operation: Write, result: Applied | Located | Declined, reply: Reply
-    ) -> Receipt:
+    async def _receipt(self, operation: Write, result: Applied | Located | Declined, reply: Reply) -> Receipt:
         if not isinstance(result, Applied):
             raise await self._refusal(operation, result)
         reservation = reply.reservations[result.reservation] if result.reservation >= 0 else None
@@ -262,7 +258,8 @@ class Ledger:
         """A replay whose entry has left Redis: the journal has it."""
         recorded: Recorded | None = await self._asking(self._backing.entry(shard, sequence))
         if recorded is None:
-            raise LedgerFenced(shard=shard, why=f"the journal lacks entry {sequence}, which Redis has forgotten")
+            why = f"the journal lacks entry {sequence}, which Redis has forgotten"
+            raise LedgerFenced(shard=shard, why=why)
         entry = recorded.entry
         if reservation is None and entry.reservation is not None:
             reservation = await self.find(entry.reservation)
@@ -292,7 +289,9 @@ class Ledger:
         if await self._asking(self._backing.account_known(account)):
             raise LedgerFenced(shard=shard, why=f"account {account} is in the journal and missing in Redis")
 
-    async def _asking(self, question: Any) -> Any:
+    @staticmethod
+    async def _asking(question: Awaitable[T]) -> T:
+        """What the journal answers; when it is away that is said, never guessed."""
         try:
             return await question
         except BackingUnavailable as error:
@@ -307,11 +306,10 @@ class Ledger:
         error.replayed = result.replayed
         return error
 
-    async def _shards(self) -> int:
-        """How many shards the ledger has. Known after the first admission."""
-        terms = self._batcher.terms
-        return len(terms.incarnations) if terms is not None else await self._batcher.shards()
+    async def _learn_count(self) -> int:
+        """How many shards the ledger has: fixed at its birth, known after the first admission."""
+        self._count = await self._batcher.shards()
+        return self._count
 
-    @staticmethod
-    def _task_shard(provider: str | None, task: str, shards: int) -> int:
-        return shard_of(f"{provider or ''}:{task}", shards)
+    async def _task_shard(self, provider: str | None, task: str) -> int:
+        return shard_of(f"{provider or ''}:{task}", self._count or await self._learn_count())

@@ -1,8 +1,8 @@
 """What can be asked of the script: pure data, one struct per file under `lua/operations/`.
 
 A test holds the fields here and the header there equal. `shard` and `task_shard` are filled in by the ledger.
-Amounts are 1 .. 2^53 - 1; times are milliseconds. Operations travel in JSON with their names and without their
-defaults. `key` and `fingerprint` come together or not at all.
+Amounts are 1 .. 2^53 - 1; times are milliseconds. Operations travel in JSON with their names and without
+their defaults. `key` and `fingerprint` come together or not at all.
 """
 
 from typing import Literal
@@ -11,14 +11,14 @@ from msgspec import Struct
 
 
 class Operation(Struct, kw_only=True, omit_defaults=True, tag_field="verb", tag=str.lower):
-    """What all have in common. `by`: who asked, `key:<name>`, `user:<sub>`, `webhook:<provider>`, `system`."""
+    """What all have in common. `by` is `key:<name>`, `user:<sub>`, `webhook:<provider>` or `system`."""
 
     shard: int = -1
     by: str = "system"
 
 
 class Write(Operation, kw_only=True):
-    """An operation that a caller may repeat under a key. `notes` and `notes_hash` come from `entries.seal`."""
+    """What a caller may repeat under a key. `notes` and `notes_hash` come from `entries.seal`."""
 
     key: str | None = None
     fingerprint: str | None = None
@@ -48,7 +48,8 @@ class Deduct(Write, kw_only=True, tag="deduct"):
 class Reserve(Write, kw_only=True, tag="reserve"):
     """Set credits aside until the job is confirmed, cancelled or out of time. `ttl_ms` 1,000 .. 86,400,000.
 
-    `resource` and `metadata` are repeated here because a reservation shows them; the journal keeps them in notes.
+    `resource` and `metadata` are repeated here because a reservation shows them; the journal keeps them in
+    notes.
     """
 
     account: str
@@ -65,7 +66,9 @@ class Reserve(Write, kw_only=True, tag="reserve"):
 
 
 class Confirm(Write, kw_only=True, tag="confirm"):
-    """Spend what a reservation holds, or a part of it; the rest is released. `amount` `None`: all that is held."""
+    """Spend what a reservation holds, or a part of it; the rest is released. `amount` `None`: all that is
+    held.
+    """
 
     reservation: str
     amount: int | None = None

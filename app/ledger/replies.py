@@ -1,4 +1,4 @@
-"""What the script answers. `accounts` and `reservations` are the very texts that Redis stores, once per call."""
+"""What the script answers. `accounts` and `reservations` are the very texts that Redis stores."""
 
 from typing import Literal
 
@@ -10,7 +10,8 @@ from app.ledger.entries import Entry
 
 class Lot(Struct, frozen=True, array_like=True):
     """A bucket's credits of one expiry. `expires_at_ms` 0 means never; `since` is the account's version when
-    the lot last began to hold something: among equals the older is spent first."""
+    the lot last began to hold something: among equals the older is spent first.
+    """
 
     bucket: str
     priority: int
@@ -50,8 +51,9 @@ class HeldLeg(Struct, frozen=True, array_like=True):
 class Reservation(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"format": "v"}):
     """A hold with a deadline, as Redis stores it. reserved = captured + released + held.
 
-    `reserved_sequence`, `bound_sequence` and `ended_sequence` name the entries (in this shard) that made, bound
-    and ended it, so that a repeated request gets the first answer. `notes` are the notes of the reserved entry.
+    `reserved_sequence`, `bound_sequence` and `ended_sequence` name the entries (in this shard) that made,
+    bound and ended it, so that a repeated request gets the first answer. `notes` are the notes of the
+    reserved entry.
     """
 
     format: int
@@ -86,8 +88,9 @@ class Reservation(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
 class Applied(Struct, frozen=True, array_like=True, tag="ok"):
     """An operation that was applied now, replayed, or read.
 
-    `account` and `reservation` index the reply's lists (-1: none). `entry` is `None` for reads, and for a replay
-    whose entry has left the stream: then `sequence` says where the journal has it. `notes` is the exact text.
+    `account` and `reservation` index the reply's lists (-1: none). `entry` is `None` for reads, and for a
+    replay whose entry has left the stream: then `sequence` says where the journal has it. `notes` is the
+    exact text.
     """
 
     sequence: int
@@ -116,8 +119,8 @@ class Declined(Struct, frozen=True, array_like=True, tag="no"):
 class Reply(Struct, frozen=True, array_like=True):
     """What one call answers. When `status` is not `ok`, nothing ran and the lists are empty.
 
-    `not_admitted`: this process' terms are not this server's (why is in `detail`). `stale`: a call with a higher
-    number of this lane has run. `too_late`: the call's deadline has passed on Redis' clock.
+    `not_admitted`: this process' terms are not this server's (why is in `detail`). `stale`: a call with a
+    higher number of this lane has run. `too_late`: the call's deadline has passed on Redis' clock.
     """
 
     status: Literal["ok", "not_admitted", "stale", "too_late"]

@@ -1,8 +1,8 @@
 """Composes the Lua scripts, and refuses one whose operations do not keep what their headers say.
 
-A file names what it stands on with `--- @include parts/lots`, one a line. Each included file is a Lua module: it
-becomes `local lots = (function() ... end)()`, once, before whoever includes it. `--- @include operations/*` becomes
-one table of modules by file name. Nothing is read from disk after the start.
+A file names what it stands on with `--- @include parts/lots`, one a line. Each included file is a Lua module:
+it becomes `local lots = (function() ... end)()`, once, before whoever includes it. `--- @include
+operations/*` becomes one table of modules by file name. Nothing is read from disk after the start.
 """
 
 import hashlib
@@ -59,7 +59,9 @@ def signature(verb: str, text: str) -> Signature:
         verb, frozenset(_FIRST_WORD.findall(header[2])), frozenset(_FIRST_WORD.findall(header[3]))
     )
     fields = set(re.findall(r"\boperation\.(\w+)", body))
-    replies = set(re.findall(r"answer\.refuse\('(\w+)'", body)) | set(re.findall(r"answer\.(ok|located)\(", body))
+    replies = set(re.findall(r"answer\.refuse\('(\w+)'", body)) | set(
+        re.findall(r"answer\.(ok|located)\(", body)
+    )
     if "funds.shortage(" in body:
         replies |= _FUNDS_WORDS
     for what, said, done in (("FIELDS", declared.fields, fields), ("REPLIES", declared.replies, replies)):

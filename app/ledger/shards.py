@@ -19,7 +19,8 @@ _RESERVATION_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-
 
 class TransactionId(NamedTuple):
     """The receipt number of an entry. The incarnation keeps a receipt that was lost with a Redis from naming
-    a stranger's entry later."""
+    a stranger's entry later.
+    """
 
     shard: int
     incarnation: int
