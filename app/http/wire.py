@@ -10,9 +10,12 @@ from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import Request, Response
+from litestar.connection.base import empty_receive, empty_send
 from litestar.datastructures import State
 from litestar.dto import MsgspecDTO
 from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Receive, Scope, Send
+from litestar.types.empty import Empty
+from litestar.utils.scope.state import ScopeState
 
 from app.access import Principal
 from app.http.bodies import Body, Stamp
@@ -65,6 +68,15 @@ class Strict(MsgspecDTO[B], Generic[B]):
 class LedgerRequest(Request[Principal, None, State]):
     """A request as the controllers see it."""
 
+    def __init__(self, scope: Scope, receive: Receive = empty_receive, send: Send = empty_send) -> None:
+        # Litestar's own fills fifteen fields, of which only these are read on the ways of this API
+        self.scope = scope  # type: ignore[assignment]
+        self.receive = receive
+        self.send = send
+        self._connection_state = ScopeState.from_scope(scope)
+        self._url = Empty
+        self._parsed_query = Empty
+
     @property
     def caller(self) -> Caller:
         return cast("Caller", self.scope["caller"])  # type: ignore[typeddict-item]
@@ -90,23 +102,25 @@ class LedgerRequest(Request[Principal, None, State]):
 
     async def body(self) -> bytes:
         """The body, at most 1 MiB of it; `{}` where it is empty."""
+        message = await self.receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            whole: bytes = message.get("body", b"")
+            _bound(len(whole))
+            return whole or b"{}"
         announced = self.header(b"content-length")
-        if announced is not None and announced.isdigit() and int(announced) > BODY_BYTES_MAX:
-            raise Problem("body_too_large", {"limit": BODY_BYTES_MAX})
-        pieces = []
-        size = 0
-        more = True
-        while more:
+        if announced is not None and announced.isdigit():
+            _bound(int(announced))
+        return await self._body_in_pieces(message)
+
+    async def _body_in_pieces(self, message: Any) -> bytes:
+        read = bytearray()
+        while message["type"] == "http.request":
+            read += message.get("body", b"")
+            _bound(len(read))
+            if not message.get("more_body", False):
+                return bytes(read) or b"{}"
             message = await self.receive()
-            if message["type"] != "http.request":
-                raise invalid("The body ended too early.")
-            piece = message.get("body", b"")
-            more = message.get("more_body", False)
-            size += len(piece)
-            if size > BODY_BYTES_MAX:
-                raise Problem("body_too_large", {"limit": BODY_BYTES_MAX})
-            pieces.append(piece)
-        return b"".join(pieces) or b"{}"
+        raise invalid("The body ended too early.")
 
     def stamp(self, verb: str, data: Body) -> Stamp:
         """Who asks and under which key. The fingerprint is made only where there is a key."""
@@ -139,6 +153,11 @@ class LedgerRequest(Request[Principal, None, State]):
             return msgspec.convert(values, query)
         except ValueError as error:
             raise malformed(error, "query") from None
+
+
+def _bound(size: int) -> None:
+    if size > BODY_BYTES_MAX:
+        raise Problem("body_too_large", {"limit": BODY_BYTES_MAX})
 
 
 def _whole(text: str) -> int | str:
