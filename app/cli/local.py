@@ -67,7 +67,7 @@ def demo(data: Path, url: str | None, key: str | None, seconds: int, accounts: i
     from app.demo.command import run
     from app.demo.errors import CannotTell
 
-    if url is not None and key is None:
+    if url is not None and not key:
         raise Refusal("--url needs --key: the development key is for its own ledger")
     try:
         good = run(url or _url_of(data), key or _key_of(data), seconds=seconds, accounts=accounts)

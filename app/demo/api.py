@@ -99,7 +99,7 @@ class Api:
             if time.monotonic() - began > PATIENCE_SECONDS:
                 raise CannotTell(
                     f"{self._url} has not answered {method} {target} for {PATIENCE_SECONDS:g} s "
-                    f"({self._traffic.away_why}); what became of the credits cannot be told"
+                    f"({self._traffic.why}); what became of the credits cannot be told"
                 )
             self._traffic.repeated += not again
             await asyncio.sleep(max(pause * self._rng.uniform(0.5, 1.0), _retry_after(answer)))
@@ -109,26 +109,24 @@ class Api:
         self, method: str, target: str, headers: dict[str, str], body: bytes, *, hang_up: bool
     ) -> Answer | None:
         """The answer, or `None` where nobody knows whether the request was done."""
-        began = time.monotonic()
+        began, traffic = time.monotonic(), self._traffic
         patience = self._rng.uniform(0, _HANG_UP_SECONDS_MAX) if hang_up else _ANSWER_SECONDS
         half = hang_up and self._rng.random() < _HALF_SHARE
+        traffic.sent(began)
         try:
             async with asyncio.timeout(patience):
                 answer = await self._connections.ask(method, target, headers, body, half=half)
         except TimeoutError:
-            if hang_up:
-                self._traffic.hung_up += 1
-            else:
-                self._traffic.in_vain("no answer in time", time.monotonic())
+            traffic.cut_off() if hang_up else traffic.in_vain("no answer in time")
             return None
         except OSError as error:
-            why = "connection broke" if isinstance(error, Broken) else "no connection"
-            self._traffic.in_vain(why, time.monotonic())
+            traffic.in_vain("connection broke" if isinstance(error, Broken) else "no connection")
             return None
         if answer.status in _NO_ANSWER:
-            self._traffic.in_vain(f"{answer.status} {_code_of(answer)}".rstrip(), time.monotonic())
+            traffic.in_vain(f"{answer.status} {_code_of(answer)}".rstrip())
         else:
-            self._traffic.answered(time.monotonic() - began)
+            now = time.monotonic()
+            traffic.answered(now - began, now)
         return answer
 
     def _judge(self, answer: Answer) -> bytes | Refused:

@@ -30,14 +30,14 @@ class Board:
     def table(self, now: float) -> RenderableType:
         """All of it. Args: seconds of a clock that never goes back."""
         top = Table.grid(padding=(0, 2))
-        top.add_row(Text(self.stage), ProgressBar(1.0, self.done, width=_BAR), self._trouble(now))
+        top.add_row(Text(self.stage), ProgressBar(1.0, self.done, width=_BAR))
         blocks = Table.grid(padding=(0, 3), expand=False)
         blocks.add_row(
             _block("jobs", self._jobs()),
             _block("credits", self._credits()),
             Group(_block("requests", self._requests(now)), Text(), _block("refused", self._refused())),
         )
-        return Group(Text(self._heading, style="bold"), Text(), top, Text(), blocks)
+        return Group(Text(self._heading, style="bold"), Text(), top, self._trouble(now), blocks)
 
     def line(self, now: float) -> str:
         """The same in one line, for logs."""
@@ -78,11 +78,11 @@ class Board:
 
     def _trouble(self, now: float) -> Text:
         """That nothing is answered, once it is not a matter of moments; and what should not have happened."""
-        since, found = self._traffic.away_since, self._tally.found
-        if found:
-            return Text(f"{found} broken promises", style="bold red")
-        if since is not None and now - since > _AWAY_SECONDS:
-            return Text(f"no answer for {now - since:.0f} s ({self._traffic.away_why})", style="yellow")
+        silence, why = self._traffic.silence(now), self._traffic.why
+        if self._tally.found:
+            return Text(f"{self._tally.found} broken promises", style="bold red")
+        if silence > _AWAY_SECONDS:
+            return Text(f"no answer for {silence:.0f} s" + (f" ({why})" if why else ""), style="yellow")
         return Text()
 
 

@@ -60,6 +60,7 @@ class Demo:
         self._shop = Shop(name, self._api, self._tally, self._rng, accounts=accounts, seconds=seconds)
         heading = f"a shop for AI media at {url}: {accounts:,} accounts, {name}-..."
         self._hint = ""
+        self._began = time.monotonic()
         self._board = Board(heading, self._shop.accounts, self._tally, self._traffic)
 
     async def play(self) -> bool:
@@ -119,6 +120,7 @@ class Demo:
             if time.monotonic() - began >= self._seconds:
                 closing.set()
         self._board.done = 1.0
+        self._traffic.settle(time.monotonic() - self._began)
         while True:
             self._board.stage = f"closed, {self._tally.running} jobs still run{self._hint}"
             await asyncio.sleep(_REFRESH_SECONDS)

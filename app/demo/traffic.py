@@ -44,23 +44,45 @@ class Traffic:
         """Requests that were sent more than once, however often."""
         self.done_already = 0
         """Repeated ones that the ledger had done the first time."""
-        self.away_since: float | None = None
-        """Since when nothing has been answered, on the clock of `rate`."""
-        self.away_why = ""
+        self.why = ""
+        """Why there was no answer the last time; empty where one has come since."""
+        self._in_flight = 0
+        self._quiet_since = 0.0
         self._samples: deque[tuple[float, int]] = deque()
+        self._mean: float | None = None
 
-    def answered(self, seconds: float) -> None:
+    def sent(self, now: float) -> None:
+        """Each is followed by one of `answered`, `in_vain` and `cut_off`. The clock never goes back."""
+        if not self._in_flight and not self.why:
+            self._quiet_since = now
+        self._in_flight += 1
+
+    def answered(self, seconds: float, now: float) -> None:
+        self._in_flight -= 1
+        self._quiet_since, self.why = now, ""
         self.latencies.add(seconds)
-        self.away_since = None
 
-    def in_vain(self, why: str, now: float) -> None:
+    def in_vain(self, why: str) -> None:
+        self._in_flight -= 1
         self.unanswered[why] += 1
-        self.away_why = why
-        if self.away_since is None:
-            self.away_since = now
+        self.why = why
+
+    def cut_off(self) -> None:
+        self._in_flight -= 1
+        self.hung_up += 1
+
+    def silence(self, now: float) -> float:
+        """For how many seconds nothing has been answered although somebody asks."""
+        return now - self._quiet_since if self._in_flight or self.why else 0.0
+
+    def settle(self, seconds: float) -> None:
+        """From now on the rate is that of the time behind us, which has taken so long."""
+        self._mean = self.latencies.count / seconds
 
     def rate(self, now: float) -> float:
         """Answers a second of late. Args: seconds of a clock that never goes back."""
+        if self._mean is not None:
+            return self._mean
         self._samples.append((now, self.latencies.count))
         while now - self._samples[0][0] > _RATE_SECONDS and len(self._samples) > 1:
             self._samples.popleft()

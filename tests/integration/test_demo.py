@@ -163,7 +163,8 @@ def test_without_a_ledger_or_with_a_key_that_may_not_grant_it_refuses(up: Lastro
         return done.stderr
 
     assert "No running `lastro up` was found" in refused("--data", str(tmp_path))
-    assert "--url needs --key" in refused("--url", url(up))
+    for no_key in ([], ["--key", ""]):
+        assert "--url needs --key" in refused("--url", url(up), "--data", str(up.data), *no_key)
     nowhere = f"http://127.0.0.1:{free_port()}"
     assert f"{nowhere} does not answer" in refused("--url", nowhere, "--key", "lk_")
     assert "does not take the key (unauthenticated)" in refused("--url", url(up), "--key", "lk_")

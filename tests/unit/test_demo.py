@@ -39,6 +39,24 @@ def test_a_latency_is_told_within_5_percent():
     assert 0 == Latencies().milliseconds(0.99)
 
 
+def test_silence_is_when_somebody_asks_and_nobody_answers():
+    traffic = Traffic()
+    assert 0 == traffic.silence(5.0)
+    traffic.sent(5.0)
+    assert 2 == traffic.silence(7.0)
+    traffic.answered(2.5, 7.5)
+    assert 0 == traffic.silence(20.0)
+    traffic.sent(20.0)
+    traffic.in_vain("no connection")
+    assert 3 == traffic.silence(23.0)
+    traffic.sent(24.0)
+    traffic.cut_off()
+    assert 5 == traffic.silence(25.0)
+    traffic.sent(26.0)
+    traffic.answered(0.1, 26.1)
+    assert 0 == traffic.silence(30.0)
+
+
 def entry(version: int, kind: str, amount: int, available: int, held: int, hold: str | None = None):
     return Transaction(
         f"0-1-{version}", kind, amount, "2026-01-01T00:00:00.000Z", version, [Leg(available, held)], hold
@@ -107,7 +125,8 @@ async def test_the_board_fits_a_narrow_terminal_and_every_number_is_on_it():
     tally.started = 1_000_000
     tally.ended.update({End.SUCCEEDED: 765_432, End.EXPIRED: 4_321})
     traffic.refusals.update({"402 insufficient_credits": 4711, "409 reservation_confirmed": 12})
-    traffic.in_vain("503 ledger_unavailable", 0.0)
+    traffic.sent(0.0)
+    traffic.in_vain("503 ledger_unavailable")
     board = Board("a shop", [account], tally, traffic)
     board.stage = "open, 6 of 20 s"
     console = Console(width=80, force_terminal=False)
@@ -119,7 +138,7 @@ async def test_the_board_fits_a_narrow_terminal_and_every_number_is_on_it():
         "1,000,000 started", "765,432 succeeded", "4,321 expired", "230,247 running", "9,000,000 granted",
         "7,000,000 available", "65,433 held", "1,234,567 spent", "700,000 lapsed",
         "4,711 402 insufficient_credits", "1 503 ledger_unavailable",
-        "no answer for 10 s",
+        "no answer for 10 s (503 ledger_unavailable)",
     ):  # fmt: skip
         assert text in shown
         assert text.split(" ", 1)[0] in board.line(10.0) or "402" in text
