@@ -3,7 +3,7 @@ confirm: the work is done. Spend what the reservation holds, or a part of it; th
 
 FIELDS
   reservation  UUIDv7
-  amount       credits, 1 .. 2^53 - 1; omitted: all that is held
+  amount       credits, 0 .. 2^53 - 1; omitted: all that is held
   account      refuse when the reservation is not this account's
   model        what was used, when it is known better than at the reservation
 
@@ -33,6 +33,7 @@ return function(operation, shard)
     return answer.refuse('reservation_cancelled', { cause = reservation.cancel_cause, at_ms = reservation.settled_at_ms })
   end
   local amount = operation.amount or reservation.held
+  credits.assert_amount(amount, 0)
   if amount > reservation.held then
     return answer.refuse('exceeds_reservation', { required = amount, held = reservation.held })
   end

@@ -18,6 +18,7 @@ REPLIES
   balance_overflow  available, held
 ]]
 return function(operation, shard)
+  credits.assert_amount(operation.amount, 1)
   local account = book.account(shard, operation.account)
   if not account and not operation.open then return answer.refuse('account_unknown') end
   account = account or book.new_account(shard, operation.account)

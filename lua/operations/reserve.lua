@@ -24,6 +24,7 @@ REPLIES
   insufficient_credits  required, available, held
 ]]
 return function(operation, shard)
+  credits.assert_amount(operation.amount, 1)
   local account = book.account(shard, operation.account)
   if not account then return answer.refuse('account_unknown') end
   if account.fence then return answer.refuse('ledger_fenced', { why = account.fence }) end

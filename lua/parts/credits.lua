@@ -2,9 +2,10 @@
 -- subtraction, so that no sum ever leaves the range.
 local credits = { MAX = 9007199254740991 }
 
-function credits.assert_amount(amount)
-  assert(type(amount) == 'number' and amount >= 1 and amount <= credits.MAX and amount % 1 == 0,
-    'an amount that is not a whole number from 1 to 2^53 - 1')
+-- What is asked for has been checked before it came here; a mistake there must not move credits.
+function credits.assert_amount(amount, least)
+  assert(type(amount) == 'number' and amount >= least and amount <= credits.MAX and amount % 1 == 0,
+    'an amount that is not a whole number up to 2^53 - 1')
 end
 
 return credits
