@@ -146,8 +146,11 @@ class Demo:
                 live.update(self._board.table(time.monotonic()), refresh=True)
 
     async def _print_lines(self) -> None:
-        while True:
-            await asyncio.sleep(_LINE_SECONDS)
+        try:
+            while True:
+                await asyncio.sleep(_LINE_SECONDS)
+                self._say(self._board.line(time.monotonic()))
+        finally:
             self._say(self._board.line(time.monotonic()))
 
     def _close(self) -> None:
