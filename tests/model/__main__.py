@@ -1,4 +1,4 @@
-"""Tell what each rule is for: `python -m tests.model` prints the shortest trace to what goes wrong without it."""
+"""Tell what each rule is for: `python -m tests.model` prints a shortest trace to what goes wrong."""
 
 import sys
 

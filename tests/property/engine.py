@@ -27,14 +27,14 @@ from tests.engine import Clock, engine, script_with_clock
 
 
 class Stored(NamedTuple):
-    """What Redis holds of one shard. `due` and `holds` are sorted sets; `forever` the keys without a TTL."""
+    """What Redis holds of one shard. `due` and `holds` are sorted sets; `forgotten_at_ms`: -1 is never."""
 
     meta: dict[str, str]
     accounts: dict[str, replies.Account]
     reservations: dict[str, replies.Reservation]
     due: dict[str, int]
     holds: dict[str, dict[str, int]]
-    forever: set[str]
+    forgotten_at_ms: dict[str, int]
 
 
 class Engine:
@@ -114,7 +114,7 @@ class Engine:
         names = sorted([name.decode() async for name in self._redis.scan_iter(f"{prefix}*", count=1000)])
         async with self._redis.pipeline(transaction=False) as pipe:
             for name in names:
-                pipe.pttl(name)
+                pipe.pexpiretime(name)
                 kind = name.removeprefix(prefix).partition(":")[0]
                 if kind in {"account", "reservation"}:
                     pipe.get(name)
@@ -125,7 +125,7 @@ class Engine:
                 else:
                     pipe.exists(name)
             answers = await pipe.execute()
-        ttls = dict(zip(names, answers[0::2], strict=True))
+        ends = dict(zip(names, answers[0::2], strict=True))
         values = {name.removeprefix(prefix): value for name, value in zip(names, answers[1::2], strict=True)}
         account, reservation = replies.Account, replies.Reservation
         return Stored(
@@ -136,7 +136,7 @@ class Engine:
             },
             due=_scores(values.get("due", [])),
             holds={name: _scores(value) for name, value in _named(values, "holds:")},
-            forever={name.removeprefix(prefix) for name, ttl in ttls.items() if ttl == -1},
+            forgotten_at_ms={name.removeprefix(prefix): at_ms for name, at_ms in ends.items()},
         )
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import msgspec
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from redis.asyncio import Redis
 
+from app.ledger.credits import CREDITS_MAX
 from app.ledger.entries import Entry
 from app.ledger.errors import LedgerError
 from app.ledger.ledger import Holdings, Receipt
@@ -17,11 +19,13 @@ from app.ledger.operations import Balance, Find, Grant, Operation, Reserve, Writ
 from app.ledger.replies import Reservation
 from app.ledger.shards import shard_of
 from tests.property.engine import Engine, Stored
-from tests.property.plans import ACCOUNTS, HOUR_MS, Plan, World, bursts, plans, steps_of_time
+from tests.property.plans import ACCOUNTS, FUNDED, HOUR_MS, KEYS, Plan, World, bursts, plans, steps_of_time
 from tests.reference import Applied, Outcome, Reference, Refused, Seen
+from tests.reference.ledger import DAY_MS
 
 SHARDS = 4
 OPERATIONS_NOTED_MAX = 12
+NEVER = -1
 HOURS_MAX = 20
 """What is kept for 24 h stays: Redis forgets by its own clock, not by the test's."""
 
@@ -44,6 +48,8 @@ class LedgerMachine(RuleBasedStateMachine):
         connect = type(self).connect
         self.engine: Engine | None = Engine(connect, SHARDS) if connect else None
         self.set_time(self.now_ms)
+        for account, amount in zip(FUNDED, (100, 10**15, CREDITS_MAX - 100), strict=True):
+            self.ask([Grant(account=account, amount=amount)])
 
     def teardown(self) -> None:
         if not hasattr(self, "engine"):
@@ -65,7 +71,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ask([plan.operation(self.world) for plan in several])
 
     @precondition(lambda self: self.keyed)
-    @rule(number=st.integers(0, 30), changed=st.booleans())
+    @rule(number=st.integers(0, 8), changed=st.sampled_from([False, False, True]))
     def a_request_comes_again(self, number: int, changed: bool) -> None:
         """The same key once more; `changed`: with other content."""
         again = msgspec.structs.replace(self.keyed[-1 - number % len(self.keyed)])
@@ -75,6 +81,11 @@ class LedgerMachine(RuleBasedStateMachine):
             again.reservation = self.world.new_reservation(again.account)
             self.world.reservations.append(again.reservation)
         self.ask([again])
+
+    @rule(plan=plans, times=st.integers(2, 4), key=st.sampled_from([*KEYS, None]))
+    def the_same_request_at_the_same_moment(self, plan: Plan, times: int, key: str | None) -> None:
+        """Impatient clients. With a key one of them acts; without one they all do."""
+        self.ask([replace(plan, key=key).operation(self.world) for _ in range(times)])
 
     @rule(step_ms=steps_of_time)
     def time_passes(self, step_ms: int) -> None:
@@ -215,8 +226,13 @@ class LedgerMachine(RuleBasedStateMachine):
         due |= {f"reservation:{k}:{v.account}": v.deadline_ms for k, v in pending.items()}
         assert stored.due == due
         assert stored.holds == {k: v.open_holds for k, v in accounts.items() if v.open_holds}
-        lasting = {name for name in stored.forever if name.startswith(("account:", "reservation:"))}
-        assert lasting == {f"account:{k}" for k in accounts} | {f"reservation:{k}" for k in pending}
+        ends = {f"reservation:{k}": (hold.settled_at_ms or 0) + DAY_MS for k, hold in holds.items()}
+        ends |= {
+            f"{kind}:{k}": NEVER
+            for kind, names in (("account", accounts), ("reservation", pending))
+            for k in names
+        }
+        assert {name: stored.forgotten_at_ms[name] for name in ends} == ends
 
 
 def in_words(asked: Operation, outcome: Outcome) -> str:

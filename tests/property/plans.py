@@ -30,12 +30,14 @@ from app.ledger.shards import shard_of
 from tests.reference import Reference
 
 ACCOUNTS = ["ada", "eve", "org:7@example", "a", "b", "Z" * 128]
+FUNDED = ACCOUNTS[:3]
 BUCKETS = ["default", "plan/monthly", "extras"]
 KEYS = ["k", "k:1", 'quoted "key"', "back\\slash", "~" * 255]
 TASKS = ["t-1", "t:2", 'a "task"', "/"]
 PROVIDERS = [None, "fal", "bfl"]
 MODELS = [None, "video-1", "vendor/lip@2"]
 HOUR_MS = 3_600_000
+MAY_HAVE_ENDED, NOBODYS = 5, 6
 
 plain_amounts = st.one_of(
     st.integers(1, 60),
@@ -64,8 +66,10 @@ class Amount:
 
 amounts = st.one_of(
     st.builds(Amount, st.just("none"), st.integers(1, 60)),
+    st.builds(Amount, st.just("none"), st.integers(1, 60)),
     st.builds(Amount, st.just("none"), plain_amounts),
-    st.builds(Amount, st.sampled_from(["available", "all", "room", "held"]), st.integers(-2, 1)),
+    st.builds(Amount, st.sampled_from(["available", "room"]), st.integers(-2, 1)),
+    st.builds(Amount, st.sampled_from(["all", "held"]), st.integers(-2, 1)),
 )
 
 
@@ -85,10 +89,13 @@ class World:
         return f"01a00000-0000-7{shard:03x}-8000-{self._made:012x}"
 
     def reservation(self, number: int) -> str:
-        """One that was made or is about to be, the latest first; past the end one that nobody has made."""
-        made = [id_ for id_ in self.reservations[:-2] if id_ in self.ledger.holds] + self.reservations[-2:]
-        if number < len(made):
-            return made[-1 - number]
+        """0: the one asked for last, perhaps in this very call; else an open one, one of all, or nobody's."""
+        holds = self.ledger.holds
+        if number == 0 and self.reservations:
+            return self.reservations[-1]
+        some = [id_ for id_, hold in holds.items() if number == MAY_HAVE_ENDED or hold.status == "pending"]
+        if some and number != NOBODYS:
+            return some[-number % len(some)]
         return f"01a00000-0000-7{number % self.ledger.shards:03x}-9000-000000000000"
 
 
@@ -197,21 +204,21 @@ verbs = st.sampled_from(
 plans = st.builds(
     Plan,
     verb=verbs,
-    account=st.sampled_from(ACCOUNTS[:2] * 4 + ACCOUNTS),
+    account=st.sampled_from(FUNDED * 5 + ACCOUNTS),
     amount=amounts,
-    number=st.integers(0, 6),
-    key=st.sampled_from([None] * 4 + KEYS),
+    number=st.sampled_from([0, 0, 1, 2, 3, 4, MAY_HAVE_ENDED, MAY_HAVE_ENDED, NOBODYS]),
+    key=st.sampled_from([None] * 8 + KEYS),
     bucket=st.sampled_from(BUCKETS),
     priority=st.sampled_from([None, None, None, 1, 100, 2_000_000_000]),
     expires_in_ms=st.sampled_from([None, None, 1, 1_000, 1_001, 5_000, HOUR_MS, 0, -5]),
-    ttl_ms=st.sampled_from([1_000, 1_000, 1_001, 5_000, HOUR_MS]),
+    ttl_ms=st.sampled_from([1_000, 1_001, 5_000, HOUR_MS, HOUR_MS]),
     task=st.sampled_from([None] * 4 + TASKS),
     provider=st.sampled_from(PROVIDERS),
     model=st.sampled_from(MODELS),
     cause=st.sampled_from(["requested", "failed"]),
     whole=st.booleans(),
     foreign=st.sampled_from([False] * 7 + [True]),
-    holds_max=st.sampled_from([10_000] * 5 + [0, 1, 2]),
+    holds_max=st.sampled_from([10_000] * 12 + [0, 1, 2]),
     words=st.sampled_from([None] * 3 + ["thumb", 'größer "als" \\ 😀']),
 )
 

@@ -29,17 +29,17 @@ def run(make: Callable[[], Redis] | None, examples: int) -> None:
 
 
 def test_the_reference_keeps_its_promises(nightly: bool) -> None:
-    run(None, 300 if nightly else 40)
+    run(None, 300 if nightly else 15)
 
 
 def test_the_ledger_on_valkey_is_the_reference(redis_url: str, nightly: bool) -> None:
-    run(lambda: connect(redis_url), 100 if nightly else 15)
+    run(lambda: connect(redis_url), 100 if nightly else 12)
 
 
 def test_the_ledger_on_fakeredis_is_the_reference(nightly: bool) -> None:
     run(
         lambda: FakeAsyncRedis(server=FakeServer(), protocol=2, retry=Retry(NoBackoff(), 0)),
-        20 if nightly else 5,
+        20 if nightly else 4,
     )
 
 

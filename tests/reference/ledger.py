@@ -203,8 +203,7 @@ class Reference(Books):
                 pending = [self.holds[id_].stored() for _, id_ in soonest] if asked.open else []
                 return Seen(account.stored(), pending)
             case Find():
-                hold = self._hold(asked.reservation)
-                return Seen(self.account_of(hold).stored(), [hold.stored()])
+                return Seen(None, [self._hold(asked.reservation).stored()])
             case Locate():
                 owner = self.tasks.get((asked.provider, asked.task), "")
                 return Seen(None, [], self._hold(owner).id)
