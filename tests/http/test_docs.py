@@ -5,6 +5,7 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 from jsonschema import Draft202012Validator
@@ -12,8 +13,19 @@ from jsonschema import Draft202012Validator
 from app.http import bodies
 from app.http.problems import TABLE
 from app.http.queries import TransactionsQuery
+from app.main import create_app
+from app.settings import Settings
 
 SCHEMA_OF_OPENAPI = json.loads((Path(__file__).parent / "openapi-3.1.schema.json").read_text())
+
+
+@pytest.fixture
+async def stranger():
+    """A client of an application that has not started: documents need no Redis and no PostgreSQL."""
+    app = create_app(Settings(redis_url="redis://nowhere.test", database_url="postgresql://nowhere.test/"))
+    app.state.parts = None
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://lastro.test") as client:
+        yield client
 
 
 @pytest.fixture

@@ -183,17 +183,17 @@ READS = [
 ]
 
 
-@pytest.mark.parametrize(("path", "misshapen", "shapely", "status", "code"), READS)
-async def test_reading(stranger, client, client_of, path, misshapen, shapely, status, code):
+async def test_reading(stranger, client, client_of):
     granting = await client_of("grant")
+    for path, misshapen, shapely, status, code in READS:
 
-    async def met(by: httpx.AsyncClient, query: str | None) -> tuple[int, str]:
-        answer = await by.get(path + (f"?{query}" if query else ""))
-        return answer.status_code, answer.json()["code"]
+        async def met(by: httpx.AsyncClient, query: str | None, path: str = path) -> tuple[int, str]:
+            answer = await by.get(path + (f"?{query}" if query else ""))
+            return answer.status_code, answer.json()["code"]
 
-    assert (401, "unauthenticated") == await met(stranger, "surprise=1")
-    assert (403, "forbidden") == await met(granting, "surprise=1")
-    assert (400, "invalid_request") == await met(client, "surprise=1")
-    if misshapen is not None:
-        assert (400, "invalid_request") == await met(client, misshapen)
-    assert (status, code) == await met(client, shapely)
+        assert (401, "unauthenticated") == await met(stranger, "surprise=1"), path
+        assert (403, "forbidden") == await met(granting, "surprise=1"), path
+        assert (400, "invalid_request") == await met(client, "surprise=1"), path
+        if misshapen is not None:
+            assert (400, "invalid_request") == await met(client, misshapen), path
+        assert (status, code) == await met(client, shapely), path
