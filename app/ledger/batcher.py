@@ -139,6 +139,7 @@ class Batcher:
         self._clock_ms = 0
         self._clock_read = 0.0
         self._refused_until = 0.0
+        self._admitting = asyncio.Lock()
         self._waiting: deque[_Ticket] = deque()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -294,16 +295,22 @@ class Batcher:
         return replies.decode(answered)
 
     async def _admit(self) -> Terms:
-        """The terms under which Redis may be used. After a failure the next attempt waits a little."""
-        if time.monotonic() < self._refused_until:
-            raise NotAdmitted(self.why_not)
-        try:
-            self.terms = await self._backing.admit()
-        except (BackingUnavailable, NotAdmitted) as error:
-            self.why_not = str(error)
-            self._refused_until = time.monotonic() + PAUSE_SECONDS_MAX
-            raise
-        return self.terms
+        """The terms under which Redis may be used, asked for by one at a time.
+
+        After a failure the next attempt waits a little.
+        """
+        async with self._admitting:
+            if self.terms is not None:
+                return self.terms
+            if time.monotonic() < self._refused_until:
+                raise NotAdmitted(self.why_not)
+            try:
+                self.terms = await self._backing.admit()
+            except (BackingUnavailable, NotAdmitted) as error:
+                self.why_not = str(error)
+                self._refused_until = time.monotonic() + PAUSE_SECONDS_MAX
+                raise
+            return self.terms
 
     async def _read_clock(self) -> None:
         seconds, microseconds = await self._redis.time()

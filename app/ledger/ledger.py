@@ -286,8 +286,13 @@ class Ledger:
         return self._error(result)
 
     async def _unknown_to_the_journal(self, account: str, shard: int) -> None:
+        """An account that Redis did not know. The journal may know it because somebody has opened it meanwhile."""
         if await self._asking(self._backing.account_known(account)):
-            raise LedgerFenced(shard=shard, why=f"account {account} is in the journal and missing in Redis")
+            result, _ = await self._batcher.submit(Balance(shard=shard, account=account))
+            if type(result) is Declined and result.word == "account_unknown":
+                raise LedgerFenced(
+                    shard=shard, why=f"account {account} is in the journal and missing in Redis"
+                )
 
     @staticmethod
     async def _asking(question: Awaitable[T]) -> T:

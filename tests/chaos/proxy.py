@@ -35,6 +35,7 @@ class Proxy:
 
     calls      how many EVALSHA were passed on to the server
     requests   those requests, as they were
+    answers    what the server answered to them, also where nobody was left to hear it
     lost       how many answers of an EVALSHA were lost after the server had carried it out
     """
 
@@ -52,6 +53,10 @@ class Proxy:
         self.calls = 0
         self.lost = 0
         self.requests: list[bytes] = []
+        self.answers: list[bytes] = []
+        self._holding = 0
+        self._kept = asyncio.Event()
+        self.kept = 0
 
     @property
     def url(self) -> str:
@@ -83,6 +88,24 @@ class Proxy:
 
     def let_through(self) -> None:
         self._open.set()
+
+    def keep_calls(self, count: int) -> None:
+        """Keep the next EVALSHAs, until `deliver_kept`, as the buffer of a socket does whose server stands still;
+        everything else passes. `kept` counts them."""
+        self._holding = count
+        self._kept.clear()
+
+    def deliver_kept(self) -> None:
+        self._holding = 0
+        self._kept.set()
+
+    async def until_kept(self, count: int) -> None:
+        """Wait until so many EVALSHA are kept."""
+        await self._until(lambda: self.kept >= count)
+
+    async def until_answers(self, count: int) -> None:
+        """Wait until the server has answered so many EVALSHA."""
+        await self._until(lambda: len(self.answers) >= count)
 
     async def go_down(self) -> None:
         """Refuse connections, cut those that are open."""
@@ -128,19 +151,27 @@ class Proxy:
             while data := await from_client.read(CHUNK):
                 await self._open.wait()
                 wire.calls = b"\r\nEVALSHA\r\n" in data
+                if wire.calls and self._holding:
+                    self._holding -= 1
+                    self.kept += 1
+                    await self._tell()
+                    await self._kept.wait()
                 if wire.calls:
                     self.calls += 1
                     self.requests.append(data)
                 wire.server.write(data)
                 await wire.server.drain()
                 await self._tell()
+            wire.server.write_eof()
         except OSError:
-            pass
-        wire.server.close()
+            wire.server.close()
 
     async def _answers(self, wire: _Wire, from_server: asyncio.StreamReader) -> None:
         try:
             while data := await from_server.read(CHUNK):
+                if wire.calls:
+                    self.answers.append(data)
+                    await self._tell()
                 if wire.calls and self._losing and not wire.silent:
                     self._losing -= 1
                     self.lost += 1
@@ -150,8 +181,12 @@ class Proxy:
                     await self._tell()
                 if not wire.silent:
                     wire.client.write(data)
-                    await wire.client.drain()
+                    try:
+                        await wire.client.drain()
+                    except OSError:  # nobody is left to hear it
+                        wire.silent = True
         except OSError:
             pass
+        wire.server.close()
         self._wires.discard(wire)
         wire.client.close()

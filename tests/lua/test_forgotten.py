@@ -243,3 +243,25 @@ async def test_an_account_is_opened_once_by_grants_at_the_same_moment(ledger, jo
     receipts = await asyncio.gather(*(ledger.grant(Grant(account="new", amount=1)) for _ in range(20)))
     assert [*range(1, 21)] == sorted(receipt.entry.version for receipt in receipts)
     assert 20 == (await ledger.balance("new")).account.available
+
+
+async def test_an_account_that_somebody_opened_while_the_journal_was_asked_is_no_drift(ledger, journal):
+    """The journal is asked after Redis, and may have heard of it by then."""
+    asking, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(account: str) -> bool:
+        asking.set()
+        await go_on.wait()
+        return await Journal.account_known(journal, account)
+
+    journal.account_known = slowly
+    grant = asyncio.create_task(ledger.grant(Grant(account="new", amount=1)))
+    deduct = asyncio.create_task(ledger.deduct(Deduct(account="new", amount=1)))
+    await asking.wait()
+    del journal.account_known
+    await ledger.grant(Grant(account="new", amount=10))
+    await journal.catch_up()
+    go_on.set()
+    assert 11 == (await grant).account.available
+    with pytest.raises(AccountNotFound):
+        await deduct
