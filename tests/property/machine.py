@@ -15,7 +15,7 @@ from app.ledger.credits import CREDITS_MAX
 from app.ledger.entries import Entry
 from app.ledger.errors import LedgerError
 from app.ledger.ledger import Holdings, Receipt
-from app.ledger.operations import Balance, Find, Grant, Operation, Reserve, Write
+from app.ledger.operations import Balance, Cancel, Deduct, Find, Grant, Operation, Reserve, Write
 from app.ledger.replies import Reservation
 from app.ledger.shards import shard_of
 from tests.property.engine import Engine, Stored
@@ -87,6 +87,19 @@ class LedgerMachine(RuleBasedStateMachine):
         """Impatient clients. With a key one of them acts; without one they all do."""
         self.ask([replace(plan, key=key).operation(self.world) for _ in range(times)])
 
+    @rule(account=st.sampled_from(FUNDED), ended=st.integers(1, 2), ttl_ms=st.sampled_from([4_000, HOUR_MS]))
+    def the_next_release_is_asked_for_as_holds_end(self, account: str, ended: int, ttl_ms: int) -> None:
+        """Who cannot pay is told when the next hold ends, also in the call in which the soonest do."""
+        self.ask([self.hold(account, ttl_ms), self.hold(account, ttl_ms + 1), self.hold(account, ttl_ms)])
+        owner = self.reference.accounts[account]
+        soonest = sorted(owner.open_holds, key=owner.open_holds.__getitem__)[:ended]
+        everything = Deduct(account=account, amount=max(1, owner.available + owner.held))
+        self.ask([*(Cancel(reservation=id_) for id_ in soonest), self.hold(account, ttl_ms), everything])
+
+    def hold(self, account: str, ttl_ms: int) -> Reserve:
+        id_ = self.world.new_reservation(account)
+        return Reserve(account=account, reservation=id_, amount=1, ttl_ms=ttl_ms)
+
     @rule(step_ms=steps_of_time)
     def time_passes(self, step_ms: int) -> None:
         if self.now_ms + step_ms < self.begun_ms + HOURS_MAX * HOUR_MS:
@@ -111,11 +124,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.crowded = True
         self.ask([Grant(account=account, amount=2)])
         self.ask([Grant(account=account, amount=2, bucket=f"b-{number}") for number in range(lots)])
-        holds = [
-            Reserve(account=account, reservation=self.world.new_reservation(account), amount=1, ttl_ms=1_000)
-            for _ in range(115)
-        ]
-        self.ask(list(holds))
+        self.ask([self.hold(account, 1_000) for _ in range(115)])
         self.set_time(self.now_ms + 1_000)
         if not swept:
             self.ask([Balance(account=account, open=True)])
