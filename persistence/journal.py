@@ -6,7 +6,6 @@ lock spares two workers the same work, the trim comes after a commit that is cer
 between any two steps, or wakes up in another world, has changed nothing.
 """
 
-import hashlib
 import logging
 import time
 from collections.abc import Sequence
@@ -17,7 +16,6 @@ import asyncpg
 from redis.asyncio import Redis
 
 from app.ledger.admission import UNTIL, fence
-from app.ledger.entries import chained
 from app.ledger.stream import (
     Admitted,
     Broken,
@@ -33,7 +31,8 @@ from app.ledger.stream import (
 )
 from persistence.admission import Barrier, past
 from persistence.pool import Connection
-from persistence.projections import Projections, at
+from persistence.projections import Projections
+from persistence.rows import JOURNAL, NOTES, rows_of
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +165,9 @@ class Journal:
         piece, found = await self._read(admitted, standing)
         await self._barrier("after read")
         if not found:
-            await self._tell(admitted, standing, news=piece.journaled != standing.cursor)
+            # Whoever committed last may have died before telling, and Redis may have forgotten what it was told.
+            if piece.journaled != standing.cursor or admitted.shard not in self._trimmed:
+                await self._tell(admitted, standing)
             return Batch(Outcome.DONE, 0, standing.cursor)
         try:
             after = await self._commit(admitted, standing, found)
@@ -214,7 +215,7 @@ class Journal:
             _POISONOUS: An entry does not fit; nothing was written.
         """
         shard = admitted.shard
-        rows, notes, head = _rows(shard, standing.head, found)
+        rows, notes, head = rows_of(shard, standing.head, found)
         last = found[-1]
         size = sum(len(line.text) + len(line.notes or b"") for line in found)
         after = standing._replace(
@@ -230,23 +231,20 @@ class Journal:
             projections = Projections(shard)
             await projections.load(self._connection, found)
             projections.fold(found)
-            await self._connection.copy_records_to_table("journal", records=rows, columns=COLUMNS)
+            await self._connection.copy_records_to_table("journal", records=rows, columns=JOURNAL)
             if notes:
-                await self._connection.copy_records_to_table(
-                    "notes", records=notes, columns=("shard", "seq", "text")
-                )
+                await self._connection.copy_records_to_table("notes", records=notes, columns=NOTES)
             await projections.store(self._connection)
         return after
 
-    async def _tell(self, admitted: Admitted, standing: Standing, *, news: bool = True) -> None:
-        """Tell the shard how far its journal is, if that is news, and trim it now and then."""
+    async def _tell(self, admitted: Admitted, standing: Standing) -> None:
+        """Tell the shard how far its journal is, and trim it now and then."""
         now = time.monotonic()
         is_due = now - self._trimmed.get(admitted.shard, -TRIM_SECONDS) >= TRIM_SECONDS
         if is_due:
             self._trimmed[admitted.shard] = now
-        if is_due or news:
-            keep = self._keep if is_due else None
-            await tell(self._redis, admitted, standing.cursor, standing.size, keep)
+        keep = self._keep if is_due else None
+        await tell(self._redis, admitted, standing.cursor, standing.size, keep)
 
     LOCKED_STANDING = STANDING + " FOR UPDATE"
 
@@ -268,36 +266,6 @@ class Journal:
         log.error("shard %d is fenced: %s", shard, why)
         await fence(self._redis, admitted.ledger, shard, why)
         return Batch(Outcome.CONDEMNED, 0, standing.cursor)
-
-
-COLUMNS = (
-    "shard", "seq", "incarnation", "at", "kind", "account", "version", "amount", "available", "held",
-    "reservation", "task", "model", "operation_key", "by", "entry", "hash",
-)  # fmt: skip
-
-Row = tuple[object, ...]
-
-
-def _rows(shard: int, head: bytes, found: Sequence[Line]) -> tuple[list[Row], list[Row], bytes]:
-    """The rows of `journal` and of `notes`, and the head of the chain after them.
-
-    Raises:
-        Broken: The notes of an entry are not those that it was written with.
-    """
-    rows: list[Row] = []
-    notes: list[Row] = []
-    for sequence, entry, text, its_notes in found:
-        head = chained(head, shard, sequence, text)
-        rows.append((
-            shard, sequence, entry.incarnation, at(entry.at_ms), entry.kind, entry.account, entry.version,
-            entry.amount, entry.available, entry.held, entry.reservation, entry.task, entry.model, entry.key,
-            entry.by, text.decode(), head,
-        ))  # fmt: skip
-        if its_notes is not None or entry.notes is not None:
-            if its_notes is None or hashlib.sha256(its_notes).hexdigest() != entry.notes:
-                raise Broken(sequence, "does not have the notes that it was written with.")
-            notes.append((shard, sequence, its_notes.decode()))
-    return rows, notes, head
 
 
 def _sentence(error: Exception, found: Sequence[Line]) -> str:

@@ -97,7 +97,12 @@ async def replace_server(redis: Redis) -> None:
 
 async def roll_back(redis: Redis, to: dict[bytes, bytes]) -> None:
     """What a crash or a failover does: the data is as it was, and the server is another one."""
+    await put_back(redis, to)
+    await replace_server(redis)
+
+
+async def put_back(redis: Redis, to: dict[bytes, bytes]) -> None:
+    """What nobody should do: the data is as it was, and nothing tells the server from what it was before."""
     await redis.flushdb()
     for key, value in to.items():
         await redis.restore(key, 0, value)
-    await replace_server(redis)

@@ -12,7 +12,7 @@ from app.ledger.connection import connect
 from app.ledger.operations import Grant
 from persistence.admission import admit, amended, this_machines_clock_ms, watch
 from persistence.birth import give_birth
-from tests.integration.streams import Caller, replace_server, roll_back, snapshot
+from tests.integration.streams import Caller, put_back, replace_server, roll_back, snapshot
 
 SHARDS = 2
 UNTIL = "Fenced until it is restored"
@@ -113,8 +113,9 @@ async def test_two_processes_that_admit_at_once_agree(database, redis, redis_url
         await each.aclose()
 
 
+@pytest.mark.parametrize(("change", "numbers"), [("data", [3, 2]), ("server", [3, 3]), ("both", [3, 3])])
 async def test_a_redis_that_changes_between_commit_and_writing_is_looked_at_again(
-    database, redis, redis_url, ledger
+    database, redis, ledger, change, numbers
 ):
     terms = await admit(database, redis)
     await Caller(redis, terms).grant(0, calls=2)
@@ -126,11 +127,14 @@ async def test_a_redis_that_changes_between_commit_and_writing_is_looked_at_agai
     async def barrier(name: str) -> None:
         steps.append(name)
         if steps == ["after lock", "after commit"]:
-            await roll_back(redis, early)
+            if change != "server":
+                await put_back(redis, early)
+            if change != "data":
+                await replace_server(redis)
 
     terms = await admit(database, redis, barrier=barrier)
     assert steps == ["after lock", "after commit"] * 2
-    assert terms.incarnations == [3, 3]
+    assert terms.incarnations == numbers
     assert await metas(redis, "server") == [await server_of(redis)] * 2
 
 

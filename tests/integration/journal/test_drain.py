@@ -15,19 +15,8 @@ from persistence.birth import give_birth
 from persistence.drain import drain
 from persistence.pool import open_pool
 from tests.integration.books import Shop, assert_equal
+from tests.integration.journal.workers import SHARDS
 from tests.integration.streams import Caller, forge, replace_server
-
-SHARDS = 3
-
-
-@pytest.fixture
-async def ledger(database_url, redis_url) -> str:
-    return str(await give_birth(database_url, redis_url, SHARDS))
-
-
-@pytest.fixture
-async def caller(database, redis, ledger) -> Caller:
-    return Caller(redis, await admit(database, redis))
 
 
 async def journaled(database, rows: int, seconds: float = 10.0) -> None:
