@@ -165,7 +165,7 @@ class Journal:
         piece, found = await self._read(admitted, standing)
         await self._barrier("after read")
         if not found:
-            # Whoever committed last may have died before telling, and Redis may have forgotten what it was told.
+            # Whoever committed last may have died before telling; Redis may have forgotten what it was told.
             if piece.journaled != standing.cursor or admitted.shard not in self._trimmed:
                 await self._tell(admitted, standing)
             return Batch(Outcome.DONE, 0, standing.cursor)
