@@ -118,17 +118,18 @@ class Up:
 
     def _start_servers(self) -> None:
         folder, keep = self._folder, (self._folder.lock,)
+        postgres_folder = folder.settle_postgres()
         valkey = Valkey(
             folder.valkey, folder.logs / "valkey.log", password=folder.passwords.valkey, keep=keep
         )
         postgres = Postgres(
-            folder.postgres, folder.logs / "postgresql.log", password=folder.passwords.postgres, keep=keep
+            postgres_folder, folder.logs / "postgresql.log", password=folder.passwords.postgres, keep=keep
         )
         self._supervisor.adopt(valkey, postgres)
         valkey.start()
         self._say(f"valkey      127.0.0.1:{valkey.port}, data in {folder.valkey}")
         postgres.start()
-        self._say(f"postgresql  127.0.0.1:{postgres.port}, data in {folder.postgres}")
+        self._say(f"postgresql  127.0.0.1:{postgres.port}, data in {postgres_folder}")
         self._settings = replace(
             self._settings, redis_url=valkey.url, queue_url=valkey.url, database_url=postgres.url
         )

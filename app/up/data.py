@@ -55,7 +55,6 @@ class DataFolder:
             self.environment.unlink(missing_ok=True)  # of a run that was killed
             self._check_version()
             self.passwords = self._settle_passwords()
-            self.postgres = self._settle_postgres()
         except BaseException:
             self.close()
             raise
@@ -79,6 +78,23 @@ class DataFolder:
     def write_environment(self, variables: Mapping[str, str]) -> None:
         """Tell other commands (and shells: `. .lastro/env`) how to reach what runs here."""
         write_secret(self.environment, "".join(f"{name}={value}\n" for name, value in variables.items()))
+
+    def settle_postgres(self) -> Path:
+        """Where PostgreSQL's data is, or from now on shall be."""
+        place = self.path / "postgres"
+        if place.is_symlink():
+            target = place.readlink()
+            if not target.is_dir():
+                raise CannotStart(
+                    f"{place} says that PostgreSQL's data is in {target}, and nothing is there."
+                )
+            return target
+        user = postgres_user()
+        if user and not place.exists() and not can_be_reached(self.path):
+            target = data_elsewhere(user)
+            place.symlink_to(target)
+            return target
+        return place
 
     def close(self) -> None:
         """Nothing runs here any more."""
@@ -134,22 +150,6 @@ class DataFolder:
             made = Passwords(valkey=secrets.token_urlsafe(24), postgres=secrets.token_urlsafe(24))
             write_secret(file, msgspec.json.encode(made).decode())
         return msgspec.json.decode(file.read_bytes(), type=Passwords)
-
-    def _settle_postgres(self) -> Path:
-        place = self.path / "postgres"
-        if place.is_symlink():
-            target = place.readlink()
-            if not target.is_dir():
-                raise CannotStart(
-                    f"{place} says that PostgreSQL's data is in {target}, and nothing is there."
-                )
-            return target
-        user = postgres_user()
-        if user and not place.exists() and not can_be_reached(self.path):
-            target = data_elsewhere(user)
-            place.symlink_to(target)
-            return target
-        return place
 
 
 def write_secret(file: Path, text: str) -> None:
