@@ -136,6 +136,8 @@ def _check_order(shard: ShardKeys) -> None:
     )
     numbers = [line.sequence for line in shard.lines]
     demand(numbers == [*range(sequence - len(numbers) + 1, sequence + 1)], f"I7: {where} has a gap")
+    first = numbers[0] if numbers else sequence + 1
+    demand(first <= int(shard.meta["journaled"]) + 1, f"I8: {where}: trimmed before it was journaled")
     nonce = shard.lines[0].entry.previous_nonce if shard.lines and numbers[0] > 1 else "genesis"
     at_ms = 0
     seen: set[str | None] = set()
@@ -254,6 +256,7 @@ def _check_journal(shard: ShardKeys) -> None:
     lots: dict[str, dict[tuple[str, int], tuple[int, int]]] = defaultdict(lambda: defaultdict(lambda: (0, 0)))
     balances: dict[str, tuple[int, int, int]] = defaultdict(lambda: (0, 0, 0))
     endings: Counter[str] = Counter()
+    moved: Counter[tuple[str, str]] = Counter()
     for line in shard.lines:
         entry, at = line.entry, f"entry {line.sequence}"
         version, available, held = balances[entry.account]
@@ -267,6 +270,7 @@ def _check_journal(shard: ShardKeys) -> None:
         demand(entry.version == version + 1, f"I7: {at}: version {entry.version} follows {version}")
         demand((entry.available, entry.held) == (available, held), f"I3: {at}: legs and balance differ")
         balances[entry.account] = (entry.version, available, held)
+        moved[entry.account, entry.kind] += entry.amount
         if entry.kind in {"confirmed", "cancelled", "expired"}:
             endings[entry.reservation or ""] += 1
     demand(not endings or max(endings.values()) == 1, f"I5: ended twice: {endings.most_common(1)}")
@@ -276,6 +280,9 @@ def _check_journal(shard: ShardKeys) -> None:
         f"I3: shard {shard.number}: accounts {found} are not what the entries say {dict(balances)}",
     )
     for id_, account in shard.accounts.items():
+        gone = sum(moved[id_, kind] for kind in ("deducted", "confirmed", "lapsed"))
+        granted = account.available + account.held + gone
+        demand(moved[id_, "granted"] == granted, f"I3: account {id_}: granted is not available + held + gone")
         stored = {(lot.bucket, lot.expires_at_ms): (lot.available, lot.held) for lot in account.lots}
         of_entries = {lot: sums for lot, sums in lots[id_].items() if any(sums)}
         demand(
