@@ -39,7 +39,9 @@ def typed(script: str, lastro: LastroUp) -> list[dict[str, object]]:
     port = read_environment(lastro.data)["LASTRO_PORT"]
     script = script.replace(".lastro/", f"{lastro.data}/").replace("127.0.0.1:8000", f"127.0.0.1:{port}")
     script = script.replace("curl -s", "curl -sS --fail-with-body -w '\\n'")
-    ran = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run(
+        ["/bin/bash", "-euc", script], capture_output=True, text=True, timeout=60, check=False
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return [json.loads(line) for line in ran.stdout.splitlines() if line]
 

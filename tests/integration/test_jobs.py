@@ -5,12 +5,10 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -34,6 +32,7 @@ from persistence.workbench import Work, Workbench
 from tests.processes import CRON, WORKER, Start, argument, children
 
 NOON = 1_767_355_200.0
+
 
 @pytest.fixture
 def processes() -> Iterator[Start]:
