@@ -1,3 +1,3 @@
 import pytest
 
-pytest.register_assert_rewrite("tests.property.machine")
+pytest.register_assert_rewrite("tests.property.machine", "tests.property.answers")

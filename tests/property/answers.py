@@ -1,0 +1,58 @@
+"""The answers of the engine and of the reference in the same form, to be compared."""
+
+from typing import Any
+
+import msgspec
+
+from app.ledger.entries import Entry
+from app.ledger.errors import LedgerError
+from app.ledger.ledger import Holdings, Receipt
+from app.ledger.operations import Balance, Find, Operation
+from app.ledger.replies import Reservation
+from app.ledger.shards import shard_of
+from tests.reference import Applied, Outcome, Refused, Seen
+
+
+def in_words(asked: Operation, outcome: Outcome) -> str:
+    """One short line of a failing example."""
+    answer = outcome.line.entry.kind if isinstance(outcome, Applied) else type(outcome).__name__
+    if isinstance(outcome, Refused):
+        answer = outcome.word
+    key = getattr(asked, "key", None)
+    return f"{type(asked).__name__}{f' with key {key[:10]}' if key else ''}: {answer}"
+
+
+def bare(entry: Entry) -> Entry:
+    """Without what the reference does not know: which call wrote it, under which terms."""
+    return msgspec.structs.replace(entry, nonce="", previous_nonce=None, incarnation=0)
+
+
+def shown_by_engine(answer: Any) -> Any:
+    """An answer of the engine in comparable form."""
+    if isinstance(answer, LedgerError):
+        return answer.word, answer.facts, answer.replayed
+    if isinstance(answer, Receipt):
+        return (
+            answer.shard, answer.sequence, bare(answer.entry), answer.notes,
+            answer.account, answer.reservation, answer.replayed,
+        )  # fmt: skip
+    if isinstance(answer, Holdings):
+        return answer.account, [each.id for each in answer.reservations]
+    assert isinstance(answer, Reservation | str), answer
+    return answer
+
+
+def shown_by_reference(asked: Operation, outcome: Outcome, shards: int) -> Any:
+    """An outcome of the reference in the same form."""
+    if isinstance(outcome, Refused):
+        return tuple(outcome)
+    if isinstance(outcome, Applied):
+        line = outcome.line
+        shard = shard_of(line.entry.account, shards)
+        return shard, *line, outcome.account, outcome.reservation, outcome.replayed
+    assert isinstance(outcome, Seen)
+    if isinstance(asked, Find):
+        return outcome.reservations[0]
+    if isinstance(asked, Balance):
+        return outcome.account, [each.id for each in outcome.reservations]
+    return outcome.located
