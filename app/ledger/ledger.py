@@ -286,7 +286,7 @@ class Ledger:
         return self._error(result)
 
     async def _unknown_to_the_journal(self, account: str, shard: int) -> None:
-        """An account that Redis did not know. Somebody may have opened it meanwhile, and the journal know it."""
+        """An account that Redis did not know. Somebody may have opened it meanwhile."""
         if await self._asking(self._backing.account_known(account)):
             result, _ = await self._batcher.submit(Balance(shard=shard, account=account))
             if type(result) is Declined and result.word == "account_unknown":
