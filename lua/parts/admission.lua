@@ -37,7 +37,7 @@ function admission.admit(call)
       bytes = tonumber(meta[7]),
       journaled_bytes = tonumber(meta[8]),
       oldest_ms = tonumber(meta[9]) or 0,
-      link = meta[10],
+      link = assert(meta[10], 'a meta without a link'),
       now_ms = tonumber(meta[11]),
       appended = {},
     }

@@ -29,7 +29,7 @@ local function optional_text(reservation)
       .. text.member('cancel_reason', reservation.cancel_reason)
   end
   if reservation.resource then line = line .. text.member('resource', reservation.resource) end
-  if reservation.metadata then line = line .. ',"metadata":' .. cjson.encode(reservation.metadata) end
+  if reservation.metadata and next(reservation.metadata) then line = line .. ',"metadata":' .. cjson.encode(reservation.metadata) end
   return line .. text.references(reservation)
 end
 
