@@ -5,7 +5,6 @@ away, requests are answered 503 and `/health/ready` says why.
 """
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -23,6 +22,7 @@ from app.http.health import Health
 from app.http.parts import Parts, Standing
 from app.http.reading import Reading
 from app.http.wire import Answer, LedgerRequest
+from app.ledger.admission import demand_fit_server
 from app.ledger.backing import Backing, BackingUnavailable, NotAdmitted
 from app.ledger.batcher import Limits
 from app.ledger.connection import connect
@@ -83,7 +83,7 @@ async def _running(settings: Settings, app: Litestar) -> AsyncIterator[None]:
         await ledger.start()
         stack.push_async_callback(ledger.stop)
         for work in (
-            partial(_admit, ledger, backing),
+            partial(_admit, ledger, backing, aside),
             partial(admission.watch, pool, lambda: ledger.terms, ledger.adopt),
         ):
             stack.push_async_callback(_end, asyncio.create_task(_for_ever(work)))
@@ -100,12 +100,24 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-async def _admit(ledger: Ledger, backing: Backing) -> None:
-    """Have the Redis admitted before the first request needs it, and again after it was lost."""
+async def _admit(ledger: Ledger, backing: Backing, redis: Redis) -> None:
+    """Have the Redis admitted before the first request needs it, and again after it was lost; stop serving one
+    that has become unfit (it may evict now, or its clock was set).
+    """
     while True:
-        if ledger.terms is None:
-            with contextlib.suppress(BackingUnavailable, NotAdmitted, RedisError, OSError):
+        terms = ledger.terms
+        try:
+            if terms is None:
                 ledger.adopt(await backing.admit())
+            else:
+                clock_ms = admission.this_machines_clock_ms()
+                await demand_fit_server(redis, terms.ledger, terms.shards, clock_ms)
+        except NotAdmitted as error:
+            if terms is not None:
+                log.warning("redis is no longer fit", why=str(error))
+            ledger.dismiss(str(error))
+        except (BackingUnavailable, RedisError, OSError):
+            pass  # whoever asks is told so; nothing is decided by silence
         await asyncio.sleep(ADMIT_SECONDS)
 
 

@@ -106,6 +106,10 @@ class Ledger:
         """Serve under these terms from the next call on."""
         self._batcher.terms = terms
 
+    def dismiss(self, why_not: str) -> None:
+        """Serve nothing before Redis has been admitted again."""
+        self._batcher.terms, self._batcher.why_not = None, why_not
+
     def now_ms(self) -> int:
         """Redis' time as far as this process knows it, for ids; nothing is judged by it."""
         return self._batcher.now_ms()

@@ -146,3 +146,19 @@ async def test_an_account_that_redis_lost_is_fenced_never_opened_anew(app, clien
         await client.get("/api/credits/balance?accountId=carol"),
     ):
         assert (503, "ledger_fenced") == (answer.status_code, answer.json()["code"])
+
+
+async def test_a_redis_that_may_evict_is_served_no_longer_until_it_may_not(own, own_valkey):
+    settings, token = own
+    async with running(app := create_app(settings)), client_of(app, token) as client:
+        await until(lambda: client.get("/health/ready"), 200)
+        await grant(client)
+        async with Redis.from_url(own_valkey.url) as redis:
+            await redis.config_set("maxmemory", "1gb")
+            await redis.config_set("maxmemory-policy", "allkeys-lru")
+            await until(lambda: client.get("/health/ready"), 503)
+            answer = await client.post("/api/credits/deduct", json={"accountId": "a", "amount": 1})
+            assert (503, "ledger_unavailable") == (answer.status_code, answer.json()["code"])
+            await redis.config_set("maxmemory-policy", "noeviction")
+        await until(lambda: client.get("/health/ready"), 200)
+        await grant(client)
