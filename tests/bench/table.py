@@ -12,7 +12,7 @@ from tests.bench.sizes import Sizes
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "benchmarks.md"
 
 _FOREWORD = """\
-Written by `make bench WRITE=1`. Every figure is the median of {} rounds of {:g} s, with the lowest and
+Written by `python -m tests.bench --write`. Every figure is the median of {} rounds of {:g} s, with the lowest and
 the highest behind it. What is compared is measured in turns within one run, and a share is the median of
 the shares of the rounds: machines change their speed from one second to the next.
 
@@ -32,7 +32,14 @@ LATER = {
 
 def show(console: Console, lines: Sequence[Line], machine: Mapping[str, str]) -> None:
     """Print the table."""
-    table = Table("row", "measure", "figure", "must reach", "", title=" · ".join(machine.values()))
+    table = Table(
+        "row",
+        "measure",
+        "figure",
+        "must reach",
+        "",
+        title=" · ".join(f"{name}: {value}" for name, value in machine.items()),
+    )
     for line in lines:
         colour = {True: "[green]reached", False: "[red]missed", None: ""}[line.reached]
         table.add_row(line.row, f"{line.measure}\n[dim]{line.beside}", line.figure, line.must, colour)
@@ -48,7 +55,7 @@ def _document(lines: Sequence[Line], machine: Mapping[str, str], sizes: Sizes) -
     rows = ["| row | measure | figure | must reach | | repeat with |", "|---|---|---|---|---|---|"]
     later = [Line(number, measure, "not measured yet") for number, measure in LATER.items()]
     for line in sorted([*lines, *later], key=lambda each: _number(each.row)):
-        command = "" if line in later else f"`make bench ROWS={_number(line.row)}`"
+        command = "" if line in later else f"`python -m tests.bench --rows {_number(line.row)}`"
         rows.append(
             f"| {line.row} | {line.measure} | {line.figure} | {line.must} | {line.verdict} | {command} |"
         )
