@@ -11,7 +11,7 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -65,6 +65,21 @@ class Limits(Struct, frozen=True, kw_only=True):
     backlog_bytes_max: int = 268_435_456
 
 
+def _shards(operation: Operation) -> tuple[int, ...]:
+    """The shards that an operation is decided by: its own, and that of the task it names."""
+    if isinstance(operation, Reserve | Bind) and operation.task_shard >= 0:
+        return operation.shard, operation.task_shard
+    return (operation.shard,)
+
+
+def _fenced(operation: Operation, fences: Mapping[int, str]) -> LedgerFenced | None:
+    """Why it is not to be sent, or `None`."""
+    for shard in _shards(operation):
+        if shard in fences:
+            return LedgerFenced(shard=shard, why=fences[shard])
+    return None
+
+
 class _Ticket:
     """An operation on its way. `deadline` is on this process' monotonic clock."""
 
@@ -114,6 +129,16 @@ class _Flight:
     def fail(self, error: type[LedgerError], why: str) -> None:
         for ticket in self.tickets:
             ticket.fail(error, why)
+
+    def turn_away(self, fences: Mapping[int, str]) -> None:
+        """Refuse those who ask a fenced shard: it may have no meta any more, and a call that names it would be
+        refused as a whole.
+        """
+        for ticket in self.tickets:
+            error = _fenced(ticket.operation, fences)
+            if error is not None and not ticket.answer.done():
+                ticket.answer.set_exception(error)
+        self.tickets = [ticket for ticket in self.tickets if not ticket.answer.done()]
 
 
 def _code(error: RedisError) -> str:
@@ -178,9 +203,10 @@ class Batcher:
             raise Overloaded(waiting=len(self._waiting))
         if self._task is None:
             raise LedgerUnavailable(why="the service is stopping")
-        terms = self.terms
-        if terms is not None and operation.shard in terms.fences:
-            raise LedgerFenced(shard=operation.shard, why=terms.fences[operation.shard])
+        if self.terms is not None and self.terms.fences:
+            error = _fenced(operation, self.terms.fences)
+            if error is not None:
+                raise error
         answer: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting.append(_Ticket(operation, answer, time.monotonic() + self._limits.request_seconds))
         self._wake.set()
@@ -194,7 +220,7 @@ class Batcher:
         """
         try:
             terms = self.terms or await self._admit()
-        except (BackingUnavailable, NotAdmitted, *_UNKNOWN) as error:
+        except (NotAdmitted, *_UNKNOWN) as error:
             raise LedgerUnavailable(why=str(error)) from error
         return terms.shards
 
@@ -229,14 +255,22 @@ class Batcher:
         """Send the call once. Returns whether that was the end of it."""
         try:
             terms = self.terms or await self._admit()
-            if flight.unknown and terms != flight.sent_under:
-                flight.fail(LedgerUnavailable, "the answer was lost with the server")
-                return True
-            flight.sent_under = terms
-            return self._heard(flight, await self._send(flight, terms))
-        except (BackingUnavailable, NotAdmitted) as error:
+        except NotAdmitted as error:
             flight.fail(LedgerUnavailable, str(error))
             return True
+        except _UNKNOWN as error:  # nothing was sent
+            log.warning("redis did not answer", extra={"error": repr(error), "number": flight.number})
+            return False
+        if flight.unknown and terms != flight.sent_under:
+            flight.fail(LedgerUnavailable, "the answer was lost with the server")
+            return True
+        if terms.fences and not flight.unknown:
+            flight.turn_away(terms.fences)
+            if not flight.tickets:
+                return True
+        flight.sent_under = terms
+        try:
+            return self._heard(flight, await self._send(flight, terms))
         except NoScriptError:
             await self._load()
             return False
@@ -268,10 +302,7 @@ class Batcher:
         if self._clock_read == 0.0:
             await self._read_clock()
         operations = [ticket.operation for ticket in flight.tickets]
-        shards = {operation.shard for operation in operations}
-        for operation in operations:
-            if isinstance(operation, Reserve | Bind) and operation.task_shard >= 0:
-                shards.add(operation.task_shard)
+        shards = {shard for operation in operations for shard in _shards(operation)}
         incarnations = terms.incarnations
         call = Call(
             terms.ledger,
@@ -298,6 +329,10 @@ class Batcher:
         """The terms under which Redis may be used, asked for by one at a time.
 
         After a failure the next attempt waits a little.
+
+        Raises:
+            NotAdmitted: It may not; or PostgreSQL is away, or Redis takes no writes.
+            _UNKNOWN: Redis is away.
         """
         async with self._admitting:
             if self.terms is not None:
@@ -306,10 +341,12 @@ class Batcher:
                 raise NotAdmitted(self.why_not)
             try:
                 self.terms = await self._backing.admit()
-            except (BackingUnavailable, NotAdmitted) as error:
+            except _UNKNOWN:
+                raise
+            except (BackingUnavailable, NotAdmitted, RedisError) as error:
                 self.why_not = str(error)
                 self._refused_until = time.monotonic() + PAUSE_SECONDS_MAX
-                raise
+                raise NotAdmitted(self.why_not) from error
             return self.terms
 
     async def _read_clock(self) -> None:

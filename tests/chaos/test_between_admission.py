@@ -1,0 +1,115 @@
+"""Several processes, two stores, and what changes under them: what is damaged refuses, the rest goes on."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+
+from app.ledger import keys
+from app.ledger.batcher import Limits
+from app.ledger.connection import connect
+from app.ledger.errors import LedgerFenced, LedgerUnavailable
+from app.ledger.ledger import Ledger
+from app.ledger.operations import Deduct, Grant, Reserve
+from app.ledger.shards import shard_of
+from persistence import admission
+from persistence.backing import PostgresBacking
+from persistence.birth import give_birth
+
+SHARDS = 4
+ACCOUNTS = {shard_of(name, SHARDS): name for name in (f"account-{number}" for number in range(50))}
+"""One account for each shard."""
+
+
+@asynccontextmanager
+async def process(database, redis_url: str, seconds: float = 2.0):
+    """A ledger as a process of the API has it: two connections, and PostgreSQL's admission."""
+    async with connect(redis_url) as redis, connect(redis_url) as aside:
+        backing = PostgresBacking(database, partial(admission.admit, database, aside))
+        ledger = Ledger(redis, backing, Limits(request_seconds=seconds))
+        await ledger.start()
+        try:
+            yield ledger
+        finally:
+            await ledger.stop()
+
+
+@pytest.fixture
+async def ledger(database, database_url, redis_url):
+    await give_birth(database_url, redis_url, SHARDS)
+    async with process(database, redis_url) as ledger:
+        for name in ACCOUNTS.values():
+            await ledger.grant(Grant(account=name, amount=100))
+        yield ledger
+
+
+async def deduct(ledger: Ledger, shard: int) -> int:
+    return (await ledger.deduct(Deduct(account=ACCOUNTS[shard], amount=1))).account.available
+
+
+def task_of(shard: int) -> str:
+    return next(f"task-{n}" for n in range(100) if shard_of(f":task-{n}", SHARDS) == shard)
+
+
+async def test_a_shard_without_meta_refuses_alone_though_everybody_keeps_asking_it(ledger, redis):
+    await redis.delete(keys.meta(1))
+    with pytest.raises(LedgerFenced, match="nothing of shard 1"):
+        await deduct(ledger, 1)
+    for _ in range(3):
+        answers = await asyncio.gather(
+            *(deduct(ledger, shard) for shard in [1, 0, 1, 2, 1, 3]), return_exceptions=True
+        )
+        assert [type(each) for each in answers] == [LedgerFenced, int] * 3
+
+
+async def test_a_task_kept_in_a_shard_without_meta_takes_nobody_along(ledger, redis):
+    await redis.delete(keys.meta(1))
+    with pytest.raises(LedgerFenced):
+        await deduct(ledger, 1)
+
+    async def reserve():
+        made = await ledger.new_reservation_id(ACCOUNTS[0])
+        return await ledger.reserve(
+            Reserve(account=ACCOUNTS[0], reservation=made, amount=1, task=task_of(1))
+        )
+
+    answers = await asyncio.gather(deduct(ledger, 0), reserve(), deduct(ledger, 2), return_exceptions=True)
+    assert [type(each) for each in answers] == [int, LedgerFenced, int]
+
+
+@pytest.mark.parametrize("trouble", ["memory", "replicas", "key"])
+async def test_a_redis_that_cannot_be_admitted_because_it_takes_no_writes_is_unavailable(
+    database, database_url, own_valkey, trouble
+):
+    """To the first request ever, and to one that meets another server: never a bug, always 503."""
+    await give_birth(database_url, own_valkey.url, SHARDS)
+    troubles = {
+        "memory": lambda redis: redis.config_set("maxmemory", "1"),
+        "replicas": lambda redis: redis.config_set("min-replicas-to-write", "1"),
+        "key": lambda redis: redis.set(keys.LEDGER, "overwritten"),
+    }
+    async with connect(own_valkey.url) as redis, process(database, own_valkey.url) as ledger:
+        await troubles[trouble](redis)
+        for _ in range(2):
+            with pytest.raises(LedgerUnavailable):
+                await ledger.grant(Grant(account="ana", amount=1))
+    async with process(database, own_valkey.url) as ledger:
+        ledger._count = SHARDS  # as if it had served before
+        with pytest.raises(LedgerUnavailable):
+            await ledger.grant(Grant(account="ana", amount=1))
+
+
+async def test_what_was_never_sent_because_redis_was_away_is_carried_out_when_it_is_back(
+    database, database_url, own_valkey, caplog
+):
+    await give_birth(database_url, own_valkey.url, SHARDS)
+    async with process(database, own_valkey.url, seconds=10.0) as ledger:
+        await ledger.grant(Grant(account="ana", amount=100))
+        own_valkey.kill()
+        ledger.dismiss("it went away")
+        asked = asyncio.create_task(ledger.deduct(Deduct(account="ana", amount=1)))
+        while "redis did not answer" not in caplog.text:
+            await asyncio.sleep(0.01)
+        own_valkey.start()
+        assert (await asked).account.available == 99
