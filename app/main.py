@@ -37,7 +37,7 @@ from persistence.pool import Pool, answering, open_pool
 
 ADMIT_SECONDS = 1.0
 CHECK_SECONDS = 1.0
-CLOSE_SECONDS = 2.0
+CLOSE_SECONDS = 0.7
 AGAIN_SECONDS = 1.0
 CANCEL_AGAIN_SECONDS = 0.05
 
@@ -65,15 +65,18 @@ async def _running(settings: Settings, app: Litestar) -> AsyncIterator[None]:
         redis, aside = connect(settings.redis_url), connect(settings.redis_url)
         stack.push_async_callback(redis.aclose)
         stack.push_async_callback(aside.aclose)
-        pool = await open_pool(settings.database_url, name="lastro api")
-        stack.push_async_callback(_close, pool)
-        backing = PostgresBacking(pool, partial(admission.admit, pool, aside))
+        # Pools of their own, so that slow pages delay no credits, and nothing delays a revocation or a fence.
+        pool, pages, guards = [
+            await stack.enter_async_context(_pool(settings, of, connections))
+            for of, connections in (("ledger", 8), ("pages", 4), ("guards", 3))
+        ]
+        backing = PostgresBacking(pool, partial(admission.admit, guards, aside))
         ledger = Ledger(redis, backing, _limits(settings))
-        keyring = Keyring(pool)
+        keyring = Keyring(guards)
         app.state.parts = Parts(
             ledger=ledger,
             keys=keyring,
-            history=PostgresHistory(pool),
+            history=PostgresHistory(pages),
             acknowledging=Journaled(pool),
             checking=_Checks(ledger, aside, pool),
             holds_max=settings.holds_max,
@@ -84,7 +87,7 @@ async def _running(settings: Settings, app: Litestar) -> AsyncIterator[None]:
         stack.push_async_callback(ledger.stop)
         for work in (
             partial(_admit, ledger, backing, aside),
-            partial(admission.watch, pool, lambda: ledger.terms, ledger.adopt),
+            partial(admission.watch, guards, lambda: ledger.terms, ledger.adopt),
         ):
             stack.push_async_callback(_end, asyncio.create_task(_for_ever(work)))
         yield
@@ -172,10 +175,15 @@ async def _end(task: "asyncio.Task[None]") -> None:
         await asyncio.wait({task}, timeout=CANCEL_AGAIN_SECONDS)
 
 
-async def _close(pool: Pool) -> None:
-    """Let queries end, but not for longer than a stop may take."""
+@asynccontextmanager
+async def _pool(settings: Settings, of: str, connections: int) -> AsyncIterator[Pool]:
+    """A pool; at the end its queries may end, but not for longer than a stop may take."""
+    pool = await open_pool(settings.database_url, connections_max=connections, name=f"lastro api {of}")
     try:
-        async with asyncio.timeout(CLOSE_SECONDS):
-            await pool.close()
-    except TimeoutError:
-        pool.terminate()
+        yield pool
+    finally:
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()

@@ -131,9 +131,7 @@ class _Flight:
             ticket.fail(error, why)
 
     def turn_away(self, fences: Mapping[int, str]) -> None:
-        """Refuse those who ask a fenced shard: it may have no meta any more, and a call that names it would be
-        refused as a whole.
-        """
+        """Refuse those who ask a fenced shard: without its meta the whole call would be refused."""
         for ticket in self.tickets:
             error = _fenced(ticket.operation, fences)
             if error is not None and not ticket.answer.done():
