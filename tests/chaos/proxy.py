@@ -75,14 +75,16 @@ class Proxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def lose_answers(self, count: int, *, cut: bool = True) -> None:
-        """Lose the answers of the next EVALSHAs, each after the server has given it: the connection breaks, or
-        (`cut=False`) nothing comes until the client gives up.
+        """Lose the answers of the next EVALSHAs, each after the server has given it.
+
+        The connection breaks, or (`cut=False`) nothing comes until the client gives up.
         """
         self._losing, self._cutting = count, cut
 
     def hold_back(self) -> None:
-        """Pass on no request until `let_through`. Those that arrive meanwhile wait in their connections, also when
-        the client has given up on them.
+        """Pass on no request until `let_through`.
+
+        Those that arrive meanwhile wait in their connections, also when the client has given up on them.
         """
         self._open.clear()
 
@@ -90,8 +92,10 @@ class Proxy:
         self._open.set()
 
     def keep_calls(self, count: int) -> None:
-        """Keep the next EVALSHAs, until `deliver_kept`, as the buffer of a socket does whose server stands still;
-        everything else passes. `kept` counts them."""
+        """Keep the next EVALSHAs until `deliver_kept`, as the socket of a server does that stands still.
+
+        Everything else passes. `kept` counts them.
+        """
         self._holding = count
         self._kept.clear()
 

@@ -1,6 +1,6 @@
-"""A copy of a call that arrives late, from the buffer of a socket that its sender has long closed, moves nothing.
+"""A copy of a call that arrives late, from a socket that its sender has long closed, moves nothing.
 
-The interleavings are real: the copy has left the batcher, has not reached the server, and gets there afterwards.
+The interleavings are real: the copy has left the batcher, has not reached the server, and gets there later.
 """
 
 import asyncio

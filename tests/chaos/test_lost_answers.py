@@ -1,6 +1,7 @@
 """An answer that is lost on the wire charges once (I4), and nobody gets the answer of somebody else."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -38,7 +39,7 @@ async def available(ledger: Ledger, account: str) -> int:
 @pytest.mark.parametrize("cut", [True, False], ids=["the connection breaks", "no answer comes"])
 @pytest.mark.parametrize("key", [None, "order-1"], ids=["no key", "key"])
 async def test_an_answer_that_is_lost_charges_once(proxy, redis, cut, key):
-    async with behind(proxy) as (ledger, journal):
+    async with behind(proxy) as (ledger, _):
         proxy.lose_answers(1, cut=cut)
         receipt = await ledger.deduct(Deduct(account="ana", amount=5, key=key, fingerprint=key and "f" * 16))
         assert (1, 95, False) == (proxy.lost, receipt.account.available, receipt.replayed)
@@ -70,7 +71,7 @@ async def test_a_whole_life_of_a_reservation_survives_the_loss_of_every_first_an
 
 
 async def test_of_many_in_flight_each_is_charged_once_while_the_wire_loses_answers(proxy, redis):
-    async with behind(proxy, limits=Limits(batch_operations_max=8)) as (ledger, journal):
+    async with behind(proxy, limits=Limits(batch_operations_max=8)) as (ledger, _):
         proxy.lose_answers(5)
         receipts = await asyncio.gather(
             *(ledger.deduct(Deduct(account=("ana", "bia")[i % 2], amount=1)) for i in range(80))
@@ -133,12 +134,38 @@ async def test_scripts_that_are_flushed_in_between_are_taught_again(proxy, redis
         assert 90 == (await asked).account.available
 
 
-async def test_a_redis_that_refuses_connections_for_a_while_is_waited_for(proxy):
+class Warnings(logging.Handler):
+    """Hears what the batcher warns of."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._count = 0
+        self._heard = asyncio.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._count += 1
+        self._heard.set()
+
+    async def until(self, count: int) -> None:
+        """Wait until there were so many."""
+        while self._count < count:
+            self._heard.clear()
+            await self._heard.wait()
+
+
+@pytest.fixture
+def warnings():
+    warnings = Warnings()
+    logging.getLogger("app.ledger.batcher").addHandler(warnings)
+    yield warnings
+    logging.getLogger("app.ledger.batcher").removeHandler(warnings)
+
+
+async def test_a_redis_that_refuses_connections_for_a_while_is_waited_for(proxy, warnings):
     async with behind(proxy) as (ledger, _):
         await proxy.go_down()
         asked = asyncio.create_task(ledger.deduct(Deduct(account="ana", amount=5)))
-        while ledger._batcher._number < 3:
-            await asyncio.sleep(0)
+        await warnings.until(3)
         await proxy.come_up()
         assert 95 == (await asked).account.available
 
@@ -153,9 +180,7 @@ async def test_a_redis_that_does_not_come_back_in_time_is_told_so(proxy):
 
 
 async def test_a_copy_that_arrives_after_its_sender_has_gone_on_is_refused(proxy, redis):
-    """The requests wait in their connections until the sender has given up, and one more that was never repeated
-    arrives after the next call.
-    """
+    """The requests wait until the sender has given up, and one arrives once more later."""
     async with behind(proxy, answer_seconds=0.1, limits=Limits(request_seconds=0.25)) as (ledger, journal):
         proxy.hold_back()
         with pytest.raises(LedgerUnavailable):

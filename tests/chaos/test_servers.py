@@ -126,7 +126,7 @@ async def test_a_call_of_unknown_outcome_is_not_repeated_when_somebody_else_has_
 async def test_a_server_that_lost_its_data_under_a_living_client_is_not_served(running, real_client):
     await real_client.flushall()
     for _ in range(2):
-        with pytest.raises(LedgerUnavailable, match="empty|no meta"):
+        with pytest.raises(LedgerUnavailable, match=r"empty|no meta"):
             await running.deduct()
     assert {} == await dump(real_client)
 
@@ -171,7 +171,7 @@ async def test_what_cannot_be_admitted_is_unavailable_and_says_why(running, real
 
 
 async def test_terms_that_are_never_right_end_with_the_requests_time(proxy, running, real_client):
-    """PostgreSQL says one number and Redis another: that ends in time, and is not asked as fast as it can be."""
+    """PostgreSQL says one number and Redis another: that ends, and is not asked as fast as it can be."""
     await become_another(real_client)
     running.journal.write = False
     before = proxy.calls

@@ -40,8 +40,7 @@ async def dump(redis: Redis) -> Dump:
 
 
 def without_traces(dumped: Dump) -> Dump:
-    """Without what a call that ran leaves behind though it moves no credits: its lane, the shard's clock,
-    remembered answers."""
+    """Without what a call leaves behind that moves no credits: lane, shard's clock, remembered answers."""
     kept: Dump = {}
     for name, value in dumped.items():
         if ":lane:" in name or ":operation:" in name:

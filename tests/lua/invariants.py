@@ -1,8 +1,9 @@
 """What must hold between the keys of a ledger at every moment, whoever wrote them.
 
-`check_keys` reads everything that a Redis holds of every shard and raises `Broken` at the first thing that does
-not fit. It believes nothing: what the accounts say is compared with their lots, with the open reservations, with
-`due` and `holds`, and with what the entries of the stream add up to. It must run while nobody writes.
+`check_keys` reads everything that a Redis holds of every shard and raises `Broken` at the first thing that
+does not fit. It believes nothing: what the accounts say is compared with their lots, with the open
+reservations, with `due` and `holds`, and with what the entries of the stream add up to. It must run while
+nobody writes.
 """
 
 import re
@@ -32,6 +33,8 @@ class Broken(AssertionError):
 
 
 class Line(NamedTuple):
+    """One entry of a stream, as text and read."""
+
     sequence: int
     text: bytes
     entry: Entry
@@ -211,7 +214,7 @@ def _spending_order(lot: Lot) -> tuple[int, float, int, str]:
 
 
 def _check_due(shard: ShardKeys) -> None:
-    """I6: exactly what time will do is due: pending holds at their deadlines, lots at their soonest expiry."""
+    """I6: exactly what time will do is due: holds at their deadlines, lots at their soonest expiry."""
     expected = {
         f"reservation:{each.id}:{each.account}": each.expires_at_ms
         for each in shard.reservations.values()
@@ -250,9 +253,7 @@ def _check_reservation(shard: ShardKeys, each: Reservation) -> None:
 
 
 def _check_journal(shard: ShardKeys) -> None:
-    """I3 and I7 from the first entry on: versions without gaps, each entry proves itself, together they prove the
-    accounts; a reservation ends at most once.
-    """
+    """I3 and I7 from the first entry on: each proves itself, together they prove the accounts."""
     lots: dict[str, dict[tuple[str, int], tuple[int, int]]] = defaultdict(lambda: defaultdict(lambda: (0, 0)))
     balances: dict[str, tuple[int, int, int]] = defaultdict(lambda: (0, 0, 0))
     endings: Counter[str] = Counter()

@@ -1,7 +1,7 @@
 """A process of its own that spends credits, once it is told to: `python -m tests.lua.spender`.
 
-Reads one line of JSON: {url, ledger, server, shards, account, amounts}; says `ready`; reads another line; deducts all
-amounts at the same moment; says what came of each, as a JSON list of words.
+Reads one line of JSON: {url, ledger, server, shards, account, amounts}; says `ready`; reads another line;
+deducts all amounts at the same moment; says what came of each, as a JSON list of words.
 """
 
 import asyncio

@@ -133,25 +133,26 @@ async def test_an_amount_that_is_none_is_a_bug_that_moves_nothing(direct_fake, v
     id_ = direct.new_id()
     await direct.do(Grant(account=ANA, amount=100, open=True))
     await direct.do(Reserve(account=ANA, reservation=id_, amount=50))
+    if verb == "confirm" and amount == 0:
+        amount = -0.5  # a confirm of nothing gives all back
     operation = {
         "grant": lambda: Grant(account=ANA, amount=amount),
         "deduct": lambda: Deduct(account=ANA, amount=amount),
         "reserve": lambda: Reserve(account=ANA, reservation=direct.new_id(), amount=amount),
         "confirm": lambda: Confirm(reservation=id_, amount=amount),
     }[verb]
-    if (verb, amount) == ("confirm", 0):
-        pytest.skip("a confirm of nothing gives all back")
     before = without_traces(await dump(direct.redis))
     assert "internal_error" == (await direct.refused(operation())).word
     assert before == without_traces(await dump(direct.redis))
 
 
 async def test_every_text_of_the_journal_is_an_entry_written_without_waste(direct):
-    """What Redis wrote is what Python would write, member by member, so that nothing is lost in reading it."""
+    """What Redis wrote is what Python reads, member by member, so that nothing is lost in reading it."""
     id_ = direct.new_id()
     await direct.do(
-        Grant(account=ANA, amount=100, bucket="plan", priority=3, expires_at_ms=direct.now_ms + 1500, open=True,
-              by='key:a "b" \\ c', key='k"\\', fingerprint="f" * 16, notes='{"salt":"0"}', notes_hash="a" * 64)
+        Grant(account=ANA, amount=100, bucket="plan", priority=3, expires_at_ms=direct.now_ms + 1500,
+              by='key:a "b" \\ c', key='k"\\', fingerprint="f" * 16, notes='{"salt":"0"}',
+              notes_hash="a" * 64, open=True)
     )  # fmt: skip
     await direct.do(Grant(account=BIA, amount=CREDITS_MAX, open=True))
     await direct.do(Deduct(account=ANA, amount=1, model="flux/dev"))

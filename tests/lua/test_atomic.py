@@ -1,7 +1,7 @@
 """I1: every operation happens whole or not at all, whichever write of the script would fail.
 
-Redis keeps what a script wrote before its error. So each operation is let run once, to learn which keys it writes;
-then each of those keys in turn is something else than the script expects.
+Redis keeps what a script wrote before its error. So each operation is let run once, to learn which keys it
+writes; then each key in turn is something else than the script expects.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -51,7 +51,7 @@ OPERATIONS: dict[str, Callable[[int], Operation]] = {
 
 
 class Spoilt(NamedTuple):
-    """What came of a call while one key was not what it should be; no `reply` when Redis answered with an error."""
+    """What came of a call while one key was not what it should be; no `reply` when there was an error."""
 
     key: str
     is_written: bool
@@ -92,8 +92,7 @@ async def plant(redis, key: str) -> None:
 
 
 async def each_key_spoilt(direct: Direct, act: Callable[[], Awaitable[Reply]]) -> AsyncIterator[Spoilt]:
-    """Let `act` run once to see what it writes; then from the same beginning with each key spoilt, in turn, that was
-    there or that it wrote."""
+    """Let `act` run once to see what it writes; then from the same beginning with each key spoilt in turn."""
     redis = direct.redis
     beginning, before = await Beginning.here(redis), await dump(redis)
     await act()
@@ -277,7 +276,7 @@ async def test_what_fails_after_it_has_posted_is_not_written(direct):
 
 
 async def test_a_script_that_is_cut_off_between_its_writes_fences_its_shard(direct):
-    """Redis never does that to a script. Should it, the stream stands where meta does not, and nothing is repeated."""
+    """Redis never does that to a script. Should it, the stream stands where meta does not."""
     await direct.do(Grant(account=ANA, amount=100, open=True))
     sound = direct.script
     direct.script = mutated(sound, "  send('MSET', nil, plan.texts)", "  error('cut off')")

@@ -1,4 +1,4 @@
-"""I13: how far the journal may be behind, in entries, bytes and age. New work stops first, then everything."""
+"""I13: how far the journal may be behind, in entries, bytes, age. New work stops first, then everything."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A call as a whole: what it reads before it writes, how large it may be, which texts it carries, whom it serves."""
+"""A call as a whole: what it reads before it writes, how large it may be, which texts it carries."""
 
 import pytest
 from redis.exceptions import ResponseError

@@ -77,7 +77,7 @@ async def test_a_refusal_is_remembered_and_told_again_as_a_replay(ana):
 )
 async def test_what_may_fare_otherwise_next_time_is_not_remembered(ana, operation, word):
     assert word == (await ana.refused(operation(ana))).word
-    assert not [each for each in await ana.redis.keys("lastro:*:operation:*")]
+    assert not await ana.redis.keys("lastro:*:operation:*")
 
 
 async def test_the_same_key_with_another_request_is_told_so_and_moves_nothing(ana):

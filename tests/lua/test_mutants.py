@@ -1,4 +1,4 @@
-"""Who watches the tests: each promise is broken on purpose in the script, and the checker or the scene notices."""
+"""Who watches the tests: each promise is broken on purpose in the script, and somebody notices."""
 
 from collections.abc import Awaitable, Callable
 
@@ -80,7 +80,10 @@ async def a_day(direct: Direct) -> None:
 
 MUTANTS = {
     "I1 a refused deduct is written": (
-        "if short then return answer.refuse(short, facts) end\n\n  local posted = journal.post({ kind = 'deducted'",
+        (
+            "if short then return answer.refuse(short, facts) end\n\n"
+            "  local posted = journal.post({ kind = 'deducted'"
+        ),
         "local posted = journal.post({ kind = 'deducted'",
     ),
     "I2 what is held is spent as well": (
@@ -115,7 +118,10 @@ MUTANTS = {
         "",
     ),
     "I6 a call past its deadline runs": ("if now_ms > call.deadline_ms then", "if false then"),
-    "I7 an entry is left out": ("appended[#appended + 1] = posted", "if version ~= 3 then appended[#appended + 1] = posted end"),
+    "I7 an entry is left out": (
+        "appended[#appended + 1] = posted",
+        "if version ~= 3 then appended[#appended + 1] = posted end",
+    ),
     "I7 calls are not linked": ("'link', nonce", "'link', 'x'"),
     "I9 another incarnation is served": ("if tonumber(meta[2]) ~= incarnation then", "if false then"),
     "I9 a longer stream is served": (
@@ -127,7 +133,10 @@ MUTANTS = {
     "I14 holds are not counted": ("account.open_holds = account.open_holds + 1", ""),
     "I15 what is pending expires": (
         "send('MSET', nil, plan.texts)",
-        "send('MSET', nil, plan.texts)\n  for i = 1, #plan.texts, 2 do redis.call('PEXPIRE', plan.texts[i], 99999999) end",
+        (
+            "send('MSET', nil, plan.texts)\n"
+            "for i = 1, #plan.texts, 2 do redis.call('PEXPIRE', plan.texts[i], 99999999) end"
+        ),
     ),
     "I15 what has ended stays for ever": (
         "{ 'SET', key, reservation.stored, 'PXAT', forgotten_ms }",

@@ -15,7 +15,7 @@ from app.ledger.operations import Bind, Cancel, Confirm, Deduct, Grant, Operatio
 from app.ledger.replies import Account
 from app.ledger.shards import shard_of
 from tests.lua.direct import ANA, SHARD, SHARDS, Direct
-from tests.lua.dump import difference, dump, without_traces
+from tests.lua.dump import dump, without_traces
 from tests.lua.invariants import check_keys
 
 F, G = "f" * 16, "g" * 16

@@ -1,4 +1,4 @@
-"""I6: what is due has happened before anything is decided, by Redis' clock, which never goes back in a shard."""
+"""I6: what is due has happened before anything is decided, by a clock that never goes back in a shard."""
 
 import pytest
 

@@ -9,6 +9,8 @@ _GETGLOBAL, _SETGLOBAL = 5, 7
 
 
 class Globals(NamedTuple):
+    """Names that a chunk does not declare."""
+
     read: set[str]
     written: set[str]
 
