@@ -128,8 +128,8 @@ class Ledger:
         result, reply = await self._batcher.submit(operation)
         if type(result) is Declined and result.word == "account_unknown":
             await self._unknown_to_the_journal(operation.account, operation.shard)
-            operation.open = True
-            result, reply = await self._batcher.submit(operation)
+            opening = msgspec.structs.replace(operation, open=True)
+            result, reply = await self._batcher.submit(opening)
         return await self._receipt(operation, result, reply)
 
     async def deduct(self, operation: Deduct) -> Receipt:

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from app.ledger import keys
 from app.ledger.backing import BackingUnavailable, NotAdmitted, Terms
@@ -233,3 +234,44 @@ async def test_a_call_that_fails_as_a_whole_is_split_and_costs_those_alone_who_m
         assert {each for each in accounts if shard_of(each, 4) == bad} == failed
         for each in set(accounts) - failed:
             assert 9 == (await ledger.balance(each)).account.available
+
+
+async def test_a_server_that_is_busy_with_somebody_elses_script_is_waited_for(own_valkey):
+    """BUSY is definite: nothing ran, so the same call is sent again and charges once."""
+    async with (
+        Proxy(own_valkey.url) as proxy,
+        connect(proxy.url) as client,
+        connect(own_valkey.url, answer_seconds=60) as aside,
+        connect(own_valkey.url, answer_seconds=60) as other,
+    ):
+        running = await Running.on(client, aside, Limits())
+        await aside.config_set("busy-reply-threshold", "1")
+        stuck = asyncio.create_task(other.eval("while true do end", 0))
+        before = proxy.calls
+        asked = asyncio.create_task(running.deduct())
+        await proxy.until_calls(before + 2)
+        assert b"-BUSY" in proxy.answers[-1] or b"-BUSY" in proxy.answers[-2]
+        await aside.execute_command("SCRIPT", "KILL")
+        with pytest.raises(ResponseError, match="killed"):
+            await stuck
+        assert 95 == await asked
+        await check_keys(aside)
+        await running.ledger.stop()
+
+
+async def test_a_wire_that_is_cut_before_the_request_has_arrived_charges_once(proxy, running, real_client):
+    proxy.hold_back()
+    asked = asyncio.create_task(running.deduct())
+    await asyncio.sleep(0)
+    await proxy.go_down()
+    proxy.let_through()
+    await proxy.come_up()
+    assert 95 == await asked
+    await check_keys(real_client)
+
+
+async def test_opening_an_account_does_not_change_what_the_caller_asked(running):
+    """Asked again, it must not open an account that Redis has lost meanwhile."""
+    asked = Grant(account="new", amount=1)
+    await running.ledger.grant(asked)
+    assert not asked.open
