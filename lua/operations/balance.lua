@@ -14,10 +14,10 @@ return function(operation, shard)
   local account = book.account(shard, operation.account)
   if not account then return answer.refuse('account_unknown') end
   if account.fence then return answer.refuse('ledger_fenced', { why = account.fence }) end
-  local open
-  if operation.open then
-    open = {}
-    for i, id in ipairs(book.open_reservations(account)) do open[i] = book.reservation(shard, id) end
+  for _, id in ipairs(operation.open and book.open_reservations(account) or {}) do
+    if not book.reservation(shard, id) then
+      return answer.refuse('ledger_fenced', { why = 'an open reservation is missing: ' .. id })
+    end
   end
-  return answer.ok({ account = account, open = open })
+  return answer.ok({ account = account, open = operation.open })
 end

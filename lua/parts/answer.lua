@@ -1,3 +1,4 @@
+--- @include parts/book
 --- @include parts/text
 -- What a decision comes to, and how the reply shows it. `app/ledger/replies.py` reads what is written here.
 local answer = {}
@@ -10,7 +11,7 @@ function answer.refuse(word, facts)
   return { word = word, facts = facts or {} }
 end
 
--- Applied now or replayed (`posted` is the entry), or read.
+-- Applied now or replayed (`posted` is the entry), or read. `open`: with the account's open reservations.
 function answer.ok(result)
   return { word = 'ok', posted = result.posted, account = result.account, reservation = result.reservation,
            open = result.open, replayed = result.replayed }
@@ -31,10 +32,12 @@ local function place(texts, thing)
   return thing.place
 end
 
-local function open_text(result, reservations)
-  if not result.open then return 'null' end
+-- The open reservations of an account, which were asked for with it: like it, as they are after the call.
+local function open_text(account, reservations)
   local places = {}
-  for i, reservation in ipairs(result.open) do places[i] = text.integer(place(reservations, reservation)) end
+  for i, id in ipairs(book.open_reservations(account)) do
+    places[i] = integer(place(reservations, book.reservation(account.shard, id)))
+  end
   return '[' .. table.concat(places, ',') .. ']'
 end
 
@@ -48,7 +51,7 @@ function answer.reply(now_ms, results)
       pieces[i] = '["ok",' .. integer(posted.sequence) .. ',' .. (posted.line or 'null') .. ','
         .. integer(place(accounts, result.account)) .. ',' .. integer(place(reservations, result.reservation)) .. ','
         .. replayed .. ',' .. (result.replayed and posted.notes and cjson.encode(posted.notes) or 'null') .. ','
-        .. open_text(result, reservations) .. ']'
+        .. (result.open and open_text(result.account, reservations) or 'null') .. ']'
     elseif result.word == 'located' then
       pieces[i] = string.format('["located","%s"]', result.reservation_id)
     else

@@ -31,7 +31,8 @@ end
 -- The members by which a reservation's entries are found: the provider's task and the model.
 function text.references(of)
   local line = ''
-  if of.task then line = text.member('task', of.task) .. text.member('provider', of.provider) end
+  if of.task then line = text.member('task', of.task) end
+  if of.provider then line = line .. text.member('provider', of.provider) end
   if of.model then line = line .. text.member('model', of.model) end
   return line
 end

@@ -151,7 +151,7 @@ class Plan:
         return Reserve(
             account=self.account, reservation=id_, amount=self.amount.on(world.ledger, self.account),
             ttl_ms=self.ttl_ms, holds_max=self.holds_max, task=self.task,
-            provider=self.provider if self.task else None, resource=self.words, model=self.model,
+            provider=self.provider, resource=self.words, model=self.model,
             metadata={"Wörter": self.words} if self.words else None,
         )  # fmt: skip
 
