@@ -41,6 +41,10 @@ def _bound(operation: Bind, reservation: Reservation) -> int:
     """A task can no longer be bound, but a binding that was made is answered again."""
     if reservation.bound_sequence is None:
         raise ReservationNotFound
-    if (reservation.task, reservation.provider) != (operation.task, operation.provider):
+    if (reservation.task, reservation.provider) != (operation.task, operation.provider) or (
+        reservation.resource and operation.resource not in (None, reservation.resource)
+    ):
         raise TaskConflict(reservation=reservation.id, task=reservation.task or "")
+    if operation.resource and not reservation.resource:
+        raise ReservationNotFound
     return reservation.bound_sequence

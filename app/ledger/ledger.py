@@ -284,8 +284,10 @@ class Ledger:
 
     async def _refusal(self, operation: Operation, result: Located | Declined) -> LedgerError:
         if isinstance(result, Declined) and result.word == "account_unknown":
-            account = str(result.facts.get("account") or getattr(operation, "account", ""))
-            await self._unknown_to_the_journal(account, operation.shard)
+            if "account" in result.facts:  # a reservation's, and Redis has the reservation
+                why = f"account {result.facts['account']} has a reservation and is missing in Redis"
+                return LedgerFenced(shard=operation.shard, why=why)
+            await self._unknown_to_the_journal(getattr(operation, "account", ""), operation.shard)
             return errors.AccountNotFound()
         return self._error(result)
 
