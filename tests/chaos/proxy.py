@@ -47,6 +47,7 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._losing = 0
         self._cutting = True
+        self._blinking = asyncio.Lock()
         self._open = asyncio.Event()
         self._open.set()
         self._happened = asyncio.Condition()
@@ -121,6 +122,12 @@ class Proxy:
 
     async def come_up(self) -> None:
         self._listener = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
+
+    async def blink(self) -> None:
+        """Go away and come back at once. May be called by several at the same time."""
+        async with self._blinking:
+            await self.go_down()
+            await self.come_up()
 
     async def until_calls(self, count: int) -> None:
         """Wait until so many EVALSHA were passed on."""
