@@ -204,3 +204,31 @@ async def test_a_replica_that_the_server_became_refuses_to_write(own_valkey):
         await redis.execute_command("REPLICAOF", "NO", "ONE")
         assert "not_admitted" == (await direct.send(Balance(account=ANA))).status
         assert before == await dump(redis)
+
+
+async def test_the_open_reservations_that_come_with_a_balance_are_those_of_the_same_moment(direct):
+    """Also when others of the same call begin and end some of them before and after."""
+    await direct.do(Grant(account=ANA, amount=100, open=True))
+    ids = [direct.new_id() for _ in range(4)]
+    for i, id_ in enumerate(ids[:3]):
+        await direct.do(Reserve(account=ANA, reservation=id_, amount=1, ttl_ms=9000 - i))
+    reply = await direct.send(
+        Cancel(reservation=ids[0]),
+        Balance(account=ANA, open=True),
+        Confirm(reservation=ids[1]),
+        Reserve(account=ANA, reservation=ids[3], amount=5, ttl_ms=1000),
+        Balance(account=ANA, open=True),
+    )
+    account = reply.accounts[reply.results[1].account]
+    for shown in (reply.results[1], reply.results[4]):
+        open_ = [reply.reservations[place] for place in shown.open]
+        assert [(ids[3], "pending"), (ids[2], "pending")] == [(each.id, each.status) for each in open_]
+        assert (account.open_holds, account.held) == (len(open_), sum(each.held for each in open_))
+
+
+async def test_a_reservation_that_is_missing_among_the_open_ones_is_drift_and_not_shown_as_none(direct):
+    await direct.do(Grant(account=ANA, amount=100, open=True))
+    await direct.do(Reserve(account=ANA, reservation=(id_ := direct.new_id()), amount=1))
+    await direct.redis.delete(keys.reservation(SHARD, id_))
+    assert "ledger_fenced" == (await direct.refused(Balance(account=ANA, open=True))).word
+    assert 99 == (await direct.do(Balance(account=ANA)))[1].available
