@@ -56,6 +56,7 @@ def measure(console: Console, sizes: Sizes, rows: frozenset[int]) -> tuple[list[
         TextColumn("{task.fields[what]}"),
     )
     lines: list[Line] = []
+    paces_ms = [machine.pace_ms()]
     with Progress(*columns, console=console) as progress:
         for its_rows, (group, name) in GROUPS.items():
             if not rows & set(its_rows):
@@ -64,10 +65,11 @@ def measure(console: Console, sizes: Sizes, rows: frozenset[int]) -> tuple[list[
             number = progress.add_task(name, what="")
             with Bed() as bed:
                 lines += group.measure(bed, sizes, Told(progress, number))
+            paces_ms.append(machine.pace_ms())
             progress.update(number, what=f"{time.monotonic() - begun:.0f} s")
             progress.stop_task(number)
     with Bed() as bed:
-        return lines, machine.described(bed)
+        return lines, machine.described(bed, paces_ms)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,9 +12,9 @@ from tests.bench.sizes import Sizes
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "benchmarks.md"
 
 _FOREWORD = """\
-Written by `python -m tests.bench --write`. Every figure is the median of {} rounds of {:g} s, with the lowest and
-the highest behind it. What is compared is measured in turns within one run, and a share is the median of
-the shares of the rounds: machines change their speed from one second to the next.
+Written by `python -m tests.bench --write`. Every figure is the median of {} rounds of {:g} s, with the
+lowest and the highest behind it. What is compared is measured in turns within one run, and a share is
+the median of the shares of the rounds: machines change their speed from one second to the next.
 
 Load, API, Valkey and PostgreSQL share the cores. Servers are the embedded ones; the AOF is `everysec`
 unless a row says otherwise, and is never rewritten during a run. A ledger has 16 shards and 1000
