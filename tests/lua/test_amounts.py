@@ -127,9 +127,9 @@ async def test_the_balance_never_falls_below_zero(direct):
     ids=repr,
 )  # fmt: skip
 @pytest.mark.parametrize("verb", ["grant", "deduct", "reserve", "confirm"])
-async def test_an_amount_that_is_none_is_a_bug_that_moves_nothing(direct_fake, verb, amount):
+async def test_an_amount_that_is_none_is_a_bug_that_moves_nothing(direct_valkey, verb, amount):
     """HTTP lets none of them in; the script must not believe that."""
-    direct = direct_fake
+    direct = direct_valkey
     id_ = direct.new_id()
     await direct.do(Grant(account=ANA, amount=100, open=True))
     await direct.do(Reserve(account=ANA, reservation=id_, amount=50))

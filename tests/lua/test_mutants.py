@@ -145,16 +145,16 @@ MUTANTS = {
 }  # fmt: skip
 
 
-async def test_the_sound_script_lives_through_a_day(direct_fake):
-    await a_day(direct_fake)
+async def test_the_sound_script_lives_through_a_day(direct_valkey):
+    await a_day(direct_valkey)
 
 
 @pytest.mark.parametrize("name", MUTANTS)
-async def test_a_script_that_breaks_a_promise_is_noticed(direct_fake, name):
+async def test_a_script_that_breaks_a_promise_is_noticed(direct_valkey, name):
     sound, broken = MUTANTS[name]
-    direct_fake.script = mutated(direct_fake.script, sound, broken)
+    direct_valkey.script = mutated(direct_valkey.script, sound, broken)
     with pytest.raises((AssertionError, ResponseError, msgspec.ValidationError)):
-        await a_day(direct_fake)
+        await a_day(direct_valkey)
 
 
 async def broken_by(direct: Direct, act: Callable[[Direct], Awaitable[object]]) -> None:
@@ -180,7 +180,7 @@ async def broken_by(direct: Direct, act: Callable[[Direct], Awaitable[object]]) 
         lambda d: d.redis.persist(d.lane),
     ],
 )
-async def test_the_checker_notices_a_key_that_somebody_else_has_touched(direct_fake, act):
-    await broken_by(direct_fake, act)
+async def test_the_checker_notices_a_key_that_somebody_else_has_touched(direct_valkey, act):
+    await broken_by(direct_valkey, act)
     with pytest.raises(AssertionError):
-        await check_keys(direct_fake.redis)
+        await check_keys(direct_valkey.redis)

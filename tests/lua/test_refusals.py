@@ -35,10 +35,9 @@ class Ladder:
     async def begin(self) -> None:
         """The faults that all operations share."""
         direct = self.direct
-        await direct.do(Grant(account=EVE, amount=1000, open=True))
-        await direct.send(
-            *(Reserve(account=EVE, reservation=direct.new_id(), amount=1, ttl_ms=1000) for _ in range(150))
-        )
+        await direct.send(*(Grant(account=EVE, amount=100, open=True) for _ in range(20)))
+        due = {f"account:nobody{i}": direct.now_ms + 1000 for i in range(150)}
+        await direct.redis.zadd(keys.due(SHARD), due)
         self.operation.key, self.operation.fingerprint = "used", F
         kind, id_ = ("r", self.id) if isinstance(self.operation, Confirm | Cancel | Bind) else ("a", ANA)
         record = f'{{"f":"{G}","w":"task_conflict","d":{{}}}}'
