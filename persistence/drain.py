@@ -133,8 +133,18 @@ class _Part(NamedTuple):
 LEDGER = "SELECT id::text AS id, shards FROM ledger WHERE born"
 
 
+# A worker that is stopped, or cut off by the network, must not keep its shards from others for ever. Idleness
+# does not cover one that has sent half of a statement; older servers know no `transaction_timeout`.
+SESSION = """
+SET synchronous_commit = on;
+SET idle_in_transaction_session_timeout = '5s';
+SET idle_session_timeout = '30s';
+SELECT set_config(name, '60s', false) FROM pg_settings WHERE name = 'transaction_timeout';
+"""
+
+
 async def _ledger(connection: Connection) -> tuple[str, int]:
-    await connection.execute("SET synchronous_commit = on")
+    await connection.execute(SESSION)
     row = await connection.fetchrow(LEDGER)
     if row is None:
         raise BackingUnavailable("the database has no ledger yet; run `lastro migrate`")

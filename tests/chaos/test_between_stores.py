@@ -1,4 +1,4 @@
-"""Both stores and the workers are killed under load: what was acknowledged is journaled, once, in one history."""
+"""Stores and workers are killed under load: what was acknowledged is journaled once, in one history."""
 
 import asyncio
 import os
@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from app.ledger import keys
+from app.ledger.backing import BackingUnavailable, Terms
 from app.ledger.connection import connect
 from app.ledger.errors import Refused, Unavailable
 from app.ledger.ledger import Ledger, Receipt
@@ -17,10 +18,12 @@ from app.ledger.operations import Cancel, Confirm, Deduct, Grant, Reserve
 from persistence import admission
 from persistence.backing import PostgresBacking
 from persistence.birth import give_birth
+from persistence.drain import drain
 from persistence.pool import open_pool
 from persistence.workbench import Work
 from tests.chaos.test_workers_killed import ACCOUNTS
 from tests.integration.books import assert_equal
+from tests.integration.streams import Caller, replace_server
 from tests.processes import CRON, WORKER, argument, children
 
 SHARDS = 4
@@ -161,3 +164,51 @@ async def test_stores_killed_under_load_lose_nothing_acknowledged_and_keep_one_h
             assert f'"nonce":"{receipt.entry.nonce}"' in entry
             assert f'"incarnation":{receipt.entry.incarnation},' in entry
     await database.close()
+
+
+DRAIN = """
+import asyncio, sys
+from persistence.drain import drain
+asyncio.run(drain(*sys.argv[1].split(), 60, keep=None))
+"""
+
+
+async def test_a_worker_stopped_in_the_middle_of_a_commit_keeps_neither_admission_nor_others_waiting(
+    database, database_url, redis, redis_url
+):
+    await give_birth(database_url, redis_url, SHARDS)
+    caller = Caller(redis, await admission.admit(database, redis))
+    with children() as start:
+        worker = start(DRAIN, f"{database_url} {redis_url}")
+        for _ in range(2):
+            await caller.grant(0)
+            await _drained(redis)
+        async with database.acquire() as other, other.transaction():
+            await other.execute("LOCK TABLE lots")
+            await caller.grant(0)
+            await _waits_for_a_lock(database)
+            os.kill(worker.pid, signal.SIGSTOP)
+        await replace_server(redis)
+        async with asyncio.timeout(20):
+            terms = await _admitted(database, redis)
+            assert terms.incarnations == [2] * SHARDS
+            while (await drain(database_url, redis_url, 0.5, keep=None)).rows == 0:
+                assert await database.fetchval("SELECT cursor FROM shards WHERE shard = 0") == 2
+    assert await assert_equal(database, redis) == 3
+
+
+async def _waits_for_a_lock(database) -> None:
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    async with asyncio.timeout(10):
+        while True:
+            if await database.fetchval(waiting):
+                return
+            await asyncio.sleep(0.02)
+
+
+async def _admitted(database, redis) -> Terms:
+    while True:
+        try:
+            return await admission.admit(database, redis)
+        except BackingUnavailable:
+            continue
