@@ -37,7 +37,7 @@ def described(bed: Bed, paces_ms: Sequence[float]) -> dict[str, str]:
         "Python": platform.python_version(),
         "Valkey": _valkey(bed),
         "PostgreSQL": _said(str(postgres_programs() / "postgres"), "--version").split()[-1],
-        "pace": f"100,000 additions in Python took {min(paces_ms):.1f} to {max(paces_ms):.1f} ms between the rows",
+        "pace": f"{min(paces_ms):.1f} to {max(paces_ms):.1f} ms for 100,000 additions in Python between rows",
         "load": _load(),
     }
 
