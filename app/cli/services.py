@@ -40,6 +40,7 @@ def api(data: Path, host: str | None, port: int | None, grace: int) -> None:
     """Serve the HTTP API. Starts, and answers 503, also while Redis or PostgreSQL are away."""
     import uvicorn
 
+    from app.http.protocol import BoundedProtocol
     from app.main import create_app
 
     settings = settings_of(data, LASTRO_HOST=host, LASTRO_PORT=port)
@@ -50,7 +51,7 @@ def api(data: Path, host: str | None, port: int | None, grace: int) -> None:
             host=settings.host,
             port=settings.port,
             loop="uvloop",
-            http="httptools",
+            http=BoundedProtocol,
             ws="none",
             lifespan="on",
             access_log=False,

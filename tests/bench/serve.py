@@ -18,6 +18,7 @@ import uvicorn
 from litestar import Litestar
 
 from app import logs
+from app.http.protocol import BoundedProtocol
 from app.main import create_app
 from app.settings import Settings
 from tests.bench.locking import LockingLedger
