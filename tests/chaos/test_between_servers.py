@@ -1,0 +1,104 @@
+"""I9 between whole processes: two servers with one journal, a server whose data went back, an empty one."""
+
+import asyncio
+import shutil
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from app.ledger.connection import connect
+from app.ledger.errors import LedgerFenced, LedgerUnavailable, Unavailable
+from app.ledger.operations import Deduct, Grant
+from persistence.admission import watch
+from persistence.birth import give_birth
+from persistence.drain import drain
+from tests.chaos.test_between_admission import SHARDS, process
+from tests.integration.books import assert_conserved
+from tests.integration.streams import put_back, snapshot
+
+
+async def until_refused(ledger) -> LedgerFenced:
+    """The refusal to spend that is more than a moment's."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await ledger.deduct(spend())
+            except LedgerFenced as error:
+                return error
+            except LedgerUnavailable:
+                continue
+
+
+@asynccontextmanager
+async def watching(database, ledger):
+    """As the API does, but more often."""
+    watcher = asyncio.create_task(watch(database, lambda: ledger.terms, ledger.adopt, interval_seconds=0.05))
+    yield
+    watcher.cancel()
+    await asyncio.gather(watcher, return_exceptions=True)
+
+
+def spend() -> Deduct:
+    return Deduct(account="ana", amount=1)
+
+
+@pytest.mark.parametrize(
+    ("spent_there", "spent_here", "why"), [(3, 5, "behind the journal"), (5, 3, "different histories")]
+)
+async def test_of_two_servers_with_one_journal_only_one_goes_on_and_the_journal_has_one_history(
+    database, database_url, redis, redis_url, own_valkey, spent_there, spent_here, why
+):
+    """A promotion that the old primary has not heard of: both have the data, each has its clients."""
+    await give_birth(database_url, redis_url, SHARDS)
+    async with (
+        process(database, redis_url) as old,
+        process(database, own_valkey.url) as new,
+        connect(own_valkey.url) as promoted,
+        AsyncExitStack() as stack,
+    ):
+        await old.grant(Grant(account="ana", amount=1000))
+        await put_back(promoted, await snapshot(redis))
+        for each in (old, new):
+            await stack.enter_async_context(watching(database, each))
+        mine = [await old.deduct(spend()) for _ in range(spent_there)]
+        theirs = [await new.deduct(spend()) for _ in range(spent_here)]
+        await drain(database_url, own_valkey.url, 0.5, keep=None)
+        assert why in str(await until_refused(old))
+        # The fence is the journal's, so that neither side spends what the other has spent.
+        assert why in str(await until_refused(new))
+        rows = await database.fetch("SELECT seq, entry FROM journal WHERE account = 'ana' ORDER BY seq")
+        nonces = [row["entry"].split('"nonce":"')[1].split('"')[0] for row in rows]
+        assert nonces[1:] == [each.entry.nonce for each in theirs]
+        assert not {each.entry.nonce for each in mine} & set(nonces)
+    await assert_conserved(database)
+
+
+async def test_a_server_started_with_a_copy_of_older_data_is_fenced_where_it_is_behind(
+    database, database_url, own_valkey, reachable_tmp_path
+):
+    await give_birth(database_url, own_valkey.url, SHARDS)
+    async with process(database, own_valkey.url) as ledger:
+        await ledger.grant(Grant(account="ana", amount=1000))
+        await ledger.grant(Grant(account="bea", amount=1000))
+        own_valkey.stop()
+        shutil.copytree(own_valkey.folder(), reachable_tmp_path / "copy")
+        own_valkey.start()
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    await ledger.deduct(Deduct(account="ana", amount=1, key="k", fingerprint="f" * 16))
+                    break
+                except Unavailable:
+                    continue
+        await drain(database_url, own_valkey.url, 0.5, keep=None)
+        own_valkey.kill()
+        shutil.rmtree(own_valkey.folder())
+        shutil.copytree(reachable_tmp_path / "copy", own_valkey.folder())
+        own_valkey.start()
+        assert "1 entries behind the journal" in str(await until_refused(ledger))
+        with pytest.raises(LedgerFenced):  # also its balance is a lie
+            await ledger.balance("ana")
+        assert (await ledger.balance("bea")).account.available == 1000
+        drained = await drain(database_url, own_valkey.url, 0.5, keep=None)
+        assert drained.rows == 0
+        assert await database.fetchval("SELECT available FROM accounts WHERE account = 'ana'") == 999
