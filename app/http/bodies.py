@@ -182,7 +182,7 @@ class Settling(Body, kw_only=True):
 class ConfirmBody(Settling, kw_only=True):
     """Credits to spend of what a reservation holds; the rest is released."""
 
-    amount: shapes.Amount | UnsetType = UNSET
+    amount: shapes.Captured | UnsetType = UNSET
     model_id: shapes.ModelId | UnsetType = UNSET
 
     def operation(self, stamp: Stamp, reservation: str) -> Confirm:

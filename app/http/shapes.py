@@ -37,6 +37,9 @@ METADATA_BYTES_MAX = 1024
 OVERDRAFT = "overdraft"
 
 Amount = Annotated[int, Meta(ge=1, le=CREDITS_MAX, description="Whole credits.")]
+Captured = Annotated[
+    int, Meta(ge=0, le=CREDITS_MAX, description="Whole credits; 0 releases all that is held.")
+]
 AccountId = Annotated[
     str, Meta(pattern=_ACCOUNT, description="Who owns the credits: " + _WORDS[_ACCOUNT] + ".")
 ]

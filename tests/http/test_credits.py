@@ -147,6 +147,22 @@ async def test_a_confirm_of_less_releases_the_rest(client):
     assert 70 == body["balance"]["available"]
 
 
+async def test_a_confirm_of_nothing_releases_all_and_ends_as_confirmed(client):
+    await grant(client)
+    held = await reserve(client)
+    for replayed in (None, "true"):
+        answer = await client.post(
+            "/api/credits/confirm", json={"reservationId": held["reservation"]["id"], "amount": 0}
+        )
+        assert (200, replayed) == (answer.status_code, answer.headers.get("idempotency-replayed"))
+        body = answer.json()
+        assert ("confirmed", 0) == (body["transaction"]["kind"], body["transaction"]["amount"])
+        assert ("confirmed", 0, 40) == tuple(
+            body["reservation"][n] for n in ("status", "captured", "released")
+        )
+        assert (100, 0) == (body["balance"]["available"], body["balance"]["held"])
+
+
 async def test_a_second_confirm_is_the_first_one_whatever_amount_it_names(client):
     await grant(client)
     held = (await reserve(client))["reservation"]
