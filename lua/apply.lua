@@ -70,6 +70,10 @@ local function decide(operation)
   if shard.backlog and SPENDS[operation.verb] then
     return answer.refuse('journal_backlogged', { shard = shard.number })
   end
+  local of_task = operation.task_shard and shards[operation.task_shard]
+  if of_task and of_task.fence then
+    return answer.refuse('ledger_fenced', { shard = of_task.number, why = of_task.fence })
+  end
   local result = operations[operation.verb](operation, shard)
   if operation.key then memory.remember(operation, shard, result) end
   return result

@@ -118,3 +118,15 @@ async def _said(caplog, what: str) -> None:
         if what in caplog.text:
             return
         await asyncio.sleep(0.01)
+
+
+async def test_a_task_is_not_bound_by_what_a_fenced_shard_says_about_it(ledger, redis):
+    """The shard of the task may have gone back, and know nothing of a reservation that has the task."""
+    await redis.hset(keys.meta(1), "fence", "it went back")
+    for number in (0, 2):
+        made = await ledger.new_reservation_id(ACCOUNTS[number])
+        with pytest.raises(LedgerFenced, match="went back"):
+            await ledger.reserve(
+                Reserve(account=ACCOUNTS[number], reservation=made, amount=1, task=task_of(1))
+            )
+    assert (await ledger.balance(ACCOUNTS[0])).account.held == 0
