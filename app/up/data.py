@@ -12,6 +12,7 @@ held until the last of them has let go of its files.
 import fcntl
 import os
 import secrets
+import stat
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -104,9 +105,16 @@ class DataFolder:
     def _make(self) -> None:
         # PostgreSQL runs as somebody else when we are root, and has to get through.
         self.path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+        found = self.path.stat()
+        if found.st_uid != os.geteuid() or found.st_mode & stat.S_IWOTH:
+            raise CannotStart(
+                f"{self.path} belongs to somebody else, or anybody may write to it; "
+                "name another with --data (make: DATA=)."
+            )
 
     def _take_lock(self) -> int:
-        lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        lock = os.open(self.path / "lock", flags, 0o600)
         deadline = time.monotonic() + _LET_GO_SECONDS
         while True:
             try:
