@@ -1,7 +1,7 @@
 """Several processes, two stores, and what changes under them: what is damaged refuses, the rest goes on."""
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 import pytest
@@ -9,13 +9,16 @@ import pytest
 from app.ledger import keys
 from app.ledger.batcher import Limits
 from app.ledger.connection import connect
-from app.ledger.errors import LedgerFenced, LedgerUnavailable
+from app.ledger.errors import LedgerFenced, LedgerUnavailable, Unavailable
 from app.ledger.ledger import Ledger
 from app.ledger.operations import Deduct, Grant, Reserve
 from app.ledger.shards import shard_of
 from persistence import admission
 from persistence.backing import PostgresBacking
 from persistence.birth import give_birth
+from persistence.drain import drain
+from tests.integration.books import assert_equal
+from tests.integration.streams import replace_server
 
 SHARDS = 4
 ACCOUNTS = {shard_of(name, SHARDS): name for name in (f"account-{number}" for number in range(50))}
@@ -111,6 +114,46 @@ async def test_what_was_never_sent_because_redis_was_away_is_carried_out_when_it
             await _said(caplog, "redis did not answer")
         own_valkey.start()
         assert (await asked).account.available == 99
+
+
+async def test_many_processes_meet_a_server_that_keeps_becoming_another_and_nothing_moves_twice(
+    database, database_url, ledger, redis, redis_url
+):
+    applied, refused, stop = [0], [0], asyncio.Event()
+
+    async def customer(of: Ledger, shard: int) -> None:
+        while not stop.is_set():
+            try:
+                await of.grant(Grant(account=ACCOUNTS[shard], amount=1))
+                applied[0] += 1
+            except Unavailable:
+                refused[0] += 1
+
+    async with AsyncExitStack() as stack:
+        others = [await stack.enter_async_context(process(database, redis_url)) for _ in range(3)]
+        async with asyncio.TaskGroup() as group:
+            for each in (ledger, *others):
+                for shard in range(SHARDS):
+                    group.create_task(customer(each, shard))
+            for _ in range(10):
+                await _more(applied)
+                await replace_server(redis)
+            await _more(applied)
+            stop.set()
+        balances = [(await ledger.balance(name)).account.available for name in ACCOUNTS.values()]
+    assert sum(balances) == 100 * SHARDS + applied[0]
+    while (drained := await drain(database_url, redis_url, 0.5, keep=None)).rows:
+        assert drained.condemned == []
+    assert await assert_equal(database, redis) == SHARDS + applied[0]
+
+
+async def _more(applied: list[int]) -> None:
+    before = applied[0]
+    async with asyncio.timeout(10):
+        while True:
+            if applied[0] > before + 20:
+                return
+            await asyncio.sleep(0.005)
 
 
 async def _said(caplog, what: str) -> None:
