@@ -133,7 +133,7 @@ def _explained(error: str, given: Mapping[str, str]) -> str:
 
 def _shown(value: str) -> str:
     """A value without the password that a URL may carry."""
-    return re.sub(r"//[^@/]*@", "//***@", value)
+    return re.sub(r"//.*@", "//***@", value)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """I9 between whole processes: two servers with one journal, a server whose data went back, an empty one."""
 
 import asyncio
+import os
 import shutil
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +14,10 @@ from app.ledger.operations import Deduct, Grant
 from persistence.admission import watch
 from persistence.birth import give_birth
 from persistence.drain import drain
+from persistence.pool import open_pool
 from tests.chaos.test_between_admission import SHARDS, process
-from tests.integration.books import assert_conserved
-from tests.integration.streams import put_back, snapshot
+from tests.integration.books import assert_conserved, assert_equal
+from tests.integration.streams import put_back, replace_server, snapshot
 
 
 async def until_refused(ledger) -> LedgerFenced:
@@ -102,3 +105,45 @@ async def test_a_server_started_with_a_copy_of_older_data_is_fenced_where_it_is_
         drained = await drain(database_url, own_valkey.url, 0.5, keep=None)
         assert drained.rows == 0
         assert await database.fetchval("SELECT available FROM accounts WHERE account = 'ana'") == 999
+
+
+def copy_with_owner(folder: Path, copy: Path) -> None:
+    shutil.copytree(folder, copy)
+    owner = folder.stat()
+    for each in (copy, *copy.rglob("*")):
+        os.chown(each, owner.st_uid, owner.st_gid)
+
+
+async def test_a_postgresql_that_lost_its_last_seconds_and_an_admission_is_fed_again(
+    own_postgres, redis, redis_url, reachable_tmp_path
+):
+    data, copy = own_postgres.folder() / "data", reachable_tmp_path / "copy"
+    await give_birth(own_postgres.url, redis_url, SHARDS)
+    database = await open_pool(own_postgres.url)
+    async with process(database, redis_url, seconds=10.0) as ledger:
+        await ledger.grant(Grant(account="ana", amount=1000))
+        await drain(own_postgres.url, redis_url, 0.5, keep=None)
+        own_postgres.stop()
+        copy_with_owner(data, copy)
+        own_postgres.start()
+
+        await replace_server(redis)
+        for _ in range(5):
+            await ledger.deduct(spend())
+        assert max(ledger.terms.incarnations) == 2
+        assert (await drain(own_postgres.url, redis_url, 0.5, keep=None)).rows == 5
+        own_postgres.kill()
+        shutil.rmtree(data)
+        copy.rename(data)
+        own_postgres.start()
+        await database.expire_connections()
+
+        assert await database.fetchval("SELECT max(incarnation) FROM shards") == 1
+        assert (await ledger.deduct(spend())).account.available == 994
+        assert (await drain(own_postgres.url, redis_url, 1.0, keep=None)).rows == 6
+        assert (await ledger.deduct(spend())).account.available == 993
+        await drain(own_postgres.url, redis_url, 0.5, keep=None)
+        assert min(ledger.terms.incarnations) > 2
+    assert await database.fetch("SELECT fence FROM shards WHERE fence IS NOT NULL") == []
+    assert await assert_equal(database, redis) == 8
+    await database.close()

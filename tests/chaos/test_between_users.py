@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.embedded import CannotStart
+from app.settings import Settings, SettingsError
 from app.up.data import DataFolder
 
 
@@ -49,3 +50,11 @@ def test_whatever_a_data_folder_holds_only_its_owner_can_read(tmp_path: Path):
         folder.close()
     finally:
         os.umask(before)
+
+
+@pytest.mark.parametrize("password", ["secret", "sec/ret", "sec@ret", "sec//ret@", "sec?ret#"])
+def test_no_password_is_told_by_the_error_about_its_setting(password):
+    wrong = {"LASTRO_REDIS_URL": f"http://:{password}@host/0", "LASTRO_DATABASE_URL": "postgresql://host/db"}
+    with pytest.raises(SettingsError, match=r"http://\*\*\*@host/0") as told:
+        Settings.read(wrong)
+    assert "ret" not in str(told.value)
