@@ -1,22 +1,43 @@
-"""HTTP/1.1 as uvicorn speaks it, with a bound that it lacks: on the head of a request."""
+"""HTTP/1.1 as uvicorn speaks it, with bounds that it lacks: on the size and the time of a request's head."""
+
+from asyncio import TimerHandle, Transport
+from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-HEAD_BYTES_MAX = 65_536
-
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Refuses a request whose method, path and headers do not end within `HEAD_BYTES_MAX` and one reading."""
+    """Refuses a request whose method, path and headers do not end within `HEAD_BYTES_MAX` and one reading.
+
+    A connection that has not sent them within `HEAD_SECONDS` is ended.
+    """
+
+    HEAD_BYTES_MAX: ClassVar[int] = 65_536
+    HEAD_SECONDS: ClassVar[float] = 10.0
 
     _in_head = False
     _head_bytes = 0
+    _head_ends: TimerHandle | None = None
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_is_there()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         was_in_head = self._in_head
         super().data_received(data)
-        if was_in_head and self._in_head:
+        if not self._in_head:
+            self._head_is_there()
+            return
+        if self._head_ends is None:
+            self._await_head()
+        if was_in_head:
             self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
+            if self._head_bytes > self.HEAD_BYTES_MAX and not self.transport.is_closing():
                 self.send_400_response("The head of the request is too large.")
 
     def on_message_begin(self) -> None:
@@ -26,3 +47,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         super().on_headers_complete()
+
+    def _await_head(self) -> None:
+        self._head_ends = self.loop.call_later(self.HEAD_SECONDS, self.transport.close)
+
+    def _head_is_there(self) -> None:
+        if self._head_ends is not None:
+            self._head_ends.cancel()
+            self._head_ends = None

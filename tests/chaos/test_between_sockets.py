@@ -8,8 +8,10 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+import uvicorn
 
 from app.embedded.ports import free_port
+from app.http.protocol import BoundedProtocol
 from tests.processes import HOUSE
 
 HEAD = b"GET /health/live HTTP/1.1\r\nHost: lastro.test\r\n"
@@ -92,3 +94,38 @@ async def test_heads_in_small_pieces_and_many_in_one_are_answered(port):
 async def test_what_is_no_request_is_refused_and_the_next_client_is_served(port, bytes_of_hell):
     assert b" 20" not in (await _said(port, bytes_of_hell + b"\r\n\r\n")).split(b"\r\n")[0]
     assert b" 200 " in await _said(port, HEAD + b"\r\n")
+
+
+class Impatient(BoundedProtocol):
+    """What `lastro api` speaks, with less time."""
+
+    HEAD_SECONDS = 0.2
+
+
+async def _live(scope, receive, send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"17")]})
+    await send({"type": "http.response.body", "body": b'{"status":"live"}'})
+
+
+@pytest.mark.parametrize(
+    "pieces", [[], [b"G"], [HEAD], [HEAD + b"\r\n", b"G"]], ids=["nothing", "a byte", "half", "the next one"]
+)
+async def test_a_connection_that_does_not_finish_its_request_is_ended(pieces):
+    port = free_port()
+    server = uvicorn.Server(
+        uvicorn.Config(_live, port=port, http=Impatient, ws="none", lifespan="off", log_config=None)
+    )
+    serving = asyncio.create_task(server.serve())
+    while True:
+        if server.started:
+            break
+        await asyncio.sleep(0.01)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for piece in pieces:
+        writer.write(piece)
+    async with asyncio.timeout(3):  # uvicorn's own patience is 5 s, and for ever before the first request
+        said = await reader.read()
+    assert said.count(b"HTTP/1.1 200") == (len(pieces) == 2)
+    writer.close()
+    server.should_exit = True
+    await serving
