@@ -38,6 +38,7 @@ _AWAY = (
     asyncpg.OperatorInterventionError,
     asyncpg.PostgresSystemError,
     asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InternalClientError,  # what asyncpg says of a connection that broke at an unlucky moment
     asyncpg.UndefinedTableError,
 )
 

@@ -5,10 +5,12 @@ import contextlib
 
 import httpx
 
+from app.ledger.backing import BackingUnavailable
 from app.main import create_app
 from app.settings import Settings
 from persistence import api_keys
 from persistence.birth import give_birth
+from persistence.pool import answering, open_pool
 from tests.http.conftest import running
 
 SHARDS = 2
@@ -52,3 +54,28 @@ async def test_a_key_is_revoked_within_seconds_while_readers_keep_postgresql_bus
             in_time = refused.is_set()
             refused.set()
         assert in_time
+
+
+async def test_postgresql_that_breaks_off_at_any_moment_is_unavailable_and_never_a_bug(own_postgres):
+    """The driver has several words for it; one of them is that of an error of its own."""
+    pool = await open_pool(own_postgres.url)
+    answers: list[int] = []
+
+    async def ask() -> None:
+        while len(answers) < 8 or own_postgres.alive:
+            try:
+                async with answering(pool) as connection:
+                    await connection.fetch("SELECT count(*) FROM journal")
+            except BackingUnavailable:
+                answers.append(503)
+            await asyncio.sleep(0)
+
+    for _ in range(5):
+        answers.clear()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(8):
+                group.create_task(ask())
+            await asyncio.sleep(0.05)
+            own_postgres.kill()
+        own_postgres.start()
+    await pool.close()
