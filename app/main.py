@@ -104,8 +104,9 @@ def _limits(settings: Settings) -> Limits:
 
 
 async def _admit(ledger: Ledger, backing: Backing, redis: Redis) -> None:
-    """Have the Redis admitted before the first request needs it, and again after it was lost; stop serving one
-    that has become unfit (it may evict now, or its clock was set).
+    """Have the Redis admitted before the first request needs it, and again after it was lost.
+
+    One that has become unfit (it may evict now, or its clock was set) is served no longer.
     """
     while True:
         terms = ledger.terms

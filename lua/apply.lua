@@ -34,13 +34,9 @@ journal.open(call)
 local shards, why_not, order = admission.admit(call)
 if not shards then return answer.unheard('not_admitted', now_ms, why_not) end
 if now_ms > call.deadline_ms then return answer.unheard('too_late', now_ms) end
-local lane = redis.call('GET', KEYS[1])
-if lane then
-  local number, reply = string.match(lane, '^(%d+) (.*)$')
-  number = tonumber(number)
-  if number == call.number then return reply end
-  if number > call.number then return answer.unheard('stale', now_ms) end
-end
+local number = tonumber(redis.call('HGET', KEYS[1], 'number') or 0)
+if number == call.number then return redis.call('HGET', KEYS[1], 'reply') end
+if number > call.number then return answer.unheard('stale', now_ms) end
 
 -- How far the journal is behind: nil, `spending` (no new work is taken on) or `everything`.
 local function backlog(shard)
@@ -91,6 +87,7 @@ end
 
 local plan = closing.close(order, call.nonce)
 local reply = answer.reply(now_ms, results)
-plan.others[#plan.others + 1] = { 'SET', KEYS[1], text.integer(call.number) .. ' ' .. reply, 'PX', LANE_MS }
+plan.others[#plan.others + 1] = { 'HSET', KEYS[1], 'number', text.integer(call.number), 'reply', reply }
+plan.others[#plan.others + 1] = { 'PEXPIRE', KEYS[1], LANE_MS }
 closing.write(order, plan)
 return reply

@@ -1,6 +1,7 @@
 """The parts of a ledger, each a command of its own. Each imports what it needs when it runs."""
 
 import asyncio
+import gc
 from pathlib import Path
 
 import click
@@ -57,10 +58,21 @@ def api(data: Path, host: str | None, port: int | None, grace: int) -> None:
             access_log=False,
             log_config=None,
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=grace,
         )
     )
+    _spare_the_collector()
     server.run()
+
+
+def _spare_the_collector() -> None:
+    """What is there at the start stays for ever, and a request leaves hardly any cycles: at Python's usual
+    thresholds the collector would look at all of it hundreds of times a second, a tenth of the API's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 @click.command()

@@ -61,11 +61,11 @@ class Reservation(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     account: str
     status: Literal["pending", "confirmed", "cancelled"]
     reserved: int
-    captured: int
-    charged: int
-    released: int
-    held: int
-    legs: list[HeldLeg]
+    captured: int = 0
+    charged: int = 0
+    released: int = 0
+    held: int = 0
+    legs: list[HeldLeg] = []
     expires_at_ms: int
     created_at_ms: int
     reserved_sequence: int

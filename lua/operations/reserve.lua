@@ -45,13 +45,13 @@ return function(operation, shard)
   local posted = journal.post({ kind = 'reserved', account = account, amount = operation.amount, legs = legs,
     details = text.member('reservation', operation.reservation) .. text.member('deadline_ms', deadline_ms)
       .. text.references(operation) }, operation)
-  local reservation = book.reservation_of(shard, nil, {
-    id = operation.reservation, account = account.id, status = 'pending',
+  local reservation = {
+    id = operation.reservation, shard = shard, changed = true, moved = true, account = account.id, status = 'pending',
     reserved = operation.amount, captured = 0, charged = 0, released = 0, held = operation.amount,
     legs = lots.held(legs), expires_at_ms = deadline_ms, created_at_ms = shard.now_ms, reserved_sequence = posted.sequence,
     task = task, provider = provider, resource = operation.resource, model = operation.model,
     metadata = operation.metadata,
-  })
+  }
   book.hold(reservation, account)
   if task then
     reservation.bound_sequence = posted.sequence

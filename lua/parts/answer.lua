@@ -41,25 +41,65 @@ local function open_text(account, reservations)
   return '[' .. table.concat(places, ',') .. ']'
 end
 
+-- What the reply says of an operation that was applied, replayed or read. A text that is joined to another is copied
+-- and hashed again by Lua, so that the parts go into one list, which is joined once.
+local function append_ok(pieces, result, accounts, reservations)
+  local posted, n = result.posted or NOTHING, #pieces
+  pieces[n + 1] = '["ok",'
+  pieces[n + 2] = integer(posted.sequence)
+  pieces[n + 3] = ','
+  pieces[n + 4] = posted.line or 'null'
+  pieces[n + 5] = ','
+  pieces[n + 6] = integer(place(accounts, result.account))
+  pieces[n + 7] = ','
+  pieces[n + 8] = integer(place(reservations, result.reservation))
+  if result.replayed then
+    pieces[n + 9] = ',true,'
+    pieces[n + 10] = posted.notes and cjson.encode(posted.notes) or 'null'
+    pieces[n + 11] = ',null],'
+  elseif result.open then
+    pieces[n + 9] = ',false,null,'
+    pieces[n + 10] = open_text(result.account, reservations)
+    pieces[n + 11] = '],'
+  else
+    pieces[n + 9] = ',false,null,null],'
+  end
+end
+
+local function append_refusal(pieces, result)
+  pieces[#pieces + 1] = '["no","' .. result.word .. '",' .. text.object(result.facts)
+    .. (result.replayed and ',true],' or ',false],')
+end
+
+-- Closes a list whose elements each end with a comma.
+local function close_list(pieces)
+  local last = pieces[#pieces]
+  if string.sub(last, -1) == ',' then pieces[#pieces] = string.sub(last, 1, -2) end
+end
+
 -- The reply of a call that ran. Accounts and reservations are shown as they are after it.
 function answer.reply(now_ms, results)
-  local accounts, reservations, pieces = {}, {}, {}
-  for i, result in ipairs(results) do
-    local replayed = result.replayed and 'true' or 'false'
+  local accounts, reservations, pieces = {}, {}, { '["ok",' .. integer(now_ms) .. ',"",[' }
+  for i = 1, #results do
+    local result = results[i]
     if result.word == 'ok' then
-      local posted = result.posted or NOTHING
-      pieces[i] = '["ok",' .. integer(posted.sequence) .. ',' .. (posted.line or 'null') .. ','
-        .. integer(place(accounts, result.account)) .. ',' .. integer(place(reservations, result.reservation)) .. ','
-        .. replayed .. ',' .. (result.replayed and posted.notes and cjson.encode(posted.notes) or 'null') .. ','
-        .. (result.open and open_text(result.account, reservations) or 'null') .. ']'
+      append_ok(pieces, result, accounts, reservations)
     elseif result.word == 'located' then
-      pieces[i] = string.format('["located","%s"]', result.reservation_id)
+      pieces[#pieces + 1] = '["located","' .. result.reservation_id .. '"],'
     else
-      pieces[i] = string.format('["no","%s",%s,%s]', result.word, text.object(result.facts), replayed)
+      append_refusal(pieces, result)
     end
   end
-  return string.format('["ok",%d,"",[', now_ms) .. table.concat(pieces, ',') .. '],[' .. table.concat(accounts, ',')
-    .. '],[' .. table.concat(reservations, ',') .. ']]'
+  close_list(pieces)
+  for _, texts in ipairs({ accounts, reservations }) do
+    pieces[#pieces + 1] = '],['
+    for i = 1, #texts do
+      if i > 1 then pieces[#pieces + 1] = ',' end
+      pieces[#pieces + 1] = texts[i]
+    end
+  end
+  pieces[#pieces + 1] = ']]'
+  return table.concat(pieces)
 end
 
 -- The reply of a call that did not run.

@@ -46,44 +46,43 @@ function book.fence(account, why)
   account.changed = true
 end
 
--- A reservation of these members; `stored` is its text in Redis, nil for one that is being made. `moved`: it was made
--- or it ended in this call, so that it joins or leaves `due` and `holds`.
-function book.reservation_of(shard, stored, found)
-  return { id = found.id, shard = shard, stored = stored, changed = false, moved = false, place = false,
-           account = found.account, status = found.status, reserved = found.reserved, captured = found.captured, charged = found.charged,
-           released = found.released, held = found.held, legs = found.legs, expires_at_ms = found.expires_at_ms,
-           created_at_ms = found.created_at_ms, reserved_sequence = found.reserved_sequence,
-           bound_sequence = found.bound_sequence, ended_sequence = found.ended_sequence,
-           settled_at_ms = found.settled_at_ms, cancel_cause = found.cancel_cause,
-           cancel_reason = found.cancel_reason, task = found.task, provider = found.provider,
-           resource = found.resource, model = found.model, metadata = found.metadata }
-end
-
+-- A reservation as this call has it so far, or nil. Sums that are 0 are not in its text.
 function book.reservation(shard, id)
   local key = keys.reservation(shard.number, id)
   local reservation = reservations[key]
   if reservation == nil then
     local stored = redis.call('GET', key)
-    reservation = stored and book.reservation_of(shard, stored, decoded(stored)) or false
+    reservation = stored and decoded(stored) or false
+    if reservation then
+      reservation.shard, reservation.stored = shard, stored
+      reservation.captured = reservation.captured or 0
+      reservation.charged = reservation.charged or 0
+      reservation.released = reservation.released or 0
+      reservation.held = reservation.held or 0
+    end
     reservations[key] = reservation
   end
   return reservation or nil
 end
 
--- The open reservations of an account: what this call adds to and ends of those in Redis. Whoever is going to `hold`
--- or `unhold` asks for them before it posts, so that it fails before anything has moved or not at all.
+-- What this call changes of the open reservations of an account: id to deadline of one that it opened, to false of
+-- one that it ended. Whoever is going to `hold` or `unhold` asks for them before it posts, so that it fails before
+-- anything has moved or not at all.
 function book.holds(account)
   local key = keys.holds(account.shard.number, account.id)
-  if not holds[key] then
+  local open = holds[key]
+  if not open then
     redis.call('ZCARD', key)
-    holds[key] = { added = {}, ended = {}, endings = 0 }
+    open = {}
+    holds[key] = open
   end
-  return holds[key], key
+  return open, key
 end
 
+-- `moved`: the reservation was opened or ended in this call, so that it joins or leaves `due` and `holds`.
 function book.hold(reservation, account)
   reservations[keys.reservation(reservation.shard.number, reservation.id)] = reservation
-  book.holds(account).added[reservation.id] = reservation.expires_at_ms
+  book.holds(account)[reservation.id] = reservation.expires_at_ms
   account.open_holds = account.open_holds + 1
   reservation.changed, reservation.moved = true, true
 end
@@ -91,49 +90,41 @@ end
 -- The end of a reservation; `sequence` is the entry that ended it.
 function book.unhold(reservation, account, sequence)
   local open = book.holds(account)
-  if open.added[reservation.id] then
-    open.added[reservation.id] = nil
-  else
-    open.ended[reservation.id] = true
-    open.endings = open.endings + 1
-  end
+  if open[reservation.id] then open[reservation.id] = nil else open[reservation.id] = false end
   account.open_holds = account.open_holds - 1
   reservation.ended_sequence = sequence
   reservation.settled_at_ms = account.shard.now_ms
   reservation.held = 0
-  reservation.legs = {}
+  reservation.legs = nil
   reservation.changed, reservation.moved = true, true
+end
+
+-- The open reservations of an account as pairs of id and deadline, by deadline. `count`: at most about so many.
+local function open_by_deadline(account, count)
+  local open, key = book.holds(account)
+  local found, ended = {}, 0
+  for id, deadline in pairs(open) do
+    if deadline then found[#found + 1] = { id, deadline } else ended = ended + 1 end
+  end
+  local last = count and ended + count - 1 or -1
+  local stored = redis.call('ZRANGE', key, 0, last, 'WITHSCORES')
+  for i = 1, #stored, 2 do
+    if open[stored[i]] == nil then found[#found + 1] = { stored[i], tonumber(stored[i + 1]) } end
+  end
+  table.sort(found, function(a, b) return a[2] < b[2] or (a[2] == b[2] and a[1] < b[1]) end)
+  return found
 end
 
 -- When the next open reservation of an account ends by itself, in milliseconds, or nil.
 function book.next_release_ms(account)
-  local open, key = book.holds(account)
-  local soonest
-  local stored = redis.call('ZRANGE', key, 0, open.endings, 'WITHSCORES')
-  for i = 1, #stored, 2 do
-    if not open.ended[stored[i]] then
-      soonest = tonumber(stored[i + 1])
-      break
-    end
-  end
-  for _, deadline in pairs(open.added) do
-    if not soonest or deadline < soonest then soonest = deadline end
-  end
-  return soonest
+  local next_one = open_by_deadline(account, 1)[1]
+  return next_one and next_one[2]
 end
 
 -- The ids of all open reservations of an account, by deadline.
 function book.open_reservations(account)
-  local open, key = book.holds(account)
-  local found = {}
-  local stored = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
-  for i = 1, #stored, 2 do
-    if not open.ended[stored[i]] then found[#found + 1] = { stored[i], tonumber(stored[i + 1]) } end
-  end
-  for id, deadline in pairs(open.added) do found[#found + 1] = { id, deadline } end
-  table.sort(found, function(a, b) return a[2] < b[2] or (a[2] == b[2] and a[1] < b[1]) end)
   local ids = {}
-  for i, each in ipairs(found) do ids[i] = each[1] end
+  for i, each in ipairs(open_by_deadline(account)) do ids[i] = each[1] end
   return ids
 end
 

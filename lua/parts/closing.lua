@@ -16,35 +16,44 @@ local function account_text(account)
     .. (account.fence and text.member('fence', account.fence) or '') .. '}'
 end
 
+-- What is held, and of which lots; what came of the rest. Sums that are 0 are left out.
+local function sums_text(reservation)
+  local line = ',"reserved":' .. integer(reservation.reserved)
+  if reservation.captured > 0 then line = line .. ',"captured":' .. integer(reservation.captured) end
+  if reservation.charged > 0 then line = line .. ',"charged":' .. integer(reservation.charged) end
+  if reservation.released > 0 then line = line .. ',"released":' .. integer(reservation.released) end
+  if reservation.held == 0 then return line end
+  local legs = {}
+  for i, leg in ipairs(reservation.legs) do
+    legs[i] = '["' .. leg[1] .. '",' .. integer(leg[2]) .. ',' .. integer(leg[3]) .. ']'
+  end
+  return line .. ',"held":' .. integer(reservation.held) .. ',"legs":[' .. table.concat(legs, ',') .. ']'
+end
+
 -- The members that not every reservation has.
 local function optional_text(reservation)
-  local line = ''
-  if reservation.bound_sequence then line = text.member('bound_sequence', reservation.bound_sequence) end
+  local line = text.references(reservation)
+  if reservation.bound_sequence then line = line .. text.member('bound_sequence', reservation.bound_sequence) end
   if reservation.ended_sequence then
-    line = line .. text.member('ended_sequence', reservation.ended_sequence)
-      .. text.member('settled_at_ms', reservation.settled_at_ms)
+    line = line .. ',"ended_sequence":' .. integer(reservation.ended_sequence) .. ',"settled_at_ms":'
+      .. integer(reservation.settled_at_ms)
   end
   if reservation.cancel_cause then
     line = line .. text.member('cancel_cause', reservation.cancel_cause)
       .. text.member('cancel_reason', reservation.cancel_reason)
   end
   if reservation.resource then line = line .. text.member('resource', reservation.resource) end
-  if reservation.metadata and next(reservation.metadata) then line = line .. ',"metadata":' .. cjson.encode(reservation.metadata) end
-  return line .. text.references(reservation)
+  if reservation.metadata and next(reservation.metadata) then
+    line = line .. ',"metadata":' .. cjson.encode(reservation.metadata)
+  end
+  return line
 end
 
 local function reservation_text(reservation)
-  local legs = {}
-  for i, leg in ipairs(reservation.legs) do
-    legs[i] = '["' .. leg[1] .. '",' .. integer(leg[2]) .. ',' .. integer(leg[3]) .. ']'
-  end
   return '{"v":1,"id":"' .. reservation.id .. '","account":"' .. reservation.account .. '","status":"'
-    .. reservation.status .. '","reserved":' .. integer(reservation.reserved) .. ',"captured":'
-    .. integer(reservation.captured) .. ',"charged":' .. integer(reservation.charged) .. ',"released":'
-    .. integer(reservation.released) .. ',"held":' .. integer(reservation.held) .. ',"legs":['
-    .. table.concat(legs, ',') .. '],"expires_at_ms":' .. integer(reservation.expires_at_ms) .. ',"created_at_ms":'
-    .. integer(reservation.created_at_ms) .. ',"reserved_sequence":' .. integer(reservation.reserved_sequence)
-    .. optional_text(reservation) .. '}'
+    .. reservation.status .. '"' .. sums_text(reservation) .. ',"expires_at_ms":'
+    .. integer(reservation.expires_at_ms) .. ',"created_at_ms":' .. integer(reservation.created_at_ms)
+    .. ',"reserved_sequence":' .. integer(reservation.reserved_sequence) .. optional_text(reservation) .. '}'
 end
 
 local function record_text(record)

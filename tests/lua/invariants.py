@@ -23,7 +23,7 @@ LOTS_MAX = 64
 _NAME = re.compile(rb"lastro:\{(\d+)\}:([a-z]+)(?::(.*))?", re.DOTALL)
 _TYPES = {
     "meta": b"hash", "journal": b"stream", "account": b"string", "reservation": b"string", "holds": b"zset",
-    "due": b"zset", "aside": b"zset", "lane": b"string", "operation": b"string", "task": b"string",
+    "due": b"zset", "aside": b"zset", "lane": b"hash", "operation": b"string", "task": b"string",
 }  # fmt: skip
 _EXPIRE = frozenset({"lane", "operation", "task"})
 

@@ -100,7 +100,7 @@ MUTANTS = {
     ),
     "I4 a key is not remembered": ("if operation.key then memory.remember(operation, shard, result) end", ""),
     "I4 the lane does not answer again": (
-        "if number == call.number then return reply end",
+        "if number == call.number then return redis.call('HGET', KEYS[1], 'reply') end",
         "",
     ),
     "I4 the lane lets an old call in": ("if number > call.number then", "if false then"),
