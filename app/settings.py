@@ -40,11 +40,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     ] = 16
     host: Annotated[str, Meta(min_length=1, description="Where the API listens")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65535, description="Where the API listens")] = 8000
-    public_url: Annotated[
-        str | None, Meta(description="The API as the outside reaches it", extra={"default": "none"})
-    ] = None
     backlog_max: Annotated[
-        int, Meta(ge=1, description="Entries not yet in PostgreSQL above which spending is refused")
+        int, Meta(ge=1, description="Entries not yet in PostgreSQL above which nothing new is taken on")
     ] = 1_000_000
     backlog_bytes_max: Annotated[int, Meta(ge=_MIB, description="The same in bytes")] = 256 * _MIB
     stream_keep_seconds: Annotated[
@@ -68,7 +65,6 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
             ("redis_url", _REDIS_SCHEMES),
             ("queue_url", _REDIS_SCHEMES),
             ("database_url", _DATABASE_SCHEMES),
-            ("public_url", ("https", "http")),
         ):
             _demand_url(field, getattr(self, field), schemes)
 
