@@ -35,7 +35,7 @@ def test_what_is_set_wins_and_other_variables_are_ignored() -> None:
 
 
 def test_settings_travel_to_child_processes_unchanged() -> None:
-    settings = Settings.read(REQUIRED | {"LASTRO_HOST": "0.0.0.0", "LASTRO_REQUEST_SECONDS": "2.5"})
+    settings = Settings.read(REQUIRED | {"LASTRO_HOST": "10.0.0.1", "LASTRO_REQUEST_SECONDS": "2.5"})
     assert Settings.read(settings.environment()) == settings
 
 
