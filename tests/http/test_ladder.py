@@ -123,7 +123,7 @@ async def test_confirm(clients, client):
     await client.post("/api/credits/cancel", json=used)
     await client.post("/api/credits/confirm", json=used, headers={"idempotency-key": "used"})
     pending = (await reserve(client))["reservation"]["id"]
-    body = {"reservationId": cancelled, "accountId": "carol", "amount": 0, "unknown": 1}
+    body = {"reservationId": cancelled, "accountId": "carol", "amount": -1, "unknown": 1}
     await climb(clients, "POST", "/api/credits/confirm", body, [
         *BEGUN,
         ("a used key", {"headers": {"lastro-ack": ""}}, 422, "idempotency_mismatch"),

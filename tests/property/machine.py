@@ -178,10 +178,11 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def as_of_now(self, asked: Operation, outcome: Outcome) -> Outcome:
         """Accounts and reservations in a reply are shown as the call has left them."""
+        if isinstance(outcome, Seen) and isinstance(asked, Balance):
+            return self.reference.apply(asked, self.now_ms)
         if isinstance(outcome, Seen):
             found = [self.reference.holds[each.id].stored() for each in outcome.reservations]
-            account = self.reference.accounts[asked.account].stored() if isinstance(asked, Balance) else None
-            return outcome._replace(account=account, reservations=found)
+            return outcome._replace(reservations=found)
         if isinstance(outcome, Applied):
             hold = self.reference.holds.get(outcome.line.entry.reservation or "")
             account = self.reference.accounts[outcome.line.entry.account].stored()

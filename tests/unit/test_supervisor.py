@@ -53,11 +53,11 @@ def until_told(name: str, folder: Path) -> Shell:
 def test_what_keeps_dying_is_started_again_ever_more_slowly(tmp_path: Path, said: list[str]) -> None:
     clock = Clock()
     supervisor = Supervisor(said.append, clock)
-    child = Shell("child", tmp_path, "exit 3")
-    child.spawn()
+    child = until_told("child", tmp_path)
+    child.start()
     supervisor.adopt(child)
     for _ in range(9):
-        assert child.wait(5.0)
+        child.kill()
         supervisor.look()
         clock.now += 10.0  # later than any delay, and too early to count as steady
         supervisor.look()
@@ -65,7 +65,7 @@ def test_what_keeps_dying_is_started_again_ever_more_slowly(tmp_path: Path, said
     supervisor.kill()
     delays = [line.partition("started again ")[2].partition(" (")[0] for line in said]
     assert delays == ["now", *(f"in {seconds} s" for seconds in (0.25, 0.5, 1, 2, 4, 8, 10, 10))]
-    assert said[0].startswith("child ended with code 3; it is started again now")
+    assert said[0].startswith("child was ended by SIGKILL; it is started again now")
 
 
 def test_what_had_lived_for_long_is_started_again_at_once(tmp_path: Path, said: list[str]) -> None:
