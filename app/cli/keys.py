@@ -61,14 +61,15 @@ def list_keys(data: Path, revoked: bool) -> None:
 
     from persistence.api_keys import listed
 
-    table = Table(
-        "name", "prefix", "scopes", "account", "created", "expires", "last used", "revoked", box=None
-    )
+    columns = ["name", "prefix", "scopes", "account", "created", "expires", "last used"]
+    table = Table(*columns, *["revoked"] * revoked, box=None)
     for key in _with_pool(data, lambda pool: listed(pool, revoked=revoked)):
-        times = (key.created_at, key.expires_at, key.last_used_at, key.revoked_at)
-        shown = [f"{time:%Y-%m-%d %H:%M}" if time else "-" for time in times]
-        table.add_row(key.name, f"lk_{key.prefix}_", " ".join(key.scopes), key.account or "all", *shown)
-    Console(soft_wrap=True).print(table)
+        times = [key.created_at, key.expires_at, key.last_used_at, *[key.revoked_at] * revoked]
+        shown = [f"{time:%Y-%m-%d}" if time else "-" for time in times]
+        table.add_row(key.name, f"lk_{key.prefix}_", ",".join(key.scopes), key.account or "all", *shown)
+    console = Console()
+    width = max(console.width, console.measure(table).maximum)  # a cut prefix could not be revoked by
+    console.print(table, width=width, crop=False, overflow="ignore")
 
 
 @keys.command("revoke")

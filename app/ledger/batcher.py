@@ -11,7 +11,7 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from msgspec import Struct
@@ -22,8 +22,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app.ledger import keys, replies
 from app.ledger.backing import Backing, BackingUnavailable, NotAdmitted, Terms
-from app.ledger.errors import InternalError, LedgerError, LedgerFenced, LedgerUnavailable, Overloaded
-from app.ledger.operations import Bind, Operation, Reserve
+from app.ledger.errors import InternalError, LedgerUnavailable, Overloaded
+from app.ledger.flight import Answer, Flight, Ticket, fail, fenced, shards_of
+from app.ledger.operations import Operation
 from app.ledger.replies import Declined, Reply
 from app.ledger.scripts import Script
 
@@ -65,86 +66,9 @@ class Limits(Struct, frozen=True, kw_only=True):
     backlog_bytes_max: int = 268_435_456
 
 
-def _shards(operation: Operation) -> tuple[int, ...]:
-    """The shards that an operation is decided by: its own, and that of the task it names."""
-    if isinstance(operation, Reserve | Bind) and operation.task_shard >= 0:
-        return operation.shard, operation.task_shard
-    return (operation.shard,)
-
-
-def _fenced(operation: Operation, fences: Mapping[int, str]) -> LedgerFenced | None:
-    """Why it is not to be sent, or `None`."""
-    for shard in _shards(operation):
-        if shard in fences:
-            return LedgerFenced(shard=shard, why=fences[shard])
-    return None
-
-
-class _Ticket:
-    """An operation on its way. `deadline` is on this process' monotonic clock."""
-
-    __slots__ = ("answer", "deadline", "operation")
-
-    def __init__(self, operation: Operation, answer: "asyncio.Future[Answer]", deadline: float) -> None:
-        self.operation = operation
-        self.answer = answer
-        self.deadline = deadline
-
-    def fail(self, error: type[LedgerError], why: str) -> None:
-        """Tell whoever still waits."""
-        if not self.answer.done():
-            self.answer.set_exception(error(why=why))
-
-
-def _fail(tickets: Iterable[_Ticket], why: str) -> None:
-    for ticket in tickets:
-        ticket.fail(LedgerUnavailable, why)
-
-
-class _Flight:
-    """A call from its first sending until its outcome is known or nobody waits for it any more.
-
-    Once it may have run (`unknown`) it is repeated as it was, with those who no longer wait: the lane answers
-    each operation by its place in the call. And only under the terms it was sent under.
-    """
-
-    __slots__ = ("number", "sent_under", "tickets", "unknown")
-
-    def __init__(self, number: int, tickets: Sequence[_Ticket]) -> None:
-        self.number = number
-        self.tickets = tickets
-        self.unknown = False
-        self.sent_under: Terms | None = None
-
-    def is_awaited(self) -> bool:
-        """Whether somebody still waits. Those whose time is up are told that no answer came."""
-        now = time.monotonic()
-        for ticket in self.tickets:
-            if ticket.deadline < now:
-                ticket.fail(LedgerUnavailable, "redis has not answered in time")
-        if not self.unknown:
-            self.tickets = [ticket for ticket in self.tickets if not ticket.answer.done()]
-        return any(not ticket.answer.done() for ticket in self.tickets)
-
-    def fail(self, error: type[LedgerError], why: str) -> None:
-        for ticket in self.tickets:
-            ticket.fail(error, why)
-
-    def turn_away(self, fences: Mapping[int, str]) -> None:
-        """Refuse those who ask a fenced shard: without its meta the whole call would be refused."""
-        for ticket in self.tickets:
-            error = _fenced(ticket.operation, fences)
-            if error is not None and not ticket.answer.done():
-                ticket.answer.set_exception(error)
-        self.tickets = [ticket for ticket in self.tickets if not ticket.answer.done()]
-
-
 def _code(error: RedisError) -> str:
     """The word with which Redis began its error (redis-py takes some of them off the text)."""
     return getattr(error, "status_code", None) or str(error).partition(" ")[0]
-
-
-Answer = tuple[replies.Applied | replies.Located | Declined, Reply]
 
 
 class Batcher:
@@ -163,7 +87,7 @@ class Batcher:
         self._clock_read = 0.0
         self._refused_until = 0.0
         self._admitting = asyncio.Lock()
-        self._waiting: deque[_Ticket] = deque()
+        self._waiting: deque[Ticket] = deque()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -182,7 +106,7 @@ class Batcher:
         for each in pending:
             each.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        _fail(self._waiting, "the service is stopping")
+        fail(self._waiting, "the service is stopping")
 
     def now_ms(self) -> int:
         """Redis' time as far as this process knows it."""
@@ -202,11 +126,11 @@ class Batcher:
         if self._task is None:
             raise LedgerUnavailable(why="the service is stopping")
         if self.terms is not None and self.terms.fences:
-            error = _fenced(operation, self.terms.fences)
+            error = fenced(operation, self.terms.fences)
             if error is not None:
                 raise error
         answer: asyncio.Future[Answer] = self._loop.create_future()
-        self._waiting.append(_Ticket(operation, answer, time.monotonic() + self._limits.request_seconds))
+        self._waiting.append(Ticket(operation, answer, time.monotonic() + self._limits.request_seconds))
         self._wake.set()
         return answer
 
@@ -233,23 +157,23 @@ class Batcher:
             try:
                 await self._carry(tickets)
             except asyncio.CancelledError:
-                _fail(tickets, "the service is stopping")
+                fail(tickets, "the service is stopping")
                 raise
             except Exception:
                 log.exception("the batcher met an error of its own")
-                _fail(tickets, "the batcher met an error of its own")
+                fail(tickets, "the batcher met an error of its own")
 
-    async def _carry(self, tickets: Sequence[_Ticket]) -> None:
+    async def _carry(self, tickets: Sequence[Ticket]) -> None:
         """Send one call until its outcome is known or its requests have run out of time."""
         self._number += 1
-        flight, pause = _Flight(self._number, tickets), PAUSE_SECONDS_MIN
+        flight, pause = Flight(self._number, tickets), PAUSE_SECONDS_MIN
         while flight.is_awaited():
             if await self._attempt(flight):
                 return
             await asyncio.sleep(pause)
             pause = min(2 * pause, PAUSE_SECONDS_MAX)
 
-    async def _attempt(self, flight: _Flight) -> bool:
+    async def _attempt(self, flight: Flight) -> bool:
         """Send the call once. Returns whether that was the end of it."""
         try:
             terms = self.terms or await self._admit()
@@ -282,7 +206,7 @@ class Batcher:
             await self._not_run(flight, error)
             return True
 
-    def _heard(self, flight: _Flight, reply: Reply) -> bool:
+    def _heard(self, flight: Flight, reply: Reply) -> bool:
         """Take in what the script answered. Returns whether the call is over."""
         self._clock_ms, self._clock_read = reply.now_ms, time.monotonic()
         if reply.status == "ok":
@@ -296,11 +220,11 @@ class Batcher:
             self.terms, self.why_not = None, reply.detail
         return False
 
-    async def _send(self, flight: _Flight, terms: Terms) -> Reply:
+    async def _send(self, flight: Flight, terms: Terms) -> Reply:
         if self._clock_read == 0.0:
             await self._read_clock()
         operations = [ticket.operation for ticket in flight.tickets]
-        shards = {shard for operation in operations for shard in _shards(operation)}
+        shards = {shard for operation in operations for shard in shards_of(operation)}
         incarnations = terms.incarnations
         call = Call(
             terms.ledger,
@@ -357,7 +281,7 @@ class Batcher:
         except (RedisError, OSError) as error:
             log.warning("redis did not take the script", extra={"error": repr(error)})
 
-    async def _not_run(self, flight: _Flight, error: RedisError) -> None:
+    async def _not_run(self, flight: Flight, error: RedisError) -> None:
         """Redis said that the call as a whole failed and nothing of it was written.
 
         When an earlier copy may still be on its way, no part of it is sent under another number.
@@ -374,9 +298,9 @@ class Batcher:
             await self._carry(tickets[:middle])
             await self._carry(tickets[middle:])
 
-    def _deliver(self, tickets: Sequence[_Ticket], reply: Reply) -> None:
+    def _deliver(self, tickets: Sequence[Ticket], reply: Reply) -> None:
         """Hand out the answers; what must wait for time to pass goes to the front of the queue."""
-        later: list[_Ticket] = []
+        later: list[Ticket] = []
         for ticket, result in zip(tickets, reply.results, strict=True):
             if type(result) is Declined and result.word == "later":
                 later.append(ticket)
