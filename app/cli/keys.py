@@ -18,6 +18,10 @@ def keys() -> None:
     """API keys: create, list, revoke."""
 
 
+WIDTH = 200
+"""Wider than most terminals: a prefix that was cut could not be used to revoke."""
+
+
 @keys.command("create")
 @data_option
 @click.option("--name", required=True, help="Named in the journal as `key:<name>`. Letters, digits, . _ -")
@@ -67,9 +71,7 @@ def list_keys(data: Path, revoked: bool) -> None:
         times = [key.created_at, key.expires_at, key.last_used_at, *[key.revoked_at] * revoked]
         shown = [f"{time:%Y-%m-%d}" if time else "-" for time in times]
         table.add_row(key.name, f"lk_{key.prefix}_", ",".join(key.scopes), key.account or "all", *shown)
-    console = Console()
-    width = max(console.width, console.measure(table).maximum)  # a cut prefix could not be revoked by
-    console.print(table, width=width, crop=False, overflow="ignore")
+    Console(width=WIDTH).print(table)
 
 
 @keys.command("revoke")
