@@ -79,7 +79,7 @@ class Shop:
         return end.isoformat()
 
     async def _serve(self, account: Account) -> None:
-        """A customer's stay: some orders at once (seed 004), a while of thinking, the next ones."""
+        """A customer's stay: some orders at once, a while of thinking, the next ones."""
         await self._pause(self._rng.uniform(0, self._think_seconds))
         visit = 0
         while not self.closing.is_set():

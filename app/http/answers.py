@@ -1,4 +1,4 @@
-"""What answers look like (api.md, section 1): built from what the engine and the journal say, encoded once.
+"""What answers look like: built from what the engine and the journal say, encoded once.
 
 A field that does not apply is left out, never `null`, but for `nextCursor` and the `id` of a task look-up.
 """
