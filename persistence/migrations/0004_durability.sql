@@ -1,0 +1,85 @@
+-- What makes the two stores trustworthy together: who fenced what, who was admitted when, what was compared,
+-- repaired, salvaged, erased, verified and kept elsewhere.
+
+ALTER TABLE shards
+  ADD COLUMN fenced_by text CHECK (fenced_by IN ('admission', 'journal', 'operator', 'restore', 'reconciliation')),
+  ADD COLUMN verified_seq bigint NOT NULL DEFAULT 0 CHECK (verified_seq >= 0),
+  ADD COLUMN verified_at timestamptz;
+
+-- Where the Redis of each incarnation stood when it was admitted: whoever acknowledged more has lost it.
+CREATE TABLE incarnations (
+  shard integer NOT NULL,
+  incarnation bigint NOT NULL,
+  server text NOT NULL,
+  sequence bigint NOT NULL,
+  link text NOT NULL,
+  admitted_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (shard, incarnation)
+);
+
+CREATE TABLE acknowledged_lost (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  shard integer NOT NULL,
+  incarnation bigint NOT NULL,
+  first_seq bigint NOT NULL,
+  last_seq bigint NOT NULL,
+  operations jsonb NOT NULL,
+  process text NOT NULL,
+  reported_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- Entries that a Redis had and that are not in the journal's history. Kept word for word.
+CREATE TABLE orphans (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  shard integer NOT NULL,
+  seq bigint NOT NULL,
+  entry text NOT NULL,
+  notes text,
+  why text NOT NULL,
+  salvaged_at timestamptz NOT NULL DEFAULT now(),
+  UNIQUE (shard, seq, entry)
+);
+
+CREATE TABLE reconciliations (
+  id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+  started_at timestamptz NOT NULL DEFAULT now(),
+  finished_at timestamptz,
+  status text NOT NULL DEFAULT 'running' CHECK (status IN ('running', 'equal', 'drift', 'unknown')),
+  by text NOT NULL,
+  accounts bigint NOT NULL DEFAULT 0,
+  drift jsonb NOT NULL DEFAULT '[]',
+  why text
+);
+
+CREATE INDEX reconciliations_started ON reconciliations (started_at);
+
+CREATE TABLE repairs (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  at timestamptz NOT NULL DEFAULT now(),
+  by text NOT NULL,
+  account text NOT NULL,
+  side text NOT NULL CHECK (side IN ('redis', 'projection')),
+  before jsonb NOT NULL,
+  after jsonb NOT NULL,
+  transaction text,
+  reason text
+);
+
+-- Notes that were erased on purpose: their entry still carries the hash.
+CREATE TABLE erasures (
+  shard integer NOT NULL,
+  seq bigint NOT NULL,
+  erased_at timestamptz NOT NULL DEFAULT now(),
+  by text NOT NULL,
+  PRIMARY KEY (shard, seq)
+);
+
+CREATE TABLE backups (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  started_at timestamptz NOT NULL DEFAULT now(),
+  finished_at timestamptz,
+  path text NOT NULL,
+  entries bigint,
+  bytes bigint,
+  error text
+);
