@@ -65,21 +65,31 @@ CREATE TABLE repairs (
   reason text
 );
 
--- Notes that were erased on purpose: their entry still carries the hash.
+-- Notes that were erased on purpose: their entry still carries the hash. `reason` is not personal text.
 CREATE TABLE erasures (
   shard integer NOT NULL,
   seq bigint NOT NULL,
   erased_at timestamptz NOT NULL DEFAULT now(),
   by text NOT NULL,
+  reason text NOT NULL,
   PRIMARY KEY (shard, seq)
 );
 
+-- Scheduled ones. removed_at: when its file went because there were enough newer ones.
 CREATE TABLE backups (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   started_at timestamptz NOT NULL DEFAULT now(),
   finished_at timestamptz,
+  removed_at timestamptz,
   path text NOT NULL,
   entries bigint,
   bytes bigint,
   error text
 );
+
+-- What rebuilding and reconciling walk along: the accounts of a shard, and its open reservations.
+CREATE INDEX accounts_shard ON accounts (shard, account);
+
+DROP INDEX reservations_open;
+
+CREATE INDEX reservations_pending ON reservations (shard, account, id) WHERE status = 'pending';
