@@ -61,7 +61,7 @@ class Backing(Protocol):
         ...
 
     async def reservation(self, reservation_id: str) -> Reservation | None:
-        """A reservation as the journal last saw it (its `legs` empty)."""
+        """A reservation as the journal last saw it."""
         ...
 
     async def task(self, provider: str | None, task: str) -> str | None:

@@ -3,6 +3,9 @@
 
 ALTER TABLE shards
   ADD COLUMN fenced_by text CHECK (fenced_by IN ('admission', 'journal', 'operator', 'restore', 'reconciliation')),
+  -- The server at which the admission found the fault; the number below which a fence in Redis has been lifted.
+  ADD COLUMN fenced_server text,
+  ADD COLUMN lifted bigint NOT NULL DEFAULT 0,
   ADD COLUMN verified_seq bigint NOT NULL DEFAULT 0 CHECK (verified_seq >= 0),
   ADD COLUMN verified_at timestamptz;
 
@@ -15,6 +18,13 @@ CREATE TABLE incarnations (
   link text NOT NULL,
   admitted_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (shard, incarnation)
+);
+
+-- Servers that were at fault when the operator went on with another one: what they show fences nobody any more.
+CREATE TABLE refused_servers (
+  server text PRIMARY KEY,
+  why text NOT NULL,
+  refused_at timestamptz NOT NULL DEFAULT now()
 );
 
 CREATE TABLE acknowledged_lost (

@@ -1,0 +1,154 @@
+"""What Redis remembers for a day: which key was answered by which entry, and which task belongs to which
+reservation.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+from asyncpg import Record as Row
+from msgspec import Struct
+
+from app.ledger.shards import shard_of
+from persistence.pool import Connection
+from persistence.projections import at
+
+PAGE = 2_000
+
+REMEMBER_MS = 86_400_000
+"""As `lua/parts/book.lua` has it."""
+
+_OF_RESERVATION = frozenset({"confirmed", "cancelled", "bound", "extended"})
+
+
+class Record(Struct, frozen=True):
+    """An operation that was applied under a key, of an account (`a`) or of a reservation (`r`)."""
+
+    subject: Literal["a", "r"]
+    id: str
+    key: str
+    fingerprint: str
+    sequence: int
+    forgotten_at_ms: int
+
+
+class Binding(Struct, frozen=True):
+    """A provider's task, and the reservation that it belongs to. `shard` is the task's."""
+
+    shard: int
+    provider: str | None
+    task: str
+    reservation: str
+    forgotten_at_ms: int
+
+
+class _Asked(Struct):
+    at_ms: int
+    fingerprint: str
+
+
+class _Bound(Struct):
+    at_ms: int
+    task: str
+    provider: str | None = None
+
+
+_decode_asked = msgspec.json.Decoder(_Asked).decode
+_decode_bound = msgspec.json.Decoder(_Bound).decode
+
+# Times never go back within a shard, so that a moment is a place in it.
+FIRST_SINCE = """
+SELECT seq FROM journal WHERE shard = $1 AND at >= $2 ORDER BY at, shard, seq LIMIT 1
+"""
+
+
+async def first_since(connection: Connection, shard: int, since_ms: int) -> int | None:
+    """The sequence of the first entry of a shard that is not older than a moment, `None` when all are."""
+    found: int | None = await connection.fetchval(FIRST_SINCE, shard, at(since_ms))
+    return found
+
+
+RECORDS = """
+SELECT seq, kind, account, reservation::text AS reservation, operation_key, entry FROM journal
+WHERE shard = $1 AND seq > $2 AND operation_key IS NOT NULL
+ORDER BY seq LIMIT $3
+"""
+
+
+async def pages_of_records(
+    connection: Connection, shard: int, after: int, *, page: int = PAGE
+) -> AsyncIterator[list[Record]]:
+    """The keys under which entries of a shard were written after sequence `after`, in order: of two that
+    have one subject and one key the later counts.
+    """
+    while rows := await connection.fetch(RECORDS, shard, after, page):
+        yield list(map(_record, rows))
+        after = rows[-1]["seq"]
+
+
+def _record(row: Row) -> Record:
+    asked = _decode_asked(row["entry"])
+    of_reservation = row["kind"] in _OF_RESERVATION
+    return Record(
+        subject="r" if of_reservation else "a",
+        id=row["reservation"] if of_reservation else row["account"],
+        key=row["operation_key"],
+        fingerprint=asked.fingerprint,
+        sequence=row["seq"],
+        forgotten_at_ms=asked.at_ms + REMEMBER_MS,
+    )
+
+
+# A task is kept until a day after the deadline of its reservation, and no deadline is further than a day off.
+BINDINGS = """
+SELECT j.at, j.shard, j.seq, j.entry, r.id::text AS reservation,
+  (extract(epoch FROM r.expires_at) * 1000)::bigint AS expires_at_ms
+FROM journal j JOIN reservations r ON r.id = j.reservation
+WHERE (j.at, j.shard, j.seq) > ($1, $2, $3) AND j.kind IN ('reserved', 'bound', 'extended')
+  AND j.task IS NOT NULL
+ORDER BY j.at, j.shard, j.seq LIMIT $4
+"""
+
+OF_ENTRIES = """
+SELECT j.at, j.shard, j.seq, j.entry, r.id::text AS reservation,
+  (extract(epoch FROM r.expires_at) * 1000)::bigint AS expires_at_ms
+FROM journal j JOIN reservations r ON r.id = j.reservation
+WHERE j.shard = $1 AND j.seq > $2 AND j.kind IN ('reserved', 'bound', 'extended') AND j.task IS NOT NULL
+ORDER BY j.seq LIMIT $3
+"""
+
+
+async def pages_of_bindings(
+    connection: Connection, shards: int, now_ms: int, *, page: int = PAGE
+) -> AsyncIterator[list[Binding]]:
+    """Every task of the ledger that is not forgotten by `now_ms`, in the order in which they were bound: of
+    two bindings of one task the later counts.
+
+    Args:
+        connection: Anywhere.
+        shards: How many the ledger has: a task's shard is not its reservation's.
+        now_ms: By Redis' clock.
+        page: How many entries are looked at at once.
+    """
+    place: tuple[datetime, int, int] = (at(now_ms - 2 * REMEMBER_MS), -1, 0)
+    while rows := await connection.fetch(BINDINGS, *place, page):
+        yield [each for each in bindings_of(rows, shards) if each.forgotten_at_ms > now_ms]
+        place = (rows[-1]["at"], rows[-1]["shard"], rows[-1]["seq"])
+
+
+def bindings_of(rows: Sequence[Row], shards: int) -> list[Binding]:
+    """What entries that name a task have bound."""
+    found = []
+    for row in rows:
+        entry = _decode_bound(row["entry"])
+        found.append(
+            Binding(
+                shard=shard_of(f"{entry.provider or ''}:{entry.task}", shards),
+                provider=entry.provider,
+                task=entry.task,
+                reservation=row["reservation"],
+                forgotten_at_ms=max(row["expires_at_ms"], entry.at_ms) + REMEMBER_MS,
+            )
+        )
+    return found

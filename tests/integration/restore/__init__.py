@@ -1,0 +1,1 @@
+"""Redis made again from the journal."""
