@@ -22,11 +22,14 @@ from app.http.health import Health
 from app.http.parts import Parts, Standing
 from app.http.reading import Reading
 from app.http.wire import Answer, LedgerRequest
+from app.ledger.acknowledgement import Acknowledgement
 from app.ledger.admission import demand_fit_server
-from app.ledger.backing import Backing, BackingUnavailable, NotAdmitted
+from app.ledger.backing import Backing, BackingUnavailable, NotAdmitted, Terms
 from app.ledger.batcher import Limits
 from app.ledger.connection import connect
+from app.ledger.headroom import is_memory_short
 from app.ledger.ledger import Ledger
+from app.ledger.replicas import Replicas
 from app.settings import Settings
 from persistence import admission
 from persistence.backing import PostgresBacking
@@ -62,16 +65,18 @@ def create_app(settings: Settings) -> Litestar:
 async def _running(settings: Settings, app: Litestar) -> AsyncIterator[None]:
     """All parts, from the start of the application to its end; in the end what waits is finished first."""
     async with AsyncExitStack() as stack:
-        redis, aside = connect(settings.redis_url), connect(settings.redis_url)
-        stack.push_async_callback(redis.aclose)
-        stack.push_async_callback(aside.aclose)
+        redis, aside, waiting = (connect(settings.redis_url) for _ in range(3))
+        for client in (redis, aside, waiting):
+            stack.push_async_callback(client.aclose)
         # Pools of their own, so that slow pages delay no credits, and nothing delays a revocation or a fence.
         pool, pages, guards = [
             await stack.enter_async_context(_pool(settings, of, connections))
             for of, connections in (("ledger", 8), ("pages", 4), ("guards", 3))
         ]
-        backing = PostgresBacking(pool, partial(admission.admit, guards, aside))
-        ledger = Ledger(redis, backing, _limits(settings))
+        acknowledgement = settings.acknowledgement
+        backing = PostgresBacking(pool, partial(_admitted, acknowledgement, guards, aside))
+        replicas = Replicas(waiting, acknowledgement.replicas) if acknowledgement.replicas else None
+        ledger = Ledger(redis, backing, _limits(settings), replicas=replicas)
         keyring = Keyring(guards)
         app.state.parts = Parts(
             ledger=ledger,
@@ -86,7 +91,7 @@ async def _running(settings: Settings, app: Litestar) -> AsyncIterator[None]:
         await ledger.start()
         stack.push_async_callback(ledger.stop)
         for work in (
-            partial(_admit, ledger, backing, aside),
+            partial(_admit, ledger, backing, aside, acknowledgement),
             partial(admission.watch, guards, lambda: ledger.terms, ledger.adopt),
         ):
             stack.push_async_callback(_end, asyncio.create_task(_for_ever(work)))
@@ -103,10 +108,17 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-async def _admit(ledger: Ledger, backing: Backing, redis: Redis) -> None:
+async def _admitted(acknowledgement: Acknowledgement, guards: Pool, redis: Redis) -> Terms:
+    """The terms of a Redis that can keep what its answers promise."""
+    await acknowledgement.demand(redis)
+    return await admission.admit(guards, redis)
+
+
+async def _admit(ledger: Ledger, backing: Backing, redis: Redis, acknowledgement: Acknowledgement) -> None:
     """Have the Redis admitted before the first request needs it, and again after it was lost.
 
-    One that has become unfit (it may evict now, or its clock was set) is served no longer.
+    One that has become unfit (it may evict now, or its clock was set) is served no longer; one whose memory
+    is nearly full takes on nothing new.
     """
     while True:
         terms = ledger.terms
@@ -116,6 +128,8 @@ async def _admit(ledger: Ledger, backing: Backing, redis: Redis) -> None:
             else:
                 clock_ms = admission.this_machines_clock_ms()
                 await demand_fit_server(redis, terms.ledger, terms.shards, clock_ms)
+                await acknowledgement.demand(redis)
+            ledger.heed_memory(is_short=await is_memory_short(redis))
         except NotAdmitted as error:
             if terms is not None:
                 log.warning("redis is no longer fit", why=str(error))

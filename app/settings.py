@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
+from app.ledger.acknowledgement import Acknowledgement
+
 _PREFIX = "LASTRO_"
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
 _DATABASE_SCHEMES = ("postgresql", "postgres")
@@ -40,6 +42,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     ] = 16
     host: Annotated[str, Meta(min_length=1, description="Where the API listens")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65535, description="Where the API listens")] = 8000
+    ack: Annotated[
+        str,
+        Meta(
+            description="What an answer waits for: `memory`, `fsync` (Redis' disk) or `replicated=N`"
+            " (N replicas); docs/acknowledging.md"
+        ),
+    ] = "memory"
     backlog_max: Annotated[
         int, Meta(ge=1, description="Entries not yet in PostgreSQL above which nothing new is taken on")
     ] = 1_000_000
@@ -67,6 +76,15 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
             ("database_url", _DATABASE_SCHEMES),
         ):
             _demand_url(field, getattr(self, field), schemes)
+        self.acknowledgement  # noqa: B018 - raises where it is none
+
+    @property
+    def acknowledgement(self) -> Acknowledgement:
+        """What `ack` names."""
+        try:
+            return Acknowledgement.of(self.ack)
+        except ValueError as error:
+            raise ValueError(f"{_variable('ack')}={self.ack} {error}") from None
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> "Settings":

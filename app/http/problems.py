@@ -109,7 +109,7 @@ LEDGER: dict[str, Row] = {
         "Too much is waiting to be journaled. Repeat the request with the same key in a moment.",
     ),
     "overloaded": Row(
-        503, "Too many requests are waiting", "The service is busy. Repeat with the same key in a moment."
+        503, "The service is at its limit", "The service is busy. Repeat with the same key in a moment."
     ),
     "internal_error": Row(
         500,
@@ -118,6 +118,20 @@ LEDGER: dict[str, Row] = {
         " Repeat with the same key: what was done is answered, and never done twice.",
     ),
 }
+
+_UNCHANGED = " This request changed nothing; repeat it with the same key."
+
+CAUSES: dict[tuple[str, str], str] = {
+    ("ledger_unavailable", "full"): "Redis is full." + _UNCHANGED,
+    ("ledger_unavailable", "not_persisting"): "Redis cannot write to its disk." + _UNCHANGED,
+    ("ledger_unavailable", "read_only"): "Redis is a replica now and takes no writes." + _UNCHANGED,
+    ("ledger_unavailable", "too_few_replicas"): "Redis has too few replicas to take writes." + _UNCHANGED,
+    ("ledger_unavailable", "not_replicated"): "Too few replicas have acknowledged in time. The request may"
+    " have been carried out: repeat it with the same key, and what was done is answered, never done twice.",
+    ("overloaded", "memory"): "Redis has little memory left, so nothing new is taken on; confirm, cancel and"
+    " reads go on. Repeat with the same key in a moment.",
+}
+"""What is said instead of a row's detail where the `cause` is known."""
 
 HTTP: dict[str, Row] = {
     "invalid_request": Row(400, "The request is not valid", "{why}"),
@@ -190,12 +204,13 @@ class _Facts(dict[str, Any]):
 def body(code: str, facts: Mapping[str, int | str], more: str = "") -> dict[str, Any]:
     """The members of a problem, those of RFC 9457 first."""
     row = TABLE[code]
+    detail = CAUSES.get((code, str(facts.get("cause"))), row.detail)
     answer: dict[str, Any] = {
         "type": f"urn:lastro:problem:{code}",
         "title": row.title,
         "status": row.status,
         "code": code,
-        "detail": row.detail.format_map(_Facts(facts)) + more,
+        "detail": detail.format_map(_Facts(facts)) + more,
     }
     for name, fact in facts.items():
         first, *rest = name.removesuffix("_ms").split("_")

@@ -11,7 +11,7 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -22,9 +22,20 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app.ledger import keys, replies
 from app.ledger.backing import Backing, BackingUnavailable, NotAdmitted, Terms
-from app.ledger.errors import InternalError, LedgerUnavailable, Overloaded
+from app.ledger.errors import (
+    FULL,
+    MEMORY,
+    NOT_PERSISTING,
+    QUEUE,
+    READ_ONLY,
+    TOO_FEW_REPLICAS,
+    InternalError,
+    LedgerUnavailable,
+    Overloaded,
+)
 from app.ledger.flight import Answer, Flight, Ticket, fail, fenced, shards_of
-from app.ledger.operations import Operation
+from app.ledger.operations import Deduct, Grant, Operation, Reserve
+from app.ledger.replicas import Answered, Replicas
 from app.ledger.replies import Declined, Reply
 from app.ledger.scripts import Script
 
@@ -38,6 +49,15 @@ PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.01, 0.25
 _UNKNOWN = (RedisConnectionError, RedisTimeoutError, OSError)
 _WAIT = frozenset({"LOADING", "BUSY", "TRYAGAIN"})
 _SCRIPT_FAULT = frozenset({"ERR", "WRONGTYPE"})
+_CAUSES = {
+    "OOM": FULL,
+    "MISCONF": NOT_PERSISTING,
+    "READONLY": READ_ONLY,
+    "NOREPLICAS": TOO_FEW_REPLICAS,
+}
+"""Why Redis takes no writes, by the word with which it says so. Nothing of the call has run."""
+
+_SPENDS = frozenset({Grant, Deduct, Reserve})
 
 _encode = msgspec.json.Encoder().encode
 
@@ -71,17 +91,30 @@ def _code(error: RedisError) -> str:
     return getattr(error, "status_code", None) or str(error).partition(" ")[0]
 
 
+def _new_lane() -> str:
+    return keys.lane(0, secrets.token_hex(8))
+
+
 class Batcher:
     """The only sender of calls in this process. `submit` may be awaited from any number of tasks."""
 
-    def __init__(self, redis: Redis, script: Script, backing: Backing, limits: Limits) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        script: Script,
+        backing: Backing,
+        limits: Limits,
+        replicas: Replicas | None = None,
+    ) -> None:
         self.terms: Terms | None = None
         self.why_not = "not admitted yet"
+        self.memory_is_short = False
+        self._replicas = replicas
         self._redis = redis
         self._script = script
         self._backing = backing
         self._limits = limits
-        self._process = secrets.token_hex(8)
+        self._lane = _new_lane()
         self._number = 0
         self._clock_ms = 0
         self._clock_read = 0.0
@@ -95,6 +128,8 @@ class Batcher:
         """Begin to carry. Redis and PostgreSQL need not be there yet."""
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._run(), name="lastro-batcher")
+        if self._replicas is not None:
+            self._replicas.start()
 
     async def stop(self) -> None:
         """Finish what is waiting, for at most as long as a request may take, then end."""
@@ -102,11 +137,14 @@ class Batcher:
             return
         task, self._task = self._task, None
         self._wake.set()
+        ends = time.monotonic() + self._limits.request_seconds
         _, pending = await asyncio.wait({task}, timeout=self._limits.request_seconds)
         for each in pending:
             each.cancel()
         await asyncio.gather(task, return_exceptions=True)
         fail(self._waiting, "the service is stopping")
+        if self._replicas is not None:
+            await self._replicas.stop(ends - time.monotonic())
 
     def now_ms(self) -> int:
         """Redis' time as far as this process knows it."""
@@ -116,13 +154,15 @@ class Batcher:
         """Carry one operation, whose `shard` (and `task_shard`) must be set. Await what is returned.
 
         Raises:
-            Overloaded: The waiting queue is full; nothing was sent.
+            Overloaded: The waiting queue is full, or Redis has little memory left; nothing was sent.
             LedgerFenced: PostgreSQL says that the shard must not be served.
             LedgerUnavailable: No definite answer in time. It may have been applied: repeat with the same key.
             InternalError: The script failed on it; nothing was written.
         """
         if len(self._waiting) >= self._limits.queue_max:
-            raise Overloaded(waiting=len(self._waiting))
+            raise Overloaded(cause=QUEUE)
+        if self.memory_is_short and type(operation) in _SPENDS:
+            raise Overloaded(cause=MEMORY)
         if self._task is None:
             raise LedgerUnavailable(why="the service is stopping")
         if self.terms is not None and self.terms.fences:
@@ -152,6 +192,8 @@ class Batcher:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
+            if self._replicas is not None and self._replicas.waiting >= self._limits.queue_max:
+                await self._replicas.calm()
             waiting = self._waiting
             tickets = [waiting.popleft() for _ in range(min(len(waiting), self._limits.batch_operations_max))]
             try:
@@ -210,10 +252,14 @@ class Batcher:
         """Take in what the script answered. Returns whether the call is over."""
         self._clock_ms, self._clock_read = reply.now_ms, time.monotonic()
         if reply.status == "ok":
-            self._deliver(flight.tickets, reply)
+            answered: Iterable[Answered] = zip(flight.tickets, reply.results, strict=True)
+            if self._replicas is not None:
+                assert flight.sent_under is not None
+                answered = self._replicas.hold(answered, reply, flight.sent_under.server, self._lane)
+            self._deliver(answered, reply)
             return True
         if reply.status == "stale":
-            self._process = secrets.token_hex(8)
+            self._lane = _new_lane()
             flight.fail(LedgerUnavailable, "another call has overtaken this one")
             return True
         if reply.status == "not_admitted":
@@ -241,7 +287,7 @@ class Batcher:
             "EVALSHA",
             self._script.sha,
             len(shards) + 1,
-            keys.lane(0, self._process),
+            self._lane,
             *[keys.meta(shard) for shard in shards],
             _encode(call),
         )
@@ -287,8 +333,12 @@ class Batcher:
         When an earlier copy may still be on its way, no part of it is sent under another number.
         """
         tickets = flight.tickets
-        if flight.unknown or _code(error) not in _SCRIPT_FAULT:
-            flight.fail(LedgerUnavailable, f"{_code(error)} {error}")
+        code = _code(error)
+        if not flight.unknown and code in _CAUSES:
+            log.warning("redis takes no writes", extra={"error": str(error), "code": code})
+            flight.fail(LedgerUnavailable, f"{code} {error}", cause=_CAUSES[code])
+        elif flight.unknown or code not in _SCRIPT_FAULT:
+            flight.fail(LedgerUnavailable, f"{code} {error}")
         elif len(tickets) == 1:
             verb = type(tickets[0].operation).__name__
             log.error("the script failed", extra={"error": str(error), "verb": verb})
@@ -298,10 +348,10 @@ class Batcher:
             await self._carry(tickets[:middle])
             await self._carry(tickets[middle:])
 
-    def _deliver(self, tickets: Sequence[Ticket], reply: Reply) -> None:
+    def _deliver(self, answered: Iterable[Answered], reply: Reply) -> None:
         """Hand out the answers; what must wait for time to pass goes to the front of the queue."""
         later: list[Ticket] = []
-        for ticket, result in zip(tickets, reply.results, strict=True):
+        for ticket, result in answered:
             if type(result) is Declined and result.word == "later":
                 later.append(ticket)
             elif not ticket.answer.done():

@@ -17,16 +17,23 @@ LedgerError
 │   ├── BalanceOverflow           available, held
 │   └── LimitReached              what, limit
 ├── Unavailable                   the ledger cannot answer now; repeating with the same key is safe
-│   ├── LedgerUnavailable         Redis, or what only PostgreSQL knows, is away
+│   ├── LedgerUnavailable         cause, where it is known: Redis, or what only PostgreSQL knows, is away
 │   ├── LedgerFenced              shard or account, why
 │   ├── JournalBacklogged         the journal is too far behind
-│   └── Overloaded                the waiting queue is full
+│   └── Overloaded                cause: the waiting queue, or the memory of Redis, is full
 └── InternalError                 a bug; nothing was written
 
 The `word` of a class is the reply word of the script and the `code` of the API.
 """
 
 from typing import ClassVar
+
+FULL, NOT_PERSISTING, READ_ONLY = "full", "not_persisting", "read_only"
+TOO_FEW_REPLICAS, NOT_REPLICATED = "too_few_replicas", "not_replicated"
+"""Causes of `LedgerUnavailable`. With all but the last one nothing was done."""
+
+QUEUE, MEMORY = "queue", "memory"
+"""Causes of `Overloaded`."""
 
 
 class LedgerError(Exception):
@@ -151,7 +158,7 @@ class JournalBacklogged(Unavailable):
 
 
 class Overloaded(Unavailable):
-    """The waiting queue is full."""
+    """The waiting queue is full, or the memory of Redis soon is."""
 
     word = "overloaded"
 

@@ -39,10 +39,10 @@ class Ticket:
         self.answer = answer
         self.deadline = deadline
 
-    def fail(self, error: type[LedgerError], why: str) -> None:
+    def fail(self, error: type[LedgerError], why: str, **facts: str) -> None:
         """Tell whoever still waits."""
         if not self.answer.done():
-            self.answer.set_exception(error(why=why))
+            self.answer.set_exception(error(why=why, **facts))
 
 
 def fail(tickets: Iterable[Ticket], why: str) -> None:
@@ -76,9 +76,9 @@ class Flight:
             self.tickets = [ticket for ticket in self.tickets if not ticket.answer.done()]
         return any(not ticket.answer.done() for ticket in self.tickets)
 
-    def fail(self, error: type[LedgerError], why: str) -> None:
+    def fail(self, error: type[LedgerError], why: str, **facts: str) -> None:
         for ticket in self.tickets:
-            ticket.fail(error, why)
+            ticket.fail(error, why, **facts)
 
     def turn_away(self, fences: Mapping[int, str]) -> None:
         """Refuse those who ask a fenced shard: without its meta the whole call would be refused."""

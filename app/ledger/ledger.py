@@ -29,6 +29,7 @@ from app.ledger.operations import (
     Sweep,
     Write,
 )
+from app.ledger.replicas import Replicas
 from app.ledger.replies import Account, Applied, Declined, Located, Reply, Reservation
 from app.ledger.scripts import Script
 from app.ledger.shards import TransactionId, new_reservation_id, shard_of, shard_of_reservation
@@ -78,11 +79,16 @@ class Ledger:
     """
 
     def __init__(
-        self, redis: Redis, backing: Backing, limits: Limits | None = None, script: Script | None = None
+        self,
+        redis: Redis,
+        backing: Backing,
+        limits: Limits | None = None,
+        script: Script | None = None,
+        replicas: Replicas | None = None,
     ) -> None:
         self._count = 0
         self._backing = backing
-        self._batcher = Batcher(redis, script or scripts.load("apply"), backing, limits or Limits())
+        self._batcher = Batcher(redis, script or scripts.load("apply"), backing, limits or Limits(), replicas)
 
     async def start(self) -> None:
         """Begin to carry operations; Redis and PostgreSQL need not be there yet."""
@@ -109,6 +115,10 @@ class Ledger:
     def dismiss(self, why_not: str) -> None:
         """Serve nothing before Redis has been admitted again."""
         self._batcher.terms, self._batcher.why_not = None, why_not
+
+    def heed_memory(self, *, is_short: bool) -> None:
+        """Take on nothing new while memory is short; what was begun is ended, and reading goes on."""
+        self._batcher.memory_is_short = is_short
 
     def now_ms(self) -> int:
         """Redis' time as far as this process knows it, for ids; nothing is judged by it."""
