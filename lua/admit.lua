@@ -15,6 +15,7 @@ ARGV
   4  link, as surveyed
   5  incarnation, as committed
   6  fence: why the shard refuses, '' when it does not
+  7  the fence, as surveyed, that has been lifted; '' for none
 
 REPLIES
   admitted  meta says so now; repeating is harmless
@@ -22,6 +23,7 @@ REPLIES
 ]]
 local meta = KEYS[1]
 local ledger, server, sequence, link, incarnation, fence = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local lifted = ARGV[7]
 
 local info = redis.pcall('INFO', 'replication')
 local server_now = type(info) == 'string' and string.match(info, 'master_replid:(%x+)') or ''
@@ -29,8 +31,10 @@ if server_now ~= server then return 'moved' end
 
 local found = redis.call('HMGET', meta, 'ledger', 'sequence', 'link', 'fence', 'incarnation', 'server')
 if found[1] ~= ledger or found[2] ~= sequence or found[3] ~= link then return 'moved' end
-if found[4] ~= '' and fence == '' then return 'moved' end
-if found[4] ~= '' then fence = found[4] end
+if found[4] ~= '' and found[4] ~= lifted then
+  if fence == '' then return 'moved' end
+  fence = found[4]
+end
 if tonumber(found[5]) > tonumber(incarnation) then return 'moved' end
 if found[5] == incarnation and found[6] ~= server then return 'moved' end
 

@@ -10,18 +10,19 @@ KEYS
 ARGV
   1  ledger id
   2  incarnation, as PostgreSQL has it
+  3  '1' to read a shard that refuses, too
 
 REPLIES
   ok       sequence of the shard, journaled as last told
   refused  why
 ]]
 local meta = KEYS[1]
-local ledger, incarnation = ARGV[1], ARGV[2]
+local ledger, incarnation, though_fenced = ARGV[1], ARGV[2], ARGV[3] == '1'
 
 if redis.call('TYPE', meta).ok ~= 'hash' then return { 'refused', 'the shard has no meta' } end
 local found = redis.call('HMGET', meta, 'ledger', 'incarnation', 'server', 'fence', 'sequence', 'journaled')
 if found[1] ~= ledger then return { 'refused', 'another ledger lives here' } end
-if found[4] and found[4] ~= '' then return { 'refused', 'the shard is fenced: ' .. found[4] } end
+if found[4] and found[4] ~= '' and not though_fenced then return { 'refused', 'the shard is fenced: ' .. found[4] } end
 if found[2] ~= incarnation then
   return { 'refused', 'the shard is at incarnation ' .. tostring(found[2]) .. ', not ' .. incarnation }
 end

@@ -15,6 +15,7 @@ ARGV
   5  keep entries younger than this, milliseconds; '' to keep all
   6  keep at most about this many bytes, by the shard's average entry
   7  let go of at most this many entries
+  8  '1' to be told though the shard refuses
 
 REPLIES
   told     how many entries were let go
@@ -23,12 +24,13 @@ REPLIES
 local meta, journal = KEYS[1], KEYS[2]
 local ledger, incarnation, cursor, bytes = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local keep_ms, keep_bytes, entries_max = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local though_fenced = ARGV[8] == '1'
 
 if redis.call('TYPE', meta).ok ~= 'hash' then return { 'refused', 'the shard has no meta' } end
 local found = redis.call('HMGET', meta, 'ledger', 'incarnation', 'server', 'fence', 'sequence', 'bytes')
 if found[1] ~= ledger then return { 'refused', 'another ledger lives here' } end
 if found[2] ~= incarnation then return { 'refused', 'admitted under another number' } end
-if found[4] and found[4] ~= '' then return { 'refused', 'the shard is fenced: ' .. found[4] } end
+if found[4] and found[4] ~= '' and not though_fenced then return { 'refused', 'the shard is fenced: ' .. found[4] } end
 local info = redis.pcall('INFO', 'replication')
 local server = type(info) == 'string' and string.match(info, 'master_replid:(%x+)') or ''
 if found[3] ~= server then return { 'refused', 'the server has changed since it was admitted' } end

@@ -8,7 +8,7 @@ between any two steps, or wakes up in another world, has changed nothing.
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -76,6 +76,7 @@ class Standing(NamedTuple):
     head: bytes
     incarnation: int
     fence: str | None
+    fenced_by: str | None
 
 
 class _Moved(Exception):
@@ -100,6 +101,9 @@ class Journal:
         redis: Whose streams; its retries are off.
         ledger: The id of the ledger.
         keep: What stays in a stream after it was journaled; `None`: everything.
+        entries_max: How many are held in memory.
+        though_fenced_by: Whose fences do not keep it from a shard: what Redis has is good, and it refuses
+            for another reason.
         barrier: `after cursor`, `after read`, `after commit`; tests stop a worker there.
     """
 
@@ -111,6 +115,7 @@ class Journal:
         *,
         keep: Keep | None,
         entries_max: int = ENTRIES_MAX,
+        though_fenced_by: Collection[str] = ("operator",),
         barrier: Barrier = past,
     ) -> None:
         self._connection = connection
@@ -118,6 +123,7 @@ class Journal:
         self._ledger = ledger
         self._keep = keep
         self._entries_max = entries_max
+        self._though_fenced_by = list(though_fenced_by)
         self._barrier = barrier
         self._trimmed: dict[int, float] = {}
         self._careful: set[int] = set()
@@ -132,7 +138,7 @@ class Journal:
         rows = await self._connection.fetch(self.LOCK, _ADVISORY_CLASS, list(shards))
         return [row["shard"] for row in rows]
 
-    STANDING = "SELECT cursor, bytes, link, head, incarnation, fence FROM shards WHERE shard = $1"
+    STANDING = "SELECT cursor, bytes, link, head, incarnation, fence, fenced_by FROM shards WHERE shard = $1"
 
     async def one_batch(self, shard: int) -> Batch:
         """Read after the cursor, commit rows and cursor together, then trim. A crash between any two repeats
@@ -144,10 +150,10 @@ class Journal:
             redis.exceptions.RedisError: Redis is away. What was committed stays.
         """
         standing = await self._standing(shard)
-        if standing.fence is not None:
+        if standing.fence is not None and standing.fenced_by not in self._though_fenced_by:
             return Batch(Outcome.FENCED, 0, standing.cursor)
         await self._barrier("after cursor")
-        admitted = Admitted(self._ledger, shard, standing.incarnation)
+        admitted = Admitted(self._ledger, shard, standing.incarnation, standing.fence is not None)
         try:
             return await self._one_batch(admitted, standing)
         except ReadRefused as refusal:
@@ -204,7 +210,7 @@ class Journal:
 
     ADVANCE = """
     UPDATE shards SET cursor = $4, bytes = $5, link = $6, head = $7, journaled_at = now()
-    WHERE shard = $1 AND cursor = $2 AND incarnation = $3 AND fence IS NULL
+    WHERE shard = $1 AND cursor = $2 AND incarnation = $3 AND (fence IS NULL OR fenced_by = ANY ($8))
     """
 
     async def _commit(self, admitted: Admitted, standing: Standing, found: Sequence[Line]) -> Standing:
@@ -224,7 +230,7 @@ class Journal:
         async with self._connection.transaction():
             done = await self._connection.execute(
                 self.ADVANCE, shard, standing.cursor, standing.incarnation,
-                after.cursor, after.size, after.link, after.head,
+                after.cursor, after.size, after.link, after.head, self._though_fenced_by,
             )  # fmt: skip
             if done != "UPDATE 1":
                 raise _Moved
@@ -248,7 +254,7 @@ class Journal:
 
     LOCKED_STANDING = STANDING + " FOR UPDATE"
 
-    FENCE = "UPDATE shards SET fence = $2, fenced_at = now() WHERE shard = $1"
+    FENCE = "UPDATE shards SET fence = $2, fenced_at = now(), fenced_by = 'journal' WHERE shard = $1"
 
     async def _condemn(self, admitted: Admitted, standing: Standing, suspicion: _Suspicious) -> Batch:
         """Fence the shard if, under its lock, everything is still as it was when the suspicion arose."""

@@ -5,7 +5,7 @@ is decided once, under PostgreSQL's lock, and then carried by a number (the inca
 compares. The lock and the number are `persistence.admission`'s.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -20,17 +20,37 @@ from app.ledger.running import run
 CLOCKS_APART_MS_MAX = 600_000
 """A forward jump of Redis' clock ends holds for good, so a clock this far off is not let in."""
 
-UNTIL = "Fenced until it is restored; the command for that comes with the next release."
+UNTIL = (
+    "Fenced until `lastro restore` has brought it back from the journal, or its own Redis is back and "
+    "`lastro unfence` finds it whole."
+)
+
+UNTIL_ADOPTED = (
+    "Fenced until `lastro reconcile --adopt` has taken over what Redis has, which a restore would lose."
+)
+
+
+WRONG_ONE = (
+    "Name the other one in LASTRO_REDIS_URL. If this is the one that shall go on: `lastro fence`, and then "
+    "`lastro unfence` or `lastro restore`, with this one's address."
+)
 
 
 class Standing(Struct, frozen=True):
-    """What PostgreSQL says of a shard. `link`: the nonce of the call whose entry the cursor stands on."""
+    """What PostgreSQL says of a shard.
+
+    `link` is the nonce of the call whose entry the cursor stands on; `server` who was given the number, empty
+    where that is not known. A fence that Redis shows under a number below `lifted` has been lifted.
+    """
 
     shard: int
     cursor: int
     link: str
     incarnation: int
     fence: str | None
+    fenced_by: str | None = None
+    lifted: int = 0
+    server: str = ""
 
 
 class Sighting(Struct, frozen=True, array_like=True):
@@ -144,10 +164,43 @@ def fault(standing: Standing, sighting: Sighting) -> str | None:
 
     Only under the lock is this a verdict; outside of it a suspicion.
     """
-    if sighting.fence:
+    if sighting.fence and not is_lifted(standing, sighting):
         return sighting.fence
     found = unreadable(standing, sighting) or _gap(standing, sighting) or _fork(standing, sighting)
     return found and f"{found} {UNTIL}"
+
+
+def is_lifted(standing: Standing, sighting: Sighting) -> bool:
+    """Whether the fence that the shard shows is one that the operator has lifted meanwhile."""
+    return sighting.incarnation.isdecimal() and int(sighting.incarnation) < standing.lifted
+
+
+def strangeness(standing: Standing, sighting: Sighting, refused_servers: Collection[str]) -> str | None:
+    """Why this server is the wrong one for the shard, whatever the shard's standing elsewhere, or `None`.
+
+    A number that PostgreSQL has given since to somebody else makes an unchanged server the old side of a
+    split: what it shows says nothing about the right one, so it is refused and nobody is fenced for it. So is
+    one that was at fault when the operator went on with another.
+    """
+    server = sighting.server
+    if not server or standing.server == server:
+        return None
+    number = int(sighting.incarnation) if sighting.incarnation.isdecimal() else None
+    is_unchanged = sighting.admitted_server == server
+    if standing.server and is_unchanged and number is not None and 0 < number < standing.incarnation:
+        return (
+            f"Another Redis has been admitted for shard {standing.shard} since this one was: number "
+            f"{standing.incarnation} after this one's {number}. {WRONG_ONE}"
+        )
+    is_at_fault = fault(standing, sighting) is not None
+    if is_at_fault and server in refused_servers:
+        return f"This Redis was refused for shard {standing.shard}, and another one goes on. {WRONG_ONE}"
+    if is_at_fault and sighting.fence and is_lifted(standing, sighting):
+        return (
+            f"Shard {standing.shard} of this Redis was fenced, and the fence was lifted for another one. "
+            f"{WRONG_ONE}"
+        )
+    return None
 
 
 def unreadable(standing: Standing, sighting: Sighting) -> str | None:
@@ -202,7 +255,8 @@ def _fork(standing: Standing, sighting: Sighting) -> str | None:
 async def write(redis: Redis, ledger: str, standing: Standing, sighting: Sighting) -> bool:
     """Tell a shard under which number it was admitted. `False`: it is no longer as it was seen."""
     arguments: list[str | int] = [ledger, sighting.server, sighting.sequence, sighting.link]
-    arguments += [standing.incarnation, standing.fence or ""]
+    lifted = sighting.fence if standing.fence is None else ""
+    arguments += [standing.incarnation, standing.fence or "", lifted]
     return bool(
         await run(redis, scripts.load("admit"), [keys.meta(standing.shard)], arguments) == b"admitted"
     )

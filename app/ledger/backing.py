@@ -19,7 +19,8 @@ class NotAdmitted(Exception):
 class Terms(Struct, frozen=True):
     """What a process and a Redis server have agreed on, compared by the script in every call.
 
-    `incarnations[shard]` counts admissions; `fences` says why a shard refuses. `server` is the server's
+    `incarnations[shard]` counts admissions; `fences` says why a shard refuses, and `refused` which of them
+    refuse because this server is the wrong one: elsewhere they may be served. `server` is the server's
     `master_replid`, or empty where a script cannot ask for it (fakeredis).
     """
 
@@ -27,6 +28,7 @@ class Terms(Struct, frozen=True):
     server: str
     incarnations: list[int]
     fences: dict[int, str]
+    refused: frozenset[int] = frozenset()
 
     @property
     def shards(self) -> int:

@@ -32,11 +32,15 @@ class Broken(Exception):
 
 
 class Admitted(NamedTuple):
-    """A shard, and the number under which PostgreSQL has its Redis admitted."""
+    """A shard, and the number under which PostgreSQL has its Redis admitted.
+
+    `though_fenced`: whether it is read also while it refuses, which whoever fenced it may allow.
+    """
 
     ledger: str
     shard: int
     incarnation: int
+    though_fenced: bool = False
 
 
 class Keep(NamedTuple):
@@ -98,9 +102,9 @@ class _Look(NamedTuple):
 
 async def _read(redis: Redis, look: _Look, command: str, script: str) -> tuple[Any, Any]:
     """What the script and XRANGE answer in one moment; either may be an error."""
-    ledger, shard, incarnation = look.admitted
+    ledger, shard, incarnation, though_fenced = look.admitted
     async with redis.pipeline(transaction=True) as both:
-        both.execute_command(command, script, 1, keys.meta(shard), ledger, incarnation)
+        both.execute_command(command, script, 1, keys.meta(shard), ledger, incarnation, int(though_fenced))
         both.xrange(keys.journal(shard), f"{look.cursor + 1}-0", "+", count=look.entries_max)
         verdict, entries = await both.execute(raise_on_error=False)
     return verdict, entries
@@ -119,6 +123,7 @@ async def tell(redis: Redis, admitted: Admitted, cursor: int, journaled_bytes: i
     names = [keys.meta(admitted.shard), keys.journal(admitted.shard)]
     arguments: list[str | int] = [admitted.ledger, admitted.incarnation, cursor, journaled_bytes]
     arguments += ["", "", ""] if keep is None else keep
+    arguments.append(int(admitted.though_fenced))
     reply = await run(redis, scripts.load("trim"), names, arguments)
     return int(reply[1]) if reply[0] == b"told" else 0
 

@@ -15,7 +15,7 @@ from persistence.birth import give_birth
 from tests.integration.streams import Caller, put_back, replace_server, roll_back, snapshot
 
 SHARDS = 2
-UNTIL = "Fenced until it is restored"
+UNTIL = "Fenced until `lastro restore`"
 
 
 class Killed(Exception):
