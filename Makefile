@@ -8,9 +8,10 @@ BIN := $(VENV)/bin
 # Sizes and places may be given: make test TESTS=tests/unit PROCESSES=1
 TESTS ?=
 PROCESSES ?= 2
+FAULTS ?= 200
 PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
-.PHONY: run test lint check bench format clean help
+.PHONY: run test lint check chaos bench format clean help
 
 help:
 	@sed -n '1,4p' Makefile
@@ -30,6 +31,10 @@ lint: $(READY)
 # What `make test` does, in sizes that take long.
 check: lint
 	$(PYTEST) --nightly $(TESTS)
+
+# Everything is killed, stopped, cut off and starved of disk, for about a quarter of an hour; make chaos SEED=7
+chaos: $(READY)
+	$(BIN)/python -m tests.chaos.storm --faults $(FAULTS) $(if $(SEED),--seed $(SEED))
 
 bench: $(READY)
 	$(BIN)/python -m tests.bench

@@ -1,0 +1,229 @@
+"""What may happen to the parts of a ledger. Each fault makes good itself what it broke."""
+
+import asyncio
+import os
+import resource
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+from app.embedded import Postgres, Process
+from tests.chaos.proxy import Proxy
+from tests.chaos.storm.stage import Stage
+
+DOWN_SECONDS_MAX = 1.0
+LOST_MAX = 6
+_SMALL = 1 << 20
+_SEGMENT = 16 << 20
+
+
+class Scene(NamedTuple):
+    """Where a fault happens. `seconds_max`: how long something may hang."""
+
+    stage: Stage
+    rng: Random
+    seconds_max: float
+
+    @property
+    def seconds(self) -> float:
+        """How long this time."""
+        return self.rng.uniform(self.seconds_max / 4, self.seconds_max)
+
+    @property
+    def wire(self) -> Proxy:
+        """That of one of the APIs."""
+        return self.rng.choice(self.stage.apis).wire
+
+
+class Fault(NamedTuple):
+    """`name` as people read it; `victim`: the part that it befalls, at most one fault at a time."""
+
+    name: str
+    victim: str
+    strike: Callable[[Scene], Awaitable[None]]
+
+
+def _one_of(name: str) -> Callable[[Scene], Process]:
+    """Chooses the process that is meant."""
+
+    def choose(scene: Scene) -> Process:
+        stage = scene.stage
+        among: dict[str, list[Process]] = {
+            "valkey": [stage.valkey],
+            "postgresql": [stage.postgres],
+            "api": [api.process for api in stage.apis],
+            "worker": stage.workers,
+            "cron": [stage.cron],
+        }
+        return scene.rng.choice(among[name])
+
+    return choose
+
+
+def kill(name: str) -> Fault:
+    """`kill -9`, and back after a moment."""
+    choose = _one_of(name)
+
+    async def strike(scene: Scene) -> None:
+        process = choose(scene)
+        await asyncio.to_thread(process.kill)
+        await asyncio.sleep(scene.rng.choice((0.0, scene.rng.uniform(0, DOWN_SECONDS_MAX))))
+        await scene.stage.revive(process)
+
+    return Fault(f"kill -9 {name}", name, strike)
+
+
+def stop(name: str) -> Fault:
+    """SIGSTOP: it hangs, its connections stay open, and it goes on where it was as if nothing had been."""
+    choose = _one_of(name)
+
+    async def strike(scene: Scene) -> None:
+        pids = _all_of(choose(scene))
+        _signal(pids, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(scene.seconds)
+        finally:
+            _signal(pids, signal.SIGCONT)
+
+    return Fault(f"SIGSTOP {name}", name, strike)
+
+
+async def _kill_workers(scene: Scene) -> None:
+    """Both, so that the journal stands still for a moment."""
+    for process in scene.stage.workers:
+        await asyncio.to_thread(process.kill)
+    await asyncio.sleep(scene.rng.uniform(0, DOWN_SECONDS_MAX))
+    for process in scene.stage.workers:
+        await scene.stage.revive(process)
+
+
+async def _cut(scene: Scene) -> None:
+    wire = scene.wire
+    await wire.go_down()
+    await asyncio.sleep(scene.rng.choice((0.0, scene.seconds / 2)))
+    await wire.come_up()
+
+
+async def _lose(scene: Scene) -> None:
+    """The next answers are lost after the server has done what was asked, and the connection breaks."""
+    wire = scene.wire
+    wire.lose_answers(scene.rng.randint(1, LOST_MAX))
+    await asyncio.sleep(scene.seconds / 2)
+    wire.lose_answers(0)
+
+
+async def _swallow(scene: Scene) -> None:
+    """An answer is lost and the connection stays open: nothing comes until the API gives up."""
+    wire = scene.wire
+    wire.lose_answers(scene.rng.randint(1, 2), cut=False)
+    await asyncio.sleep(scene.seconds)
+    wire.lose_answers(0)
+
+
+async def _delay(scene: Scene) -> None:
+    """No request passes for a while; those on the way arrive afterwards, wanted or not."""
+    wire = scene.wire
+    wire.hold_back()
+    try:
+        await asyncio.sleep(scene.seconds)
+    finally:
+        wire.let_through()
+
+
+async def _keep(scene: Scene) -> None:
+    """Calls are kept on the way, repeated by whoever waits, and delivered in the end: late copies."""
+    wire = scene.wire
+    wire.keep_calls(scene.rng.randint(1, 3))
+    try:
+        await asyncio.sleep(scene.seconds)
+    finally:
+        wire.deliver_kept()
+
+
+async def _fill_valkeys_disk(scene: Scene) -> None:
+    """Its file may not grow beyond where it is: a write ends in the middle, and so does the server.
+
+    With `appendfsync always` it would exit at ENOSPC too, before it answers what it could not write; here the
+    kernel ends it (SIGXFSZ) at the same point.
+    """
+    server = scene.stage.valkey
+    written = max((file.stat().st_size for file in server.folder().rglob("*.aof")), default=0)
+    with suppress(ProcessLookupError):
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (written + 4096, resource.RLIM_INFINITY))
+    await asyncio.sleep(scene.seconds)
+    if server.alive:  # nobody wrote as much
+        _lift([server.pid])
+    await scene.stage.revive(server)
+
+
+async def _fill_postgres_disk(scene: Scene) -> None:
+    """No file of its may grow beyond a size. PostgreSQL ignores SIGXFSZ so that this is like a full disk:
+    tables cannot be extended, or (the smaller size) the write-ahead log cannot be written and it gives up.
+    """
+    server = scene.stage.postgres
+    size = scene.rng.choice((_SMALL, _SEGMENT))
+    for pid in _all_of(server):
+        with suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    await asyncio.sleep(scene.seconds)
+    if server.alive:
+        _lift(_all_of(server))
+    await scene.stage.revive(server)
+    _lift(_all_of(server))  # those forked by one whose limit had not been lifted yet
+
+
+ALL: tuple[Fault, ...] = (
+    *map(kill, ("valkey", "postgresql", "api", "worker", "cron")),
+    Fault("kill -9 both workers", "worker", _kill_workers),
+    *map(stop, ("valkey", "postgresql", "api", "worker", "cron")),
+    Fault("wire: cut", "wire", _cut),
+    Fault("wire: answers lost, cut", "wire", _lose),
+    Fault("wire: answers lost, silent", "wire", _swallow),
+    Fault("wire: requests delayed", "wire", _delay),
+    Fault("wire: late copies", "wire", _keep),
+    Fault("disk full: valkey", "valkey", _fill_valkeys_disk),
+    Fault("disk full: postgresql", "postgresql", _fill_postgres_disk),
+)
+
+
+def named(*names: str) -> tuple[Fault, ...]:
+    """Some of them."""
+    found = {fault.name: fault for fault in ALL}
+    return tuple(found[name] for name in names)
+
+
+@asynccontextmanager
+async def stopped(process: Process) -> AsyncIterator[None]:
+    """A process that hangs meanwhile."""
+    pids = _all_of(process)
+    _signal(pids, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        _signal(pids, signal.SIGCONT)
+
+
+def _all_of(process: Process) -> list[int]:
+    """Its pid, and those that PostgreSQL has forked."""
+    if not isinstance(process, Postgres):
+        return [process.pid]
+    told = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    try:
+        return [process.pid, *map(int, told.read_text().split())]
+    except OSError:  # it is gone, or this is not Linux
+        return [process.pid]
+
+
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _lift(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

@@ -1,0 +1,130 @@
+"""A storm: rounds of faults under load, each followed by calm in which everything is checked."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+from app.ledger.connection import connect
+from persistence.pool import open_pool
+from tests.chaos.storm.audit import Audit
+from tests.chaos.storm.deck import Deck
+from tests.chaos.storm.faults import ALL, Fault, Scene
+from tests.chaos.storm.history import History
+from tests.chaos.storm.records import Book, Findings
+from tests.chaos.storm.report import Report
+from tests.chaos.storm.settling import Settling
+from tests.chaos.storm.stage import Stage
+from tests.chaos.storm.stores import Stores
+from tests.chaos.storm.town import Town
+
+ANSWERED_SECONDS = 60.0
+_LOOK_SECONDS = 0.02
+
+
+class Plan(NamedTuple):
+    """What is to happen. `seconds_max`: how long something may hang; `broken`: see `sabotage`."""
+
+    faults: int
+    seed: int
+    per_round: int = 8
+    seconds_max: float = 4.0
+    quiet_seconds_max: float = 0.6
+    kinds: Sequence[Fault] = ALL
+    broken: str = ""
+
+
+async def storm(plan: Plan, folder: Path, say=lambda _line: None) -> Report:
+    """Raise it in an empty folder. Ends early at the first round in which something was found.
+
+    To be called in the main thread, to which the kernel ties the servers.
+    """
+    book = Book(Findings())
+    report = Report(plan.seed, book)
+    began = time.monotonic()
+    async with AsyncExitStack() as stack:
+        stage = await stack.enter_async_context(Stage(folder, plan.broken))
+        redis = await stack.enter_async_context(connect(stage.valkey.url))
+        database = await open_pool(stage.postgres.url, connections_max=2)
+        stack.push_async_callback(database.close)
+        history = await History.of(database, book.findings)
+        settling = Settling(stage, redis, database, book.findings)
+        town = Town([api.url for api in stage.apis], stage.token, book, plan.seed)
+        stack.callback(town.close)
+        weather = _Weather(plan, stage, town, report)
+        audit, stores = Audit(book, history), Stores(redis, database, history, book.findings)
+
+        async def calm(*, everything: bool = False) -> None:
+            await settling.well()
+            await town.look_later()
+            await settling.drained()
+            await stores.compare(everything=everything)
+            audit.all_again() if everything else audit.check()
+            weather.forget_wires()
+
+        await settling.well()
+        await town.open_accounts()
+        while report.faults.total() < plan.faults and report.good:
+            await weather.one_round()
+            await calm()
+            report.rounds += 1
+            say(
+                f"round {report.rounds}: {report.faults.total()} faults, {len(book.records)} operations, "
+                f"{book.findings.count} findings, {time.monotonic() - began:.0f} s"
+            )
+        if report.good:
+            await calm(everything=True)
+        report.rows, report.seconds = sum(history.cursors), time.monotonic() - began
+    return report
+
+
+class _Weather:
+    """Deals out the faults."""
+
+    def __init__(self, plan: Plan, stage: Stage, town: Town, report: Report) -> None:
+        self._plan = plan
+        self._stage = stage
+        self._town = town
+        self._report = report
+        self._rng = Random(plan.seed)
+        self._deck = Deck(plan.kinds, self._rng)
+
+    async def one_round(self) -> None:
+        """Some faults, while everybody asks; each is over and answers come again before the next."""
+        ends = min(self._plan.faults, self._report.faults.total() + self._plan.per_round)
+        async with self._town.at_work():
+            while (left := ends - self._report.faults.total()) > 0:
+                await asyncio.sleep(self._rng.uniform(0, self._plan.quiet_seconds_max))
+                await self._strike(self._deck.deal(left))
+
+    def forget_wires(self) -> None:
+        """Count what the wires did, and let go of what they remember."""
+        for api in self._stage.apis:
+            wire = api.wire
+            self._report.late_copies += wire.kept
+            self._report.answers_lost += wire.lost
+            wire.kept = wire.lost = 0
+            wire.requests.clear()
+            wire.answers.clear()
+
+    async def _strike(self, faults: Sequence[Fault]) -> None:
+        book, names = self._report.book, [fault.name for fault in faults]
+        book.silence = 0.0
+        async with asyncio.TaskGroup() as group:
+            for fault in faults:
+                self._report.faults[fault.name] += 1
+                scene = Scene(self._stage, Random(self._rng.random()), self._plan.seconds_max)
+                group.create_task(fault.strike(scene))
+        over, answered = time.monotonic(), book.answered
+        while book.answered == answered:
+            if time.monotonic() - over > ANSWERED_SECONDS:
+                book.findings.add(
+                    f"no answer within {ANSWERED_SECONDS:g} s after {names}\n{self._stage.logs(8)}"
+                )
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+        for name in names:
+            self._report.silences[name] = max(self._report.silences[name], book.silence)
