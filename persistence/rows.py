@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 
-from app.ledger.entries import chained
+from app.ledger.entries import Entry, chained
 from app.ledger.stream import Broken, Line
 from persistence.projections import at
 
@@ -17,6 +17,20 @@ NOTES = ("shard", "seq", "text")
 Row = tuple[object, ...]
 
 
+def row_of(shard: int, sequence: int, entry: Entry, text: str, head: bytes) -> Row:
+    """The row of `journal` that an entry makes. `text`: the entry's own; `head`: of the chain after it."""
+    return (
+        shard, sequence, entry.incarnation, at(entry.at_ms), entry.kind, entry.account, entry.version,
+        entry.amount, entry.available, entry.held, entry.reservation, entry.task, entry.model, entry.key,
+        entry.by, text, head,
+    )  # fmt: skip
+
+
+def are_its_notes(entry: Entry, notes: str) -> bool:
+    """Whether the entry was written with these notes."""
+    return entry.notes is not None and hashlib.sha256(notes.encode()).hexdigest() == entry.notes
+
+
 def rows_of(shard: int, head: bytes, found: Sequence[Line]) -> tuple[list[Row], list[Row], bytes]:
     """The rows of `journal` and of `notes`, and the head of the chain after them.
 
@@ -27,13 +41,9 @@ def rows_of(shard: int, head: bytes, found: Sequence[Line]) -> tuple[list[Row], 
     notes: list[Row] = []
     for sequence, entry, text, its_notes in found:
         head = chained(head, shard, sequence, text)
-        rows.append((
-            shard, sequence, entry.incarnation, at(entry.at_ms), entry.kind, entry.account, entry.version,
-            entry.amount, entry.available, entry.held, entry.reservation, entry.task, entry.model, entry.key,
-            entry.by, text.decode(), head,
-        ))  # fmt: skip
+        rows.append(row_of(shard, sequence, entry, text.decode(), head))
         if its_notes is not None or entry.notes is not None:
-            if its_notes is None or hashlib.sha256(its_notes).hexdigest() != entry.notes:
+            if its_notes is None or not are_its_notes(entry, its_notes.decode()):
                 raise Broken(sequence, "does not have the notes that it was written with.")
             notes.append((shard, sequence, its_notes.decode()))
     return rows, notes, head

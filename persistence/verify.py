@@ -1,0 +1,314 @@
+"""Proves that the journal is what was written: recomputes the hash chain of every shard, page by page.
+
+Every column of a row is derived from its entry again and compared, and notes with their salted hash. How far
+a shard was proved is kept, and the next proof goes on from there. Nothing else is written, and nothing is
+mended: what is found is named.
+
+Whoever may change rows may change hashes and heads too. Then only a head that was kept elsewhere (an export's
+manifest) tells, and a proof against one recomputes everything that leads to it.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+from asyncpg import Record
+from msgspec import Struct
+
+from app.ledger.entries import Entry, chained, genesis
+from persistence.discrepancies import column_that_differs, what_happened
+from persistence.pool import Connection
+from persistence.rows import JOURNAL, are_its_notes, row_of
+
+PAGE_ROWS = 5_000
+
+_decode = msgspec.json.Decoder(Entry).decode
+_COLUMNS = len(JOURNAL)
+
+
+class CannotVerify(Exception):
+    """There is nothing to prove, or nothing to prove it against; the text says why."""
+
+
+class Head(NamedTuple):
+    """The chain head of a shard after `sequence`, as it was kept elsewhere (32 bytes)."""
+
+    shard: int
+    sequence: int
+    hash: bytes
+
+
+class Finding(Struct, frozen=True):
+    """The first row of a shard that is not as it was written, in words for people."""
+
+    shard: int
+    sequence: int
+    what: Literal["changed", "missing", "added", "unreadable", "notes", "head"]
+    why: str
+
+
+class Proved(Struct, frozen=True):
+    """A shard's rows `first` to `last` (none when `last` is before `first`), as far as they are good."""
+
+    shard: int
+    first: int
+    last: int
+    erased: int
+    head: str
+    finding: Finding | None = None
+
+
+class Verdict(Struct, frozen=True):
+    """What was recomputed. `rows` counts all, `erased` those whose notes were erased on purpose."""
+
+    ledger: str
+    rows: int
+    erased: int
+    findings: list[Finding]
+    shards: list[Proved]
+
+
+class _Standing(NamedTuple):
+    """`added`: the first row after the cursor."""
+
+    shard: int
+    cursor: int
+    link: str
+    head: bytes
+    verified: int
+    added: int | None
+
+
+LEDGER = "SELECT id FROM ledger WHERE born"
+
+# In one statement, so that a batch that is committed meanwhile is seen whole or not at all.
+STANDINGS = """
+SELECT shard, cursor, link, head, verified_seq,
+  (SELECT min(seq) FROM journal WHERE journal.shard = shards.shard AND seq > cursor) AS added
+FROM shards ORDER BY shard
+"""
+
+STRANGERS = """
+SELECT shard, seq FROM journal
+WHERE shard < 0 OR shard >= (SELECT count(*) FROM shards) ORDER BY shard, seq LIMIT 1
+"""
+
+
+async def verify(
+    connection: Connection,
+    *,
+    since: int | None = None,
+    heads: Sequence[Head] = (),
+    expect: Callable[[int], None] = lambda _rows: None,
+    seen: Callable[[int], None] = lambda _rows: None,
+) -> Verdict:
+    """Recompute the chains of all shards.
+
+    Args:
+        connection: Outside any transaction; it is read, but for the note of how far the proof came.
+        since: The first sequence of each shard that is recomputed, 1 for all. By default the first that was
+            not yet; with `heads`, all.
+        heads: What must be in these chains.
+        expect: Told once how many rows there are to recompute.
+        seen: Told now and then how many more were.
+
+    Raises:
+        CannotVerify: There is no ledger, or a head is of a shard that it does not have.
+    """
+    ledger = await connection.fetchval(LEDGER)
+    if ledger is None:
+        raise CannotVerify("This database has no ledger.")
+    standings = [_Standing(*row) for row in await connection.fetch(STANDINGS)]
+    if strange := [head.shard for head in heads if not 0 <= head.shard < len(standings)]:
+        raise CannotVerify(f"This ledger has {len(standings)} shards, and none with the number {strange[0]}.")
+    first = since or (1 if heads else None)
+    walks = [_Walk(connection, ledger.bytes, each, since=first, heads=heads, seen=seen) for each in standings]
+    expect(sum(max(0, walk.standing.cursor - walk.first + 1) for walk in walks))
+    proved = [await walk.walk() for walk in walks]
+    findings = [each.finding for each in proved if each.finding is not None]
+    if stranger := await connection.fetchrow(STRANGERS):
+        shard, sequence = stranger
+        why = f"Row {sequence} of shard {shard} was added: the ledger has no such shard."
+        findings.append(Finding(shard, sequence, "added", why))
+    rows = sum(each.last - each.first + 1 for each in proved)
+    return Verdict(str(ledger), rows, sum(each.erased for each in proved), findings, proved)
+
+
+class _Found(Exception):
+    def __init__(self, sequence: int, what: Any, why: str) -> None:
+        super().__init__(why)
+        self.sequence, self.what = sequence, what
+
+
+class _Walk:
+    """Along the chain of one shard. `at` is the last row that is proved, `head` the chain's head after it."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        ledger: bytes,
+        standing: _Standing,
+        *,
+        since: int | None,
+        heads: Sequence[Head],
+        seen: Callable[[int], None],
+    ) -> None:
+        self.standing = standing
+        self.first = min(standing.verified + 1 if since is None else since, standing.cursor + 1)
+        self._connection = connection
+        self._ledger = ledger
+        self._kept = {head.sequence: head.hash for head in heads if head.shard == standing.shard}
+        self._seen = seen
+        self._at = self.first - 1
+        self._head = b""
+        self._link = "genesis"
+        self._erased = 0
+
+    async def walk(self) -> Proved:
+        shard, finding = self.standing.shard, None
+        try:
+            await self._begin()
+            await self._pages()
+            self._end()
+        except _Found as found:
+            finding = Finding(shard, found.sequence, found.what, str(found))
+        if finding is None or self._at >= self.first:
+            await self._remember()
+        return Proved(shard, self.first, self._at, self._erased, self._head.hex(), finding)
+
+    BEFORE = "SELECT seq, hash, entry FROM journal WHERE shard = $1 AND seq = ANY($2::bigint[]) ORDER BY seq"
+
+    async def _begin(self) -> None:
+        """The head from which the first row goes on; kept heads before it are looked up."""
+        shard, before = self.standing.shard, self.first - 1
+        self._head = genesis(self._ledger, shard)
+        if self._kept.get(0, self._head) != self._head:
+            raise _Found(0, "head", f"The head of shard {shard} before its first row is another ledger's.")
+        wanted = sorted({before, *(each for each in self._kept if each < before)} - {0})
+        rows = {row["seq"]: row for row in await self._connection.fetch(self.BEFORE, shard, wanted)}
+        for sequence in wanted:
+            if sequence not in rows:
+                raise _Found(sequence, "missing", f"Row {sequence} of shard {shard} is missing.")
+            self._head = rows[sequence]["hash"]
+            if self._kept.get(sequence, self._head) != self._head:
+                raise self._rewritten(sequence)
+        if before:
+            try:
+                self._link = _decode(rows[before]["entry"]).nonce
+            except msgspec.MsgspecError as error:
+                raise self._unreadable(before, error) from error
+
+    def _rewritten(self, sequence: int) -> _Found:
+        return _Found(
+            sequence,
+            "head",
+            f"The head of row {sequence} of shard {self.standing.shard} is not the one that was kept: "
+            f"one of the rows up to it was changed, and the chain computed anew.",
+        )
+
+    PAGE = """
+    SELECT j.shard, j.seq, j.incarnation, j.at, j.kind, j.account, j.version, j.amount, j.available, j.held,
+      j.reservation::text, j.task, j.model, j.operation_key, j.by, j.entry, j.hash,
+      n.text AS notes, e.seq IS NOT NULL AS erased
+    FROM journal j LEFT JOIN notes n USING (shard, seq) LEFT JOIN erasures e USING (shard, seq)
+    WHERE j.shard = $1 AND j.seq BETWEEN $2 AND $3 ORDER BY j.seq
+    """
+
+    async def _pages(self) -> None:
+        """Prove one page while PostgreSQL reads the next."""
+        page = self._read(self._at + 1)
+        while self._at < self.standing.cursor:
+            last = min(self._at + PAGE_ROWS, self.standing.cursor)
+            rows = await page
+            page = self._read(last + 1)
+            await asyncio.sleep(0)
+            try:
+                await self._prove(rows, last)
+            except _Found:
+                page.cancel()
+                await asyncio.wait({page})
+                raise
+            self._seen(len(rows))
+        await page
+
+    def _read(self, first: int) -> "asyncio.Task[list[Record]]":
+        last = min(first + PAGE_ROWS - 1, self.standing.cursor)
+        return asyncio.create_task(self._connection.fetch(self.PAGE, self.standing.shard, first, last))
+
+    async def _prove(self, rows: Sequence[Record], last: int) -> None:
+        shard, kept = self.standing.shard, self._kept
+        for row in rows:
+            sequence, text, stored = row[1], row[15], row[16]
+            if sequence != self._at + 1:
+                break
+            head = chained(self._head, shard, sequence, text.encode())
+            if head != stored:
+                following = await self._row_after(sequence)
+                raise _Found(sequence, *what_happened(self._head, row, following))
+            try:
+                entry = _decode(text)
+            except msgspec.MsgspecError as error:
+                raise self._unreadable(sequence, error) from error
+            derived = row_of(shard, sequence, entry, text, head)
+            if row[:_COLUMNS] != derived:
+                raise _Found(sequence, "changed", column_that_differs(row, derived))
+            if row[17] is not None or entry.notes is not None:
+                self._prove_notes(row, entry)
+            self._at, self._head, self._link = sequence, head, entry.nonce
+            if kept and kept.get(sequence, head) != head:
+                raise self._rewritten(sequence)
+        if self._at < last:
+            raise _Found(self._at + 1, "missing", f"Row {self._at + 1} of shard {shard} is missing.")
+
+    def _unreadable(self, sequence: int, error: Exception) -> _Found:
+        why = f"The entry of row {sequence} of shard {self.standing.shard} cannot be read: {error}."
+        return _Found(sequence, "unreadable", why)
+
+    def _prove_notes(self, row: Record, entry: Entry) -> None:
+        notes, erased = row["notes"], row["erased"]
+        which = f"of row {row['seq']} of shard {row['shard']}"
+        if notes is not None and not are_its_notes(entry, notes):
+            raise _Found(row["seq"], "notes", f"The notes {which} were changed or added.")
+        if notes is not None and erased:
+            raise _Found(row["seq"], "notes", f"The notes {which} were erased, and are there again.")
+        if notes is None and entry.notes is not None:
+            if not erased:
+                why = f"The notes {which} are missing, and nobody has erased them by `lastro erase`."
+                raise _Found(row["seq"], "notes", why)
+            self._erased += 1
+
+    async def _row_after(self, sequence: int) -> Record | None:
+        rows = await self._connection.fetch(self.PAGE, self.standing.shard, sequence + 1, sequence + 1)
+        return rows[0] if rows else None
+
+    def _end(self) -> None:
+        """What `shards` says of the last row, and nothing after it."""
+        shard, cursor, added = self.standing.shard, self.standing.cursor, self.standing.added
+        if added is not None:
+            why = f"Row {added} of shard {shard} was added: its journal ends at {cursor}."
+            raise _Found(added, "added", why)
+        if (kept := max(self._kept, default=0)) > cursor:
+            why = (
+                f"Row {cursor + 1} of shard {shard} is missing: its journal ends at {cursor}, and a head of "
+                f"row {kept} was kept."
+            )
+            raise _Found(cursor + 1, "missing", why)
+        for name, said, found in (
+            ("head", self.standing.head.hex(), self._head.hex()),
+            ("link", self.standing.link, self._link),
+        ):
+            if said != found:
+                why = f"The {name} of shard {shard} was changed: it says {said}; row {cursor} has {found}."
+                raise _Found(cursor, "head", why)
+
+    READ_ONLY = "SELECT pg_is_in_recovery()"
+
+    REMEMBER = """
+    UPDATE shards SET verified_seq = $2, verified_at = now()
+    WHERE shard = $1 AND verified_seq >= $3 AND verified_seq <= $2
+    """
+
+    async def _remember(self) -> None:
+        if not await self._connection.fetchval(self.READ_ONLY):
+            await self._connection.execute(self.REMEMBER, self.standing.shard, self._at, self.first - 1)
