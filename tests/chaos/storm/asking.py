@@ -90,14 +90,14 @@ class Asking:
         hang_up = not record.tries and self._rng.random() < HANG_UP_SHARE
         answer = await self._send("POST", f"/api/credits/{record.verb}", headers, body, hang_up=hang_up)
         if not isinstance(answer, Answer):
-            record.tried(answer)
+            record.unanswered(answer)
             return False
         if answer.status in _NO_ANSWER:
-            record.tried(f"{answer.status} {_code(answer)}")
+            record.unanswered(f"{answer.status} {_code(answer)}")
             self._suspect(answer, record.story())
             return False
         replayed = " replayed" if b"idempotency-replayed" in answer.headers else ""
-        record.tried(f"{answer.status}{replayed} {answer.body[:400].decode(errors='replace')}")
+        record.answered(f"{answer.status}{replayed} {answer.body[:400].decode(errors='replace')}")
         self._judge(record, answer)
         return True
 

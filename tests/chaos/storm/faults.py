@@ -2,20 +2,24 @@
 
 import asyncio
 import os
-import resource
+import shutil
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+import subprocess
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
 from app.embedded import Postgres, Process
+from app.embedded.unprivileged import postgres_user
 from tests.chaos.proxy import Proxy
 from tests.chaos.storm.stage import Stage
 
 DOWN_SECONDS_MAX = 1.0
 LOST_MAX = 6
+PRLIMIT = shutil.which("prlimit")
+"""Without it (elsewhere than on Linux) no disk is ever full."""
 _SMALL = 1 << 20
 _SEGMENT = 16 << 20
 
@@ -151,11 +155,10 @@ async def _fill_valkeys_disk(scene: Scene) -> None:
     """
     server = scene.stage.valkey
     written = max((file.stat().st_size for file in server.folder().rglob("*.aof")), default=0)
-    with suppress(ProcessLookupError):
-        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (written + 4096, resource.RLIM_INFINITY))
+    limit_files([server.pid], written + 4096)
     await asyncio.sleep(scene.seconds)
     if server.alive:  # nobody wrote as much
-        _lift([server.pid])
+        limit_files([server.pid], None)
     await scene.stage.revive(server)
 
 
@@ -165,15 +168,17 @@ async def _fill_postgres_disk(scene: Scene) -> None:
     """
     server = scene.stage.postgres
     size = scene.rng.choice((_SMALL, _SEGMENT))
-    for pid in _all_of(server):
-        with suppress(ProcessLookupError):
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    await asyncio.to_thread(limit_files, _all_of(server), size)
     await asyncio.sleep(scene.seconds)
-    if server.alive:
-        _lift(_all_of(server))
+    while server.alive and (bound := [pid for pid in _all_of(server) if _is_limited(pid)]):
+        await asyncio.to_thread(limit_files, bound, None)  # those that were forked meanwhile, too
     await scene.stage.revive(server)
-    _lift(_all_of(server))  # those forked by one whose limit had not been lifted yet
 
+
+_FULL_DISKS = (
+    Fault("disk full: valkey", "valkey", _fill_valkeys_disk),
+    Fault("disk full: postgresql", "postgresql", _fill_postgres_disk),
+)
 
 ALL: tuple[Fault, ...] = (
     *map(kill, ("valkey", "postgresql", "api", "worker", "cron")),
@@ -184,8 +189,7 @@ ALL: tuple[Fault, ...] = (
     Fault("wire: answers lost, silent", "wire", _swallow),
     Fault("wire: requests delayed", "wire", _delay),
     Fault("wire: late copies", "wire", _keep),
-    Fault("disk full: valkey", "valkey", _fill_valkeys_disk),
-    Fault("disk full: postgresql", "postgresql", _fill_postgres_disk),
+    *(_FULL_DISKS if PRLIMIT else ()),
 )
 
 
@@ -193,17 +197,6 @@ def named(*names: str) -> tuple[Fault, ...]:
     """Some of them."""
     found = {fault.name: fault for fault in ALL}
     return tuple(found[name] for name in names)
-
-
-@asynccontextmanager
-async def stopped(process: Process) -> AsyncIterator[None]:
-    """A process that hangs meanwhile."""
-    pids = _all_of(process)
-    _signal(pids, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        _signal(pids, signal.SIGCONT)
 
 
 def _all_of(process: Process) -> list[int]:
@@ -223,7 +216,27 @@ def _signal(pids: Iterable[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-def _lift(pids: Iterable[int]) -> None:
+def limit_files(pids: Iterable[int], size: int | None) -> None:
+    """How many bytes their files may have from now on, those that they have open included; `None`: any.
+
+    Asked of the kernel in the name of whom they run as: root itself may lack the capability.
+    """
+    user = postgres_user()
     for pid in pids:
-        with suppress(ProcessLookupError):
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        with suppress(FileNotFoundError):  # it has ended
+            theirs = user is not None and Path(f"/proc/{pid}").stat().st_uid == user.uid
+            subprocess.run(
+                [PRLIMIT or "", "--pid", str(pid), f"--fsize={'unlimited' if size is None else size}:"],
+                check=False,
+                capture_output=True,
+                user=user.uid if theirs and user else None,
+                group=user.gid if theirs and user else None,
+            )
+
+
+def _is_limited(pid: int) -> bool:
+    try:
+        limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    except OSError:
+        return False
+    return any(line.startswith("Max file size") and line.split()[3] != "unlimited" for line in limits)

@@ -89,16 +89,17 @@ class Record:
     mark: str = ""
     reservation: str = ""
     outcome: Definite | None = None
+    was_unknown: bool = False
     tries: list[str] = field(default_factory=list)
 
-    @property
-    def was_unknown(self) -> bool:
-        """Whether it had to be asked more than once."""
-        return len(self.tries) > 1
-
-    def tried(self, what: str) -> None:
-        """Note how one sending ended."""
+    def answered(self, what: str) -> None:
+        """Note what came back."""
         self.tries.append(f"{time.time():.3f} {what}")
+
+    def unanswered(self, why: str) -> None:
+        """Note that nobody knows what one sending has done."""
+        self.was_unknown = self.was_unknown or self.outcome is None
+        self.tries.append(f"{time.time():.3f} {why}")
 
     def story(self) -> str:
         """For people: all that is known of it."""
