@@ -9,7 +9,7 @@ higher one.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -30,19 +30,15 @@ from app.ledger.admission import (
     write,
 )
 from app.ledger.backing import BackingUnavailable, NotAdmitted, Terms
+from persistence.admission_steps import Barrier, past
 from persistence.pool import Connection, Pool, answering
 
 log = logging.getLogger(__name__)
 
+__all__ = ["Barrier", "admit", "amended", "locking", "past", "watch"]
+
 ATTEMPTS_MAX = 8
 SECONDS_MAX = 10.0
-
-Barrier = Callable[[str], Awaitable[None]]
-"""Called with the name of the step that was just done; tests stop a process there."""
-
-
-async def past(_step: str) -> None:
-    """The barrier of everyday."""
 
 
 def this_machines_clock_ms() -> int:
@@ -170,8 +166,12 @@ async def _standings(pool: Pool) -> tuple[str, list[Standing], set[str]]:
         ledger = await connection.fetchrow(LEDGER)
         if ledger is None:
             raise NotAdmitted("This database has no ledger yet. Run `lastro migrate`.")
-        strangers = {row["server"] for row in await connection.fetch(STRANGERS)}
-        return ledger["id"], await read_standings(connection), strangers
+        return ledger["id"], await read_standings(connection), await read_strangers(connection)
+
+
+async def read_strangers(connection: Connection) -> set[str]:
+    """The servers that were at fault when the operator went on with another one."""
+    return {row["server"] for row in await connection.fetch(STRANGERS)}
 
 
 async def read_standings(connection: Connection, *, lock: bool = False) -> list[Standing]:
@@ -196,6 +196,11 @@ async def locking(pool: Pool, seconds: float = SECONDS_MAX) -> AsyncIterator[Con
         raise BackingUnavailable(f"PostgreSQL kept the shards locked for another process: {error}") from error
 
 
+async def record(connection: Connection, admitted: Sequence[tuple[int, int, str, int, str]]) -> None:
+    """Keep who was given which number, and where it stood: shard, number, server, sequence and link."""
+    await connection.execute(RECORD, *[list(column) for column in zip(*admitted, strict=True)])
+
+
 async def _judge(
     pool: Pool, redis: Redis, ledger: str, strangers: Collection[str], barrier: Barrier
 ) -> _Judged:
@@ -213,10 +218,9 @@ async def _judge(
                 await connection.execute(FENCE, after.shard, after.fence, seen.server)
             if after.incarnation != before.incarnation:
                 raised.append((after.shard, after.incarnation, seen.server, int(seen.sequence), seen.link))
-        columns = [list(column) for column in zip(*raised, strict=True)]
         if raised:
-            await connection.execute(RAISE, *columns[:2])
-            await connection.execute(RECORD, *columns)
+            await connection.execute(RAISE, *[list(column) for column in zip(*raised, strict=True)][:2])
+            await record(connection, raised)
     return _Judged(ledger, verdicts, sightings, {row[0] for row in raised}, refused)
 
 
