@@ -16,7 +16,7 @@ LotRow = tuple[int, int, int, int]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RESERVES = frozenset({"reserved", "bound", "confirmed", "cancelled", "expired"})
-_MOVES = frozenset({"granted", "deducted", "lapsed"})
+_MOVES = frozenset({"granted", "deducted", "lapsed", "repaired"})
 
 
 @lru_cache(maxsize=8192)

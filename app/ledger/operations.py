@@ -9,6 +9,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from app.ledger.replies import Lot, Reservation
+
 
 class Operation(Struct, kw_only=True, omit_defaults=True, tag_field="verb", tag=str.lower):
     """What all have in common. `by` is `key:<name>`, `user:<sub>`, `webhook:<provider>` or `system`."""
@@ -118,3 +120,28 @@ class Locate(Operation, kw_only=True, tag="locate"):
 
 class Sweep(Operation, kw_only=True, tag="sweep"):
     """Let time pass in a shard: answered when everything due has happened."""
+
+
+class Fence(Operation, kw_only=True, tag="fence"):
+    """Make one account refuse, alone, until it is repaired."""
+
+    account: str
+    reason: str
+
+
+class Repair(Write, kw_only=True, tag="repair"):
+    """Put back what the journal says of an account and of some of its reservations.
+
+    `found` is the version that Redis was seen to have (-1: nothing, or nothing readable): if it is another one by
+    now, nothing is written. `strays`: ids of reservations that the journal has never heard of.
+    """
+
+    account: str
+    found: int
+    version: int
+    available: int
+    held: int
+    lots: list[Lot]
+    open_holds: int = 0
+    reservations: list[Reservation] = []
+    strays: list[str] = []

@@ -50,6 +50,7 @@ CREATE TABLE orphans (
   UNIQUE (shard, seq, entry)
 );
 
+-- position: where the run goes on, so that whoever works on it may end at any moment.
 CREATE TABLE reconciliations (
   id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
   started_at timestamptz NOT NULL DEFAULT now(),
@@ -58,7 +59,8 @@ CREATE TABLE reconciliations (
   by text NOT NULL,
   accounts bigint NOT NULL DEFAULT 0,
   drift jsonb NOT NULL DEFAULT '[]',
-  why text
+  why text,
+  position jsonb
 );
 
 CREATE INDEX reconciliations_started ON reconciliations (started_at);

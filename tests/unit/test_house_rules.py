@@ -32,7 +32,7 @@ OF_ALL = {"ledger_fenced", "journal_backlogged", "idempotency_mismatch", "intern
 # What Python alone says.
 OF_PYTHON = {"account_not_found", "transaction_not_found", "ledger_unavailable", "overloaded"}
 # What is no error, or what the ledger turns into one.
-NO_ERRORS = {"ok", "located", "account_unknown", "later"}
+NO_ERRORS = {"ok", "located", "account_unknown", "later", "moved"}
 
 
 def structs() -> dict[str, type[Operation]]:

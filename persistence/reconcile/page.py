@@ -1,0 +1,218 @@
+"""Compares some accounts of a shard, exactly, whatever moves meanwhile.
+
+First a snapshot of PostgreSQL gives each account at some version; then Redis is looked at, each group of accounts
+in one moment with the shard's sequence; then PostgreSQL is waited for to have that sequence; at last the entries
+between the two versions are folded onto the snapshot. What comes out is what the journal says of the very moment
+at which Redis was seen, so nothing that is under way can look like drift, and nothing has to be looked at again.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from app.ledger.entries import Entry
+from persistence import rebuild
+from persistence.folding import Contradiction
+from persistence.pool import Connection
+from persistence.reconcile import drift, sums
+from persistence.reconcile.drift import Drift
+from persistence.reconcile.sighting import Place, Sighting, examine
+from persistence.reconcile.state import State
+
+WAIT_SECONDS = 10.0
+POLL_SECONDS = 0.02
+
+_decode = msgspec.json.Decoder(Entry).decode
+
+
+class Behind(Exception):
+    """PostgreSQL does not get what Redis has; nothing can be told. The text says how far it is."""
+
+
+class Compared(Struct):
+    """What came of comparing a page."""
+
+    accounts: int
+    drift: list[Drift]
+    totals: sums.Totals
+
+
+class _Account(Struct):
+    """One account on its way through the comparison."""
+
+    state: State
+    known: int
+    sighting: Sighting
+    fault: Drift | None = None
+
+    @property
+    def seen_version(self) -> int:
+        account = drift.decoded_account(self.sighting.text)
+        return account.version if account is not None else self.known
+
+
+SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
+async def compare(
+    connection: Connection,
+    redis: Redis,
+    place: Place,
+    accounts: Sequence[str],
+    *,
+    more: Mapping[str, Sequence[str]] | None = None,
+    add_up: bool = False,
+    wait_seconds: float = WAIT_SECONDS,
+) -> Compared:
+    """The differences of `accounts`, all of one shard.
+
+    Args:
+        connection: Outside any transaction.
+        redis: Its retries are off.
+        place: The shard, and under which number PostgreSQL has it admitted.
+        accounts: Known to one of the two sides, or to none.
+        more: Reservations by account that are compared though they may have ended.
+        add_up: Also hold the projections against the sums of the legs of all entries: costs as much as there are.
+        wait_seconds: How long PostgreSQL may need to have what was seen in Redis.
+
+    Raises:
+        NotExaminable: This Redis is not the one that was admitted.
+        Behind: PostgreSQL did not get what Redis has.
+    """
+    async with connection.transaction():
+        await connection.execute(SNAPSHOT)
+        states = await _states(connection, place.shard, accounts, more or {})
+        found, totals = await sums.faults(connection, states) if add_up else ([], sums.Totals())
+    sightings = await examine(redis, place, accounts, more)
+    await wait(
+        connection, place.shard, max((each.sequence for each in sightings.values()), default=0), wait_seconds
+    )
+    under_way = {
+        account: _Account(states[account], states[account].account.version, sightings[account])
+        for account in accounts
+    }
+    await _catch_up(connection, under_way)
+    for each in under_way.values():
+        found.extend(_differences(each))
+    return Compared(len(accounts), found, totals)
+
+
+async def _states(
+    connection: Connection, shard: int, accounts: Sequence[str], more: Mapping[str, Sequence[str]]
+) -> dict[str, State]:
+    known = await rebuild.accounts(connection, accounts)
+    opened = await rebuild.open_reservations_of(connection, list(known))
+    asked = [id_ for ids in more.values() for id_ in ids]
+    others = await rebuild.reservations(connection, asked) if asked else {}
+    states = {}
+    for account in accounts:
+        if account not in known:
+            states[account] = State.of_nothing(account, shard)
+            continue
+        its = [others[id_] for id_ in more.get(account, ()) if id_ in others]
+        its = [each for each in its if each.account == account]
+        states[account] = State.of(account, shard, known[account], [*its, *opened[account]])
+    return states
+
+
+CURSOR = "SELECT cursor, fence FROM shards WHERE shard = $1"
+
+
+async def wait(connection: Connection, shard: int, sequence: int, seconds: float) -> None:
+    """Until PostgreSQL has `sequence`.
+
+    Raises:
+        Behind: It has not, after `seconds`, or because the shard was fenced.
+    """
+    ends = time.monotonic() + seconds
+    while True:
+        row = await connection.fetchrow(CURSOR, shard)
+        assert row is not None, "a shard without a row"
+        if row["cursor"] >= sequence:
+            return
+        if row["fence"] is not None:
+            raise Behind(f"Shard {shard} is fenced: {row['fence']}")
+        if time.monotonic() >= ends:
+            raise Behind(
+                f"The journal of shard {shard} ends at {row['cursor']} and Redis has counted to {sequence}; "
+                f"it did not come closer in {seconds:g} s. Are the workers at work?"
+            )
+        await asyncio.sleep(POLL_SECONDS)
+
+
+BETWEEN = """
+SELECT j.account, j.version, j.seq, j.available, j.held, j.entry
+FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS wanted (account, first, last)
+JOIN journal j ON j.account = wanted.account AND j.version BETWEEN wanted.first AND wanted.last
+ORDER BY j.account, j.version
+"""
+
+
+async def _catch_up(connection: Connection, under_way: Mapping[str, _Account]) -> None:
+    """Hold each snapshot against the row of its version, and fold what came after it, up to what was seen."""
+    firsts = [max(1, each.known) for each in under_way.values()]
+    lasts = [max(each.known, each.seen_version) for each in under_way.values()]
+    reached: dict[str, int] = {}
+    async with connection.transaction(readonly=True):
+        async for account, version, sequence, available, held, entry in connection.cursor(
+            BETWEEN, list(under_way), firsts, lasts, prefetch=2_000
+        ):
+            each = under_way[account]
+            reached[account] = version
+            if each.fault is None and version > each.known:
+                _fold(each, entry, sequence)
+            if each.fault is None:
+                each.fault = _column_fault(each.state, version, available, held)
+    for account, each in under_way.items():
+        if each.known and account not in reached and each.fault is None:
+            each.fault = Drift(account, "journal.version", None, each.known)
+
+
+def _fold(each: _Account, text: str, sequence: int) -> None:
+    name = each.state.account.id
+    try:
+        entry = _decode(text)
+        each.state.fold(entry, sequence)
+    except (Contradiction, msgspec.MsgspecError) as error:
+        each.fault = Drift(name, f"journal.{sequence}", f"entry {sequence} {error}", None)
+
+
+def _column_fault(state: State, version: int, available: int, held: int) -> Drift | None:
+    account = state.account
+    for field, found, expected in (("available", available, account.available), ("held", held, account.held)):
+        if found != expected:
+            return Drift(account.id, f"journal.{version}.{field}", found, expected)
+    return None
+
+
+def _differences(each: _Account) -> Iterable[Drift]:
+    """A snapshot that the journal itself contradicts says nothing about Redis."""
+    if each.fault is not None:
+        yield each.fault
+        return
+    account = each.state.account
+    if account.version == 0:
+        if each.sighting.text:
+            found = drift.decoded_account(each.sighting.text)
+            yield Drift(account.id, "account", f"version {found.version}" if found else "unreadable", None)
+        yield from drift.of_strays(account.id, each.sighting)
+        return
+    yield from _of_projection(each)
+    yield from drift.of_account(each.sighting, each.state)
+
+
+def _of_projection(each: _Account) -> Iterable[Drift]:
+    """An account is the sum of its lots, and holds what its open reservations hold."""
+    account = each.state.account
+    for field, found, expected in (
+        ("available", account.available, sum(lot.available for lot in account.lots)),
+        ("held", account.held, sum(lot.held for lot in account.lots)),
+        ("held", account.held, sum(reservation.held for reservation in each.state.open)),
+    ):
+        if found != expected:
+            yield Drift(account.id, f"projection.{field}", found, expected)
+            return

@@ -1,0 +1,99 @@
+"""What Redis has of some accounts, each group of them in one moment. Only reads."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from app.ledger import keys, scripts
+from app.ledger.running import run
+
+ACCOUNTS_AT_ONCE = 100
+RESERVATIONS_AT_ONCE = 1_000
+"""A script holds up everybody. So many take Redis well below a millisecond; docs/reconciling.md measures it."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class NotExaminable(Exception):
+    """This Redis is not, or no longer, the one that was admitted for the shard. The text says why."""
+
+
+class Hold(Struct, frozen=True):
+    """A reservation. `deadline_ms` as the account's holds have it, `due_ms` as the shard's deadlines do; `None`:
+    they do not. `text` is empty where there is none, and a space where something else stands in its place.
+    """
+
+    id: str
+    deadline_ms: int | None
+    due_ms: int | None
+    text: bytes
+
+
+class Sighting(Struct, frozen=True):
+    """An account. `sequence`: what the shard had counted to in that moment."""
+
+    sequence: int
+    text: bytes
+    due_ms: int | None
+    holds: list[Hold]
+
+
+class Place(NamedTuple):
+    """Which shard to look at. `incarnation`: as PostgreSQL has it; `None` looks at a shard that refuses too."""
+
+    ledger: str
+    shard: int
+    incarnation: int | None
+
+
+async def examine(
+    redis: Redis, place: Place, accounts: Sequence[str], more: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, Sighting]:
+    """Every one of `accounts`, with its open reservations and those that `more` names for it.
+
+    Raises:
+        NotExaminable: See there.
+        redis.exceptions.RedisError: Redis is away.
+    """
+    shard = place.shard
+    wanted = [[account, *(more or {}).get(account, ())] for account in accounts]
+    arguments: list[str | int] = [
+        place.ledger,
+        "" if place.incarnation is None else place.incarnation,
+        keys.account(shard, ""),
+        keys.holds(shard, ""),
+        keys.reservation(shard, ""),
+        RESERVATIONS_AT_ONCE,
+    ]
+    found: dict[str, Sighting] = {}
+    while wanted:
+        some = wanted[:ACCOUNTS_AT_ONCE]
+        reply = await run(
+            redis,
+            scripts.load("examine"),
+            [keys.meta(shard), keys.due(shard)],
+            [*arguments, _encode(some).decode()],
+        )
+        if reply[0] != b"ok":
+            raise NotExaminable(f"Shard {shard} cannot be looked at: {reply[1].decode()}.")
+        for names, seen in zip(some, reply[2], strict=False):
+            found[names[0]] = _sighting(int(reply[1]), seen)
+        wanted = wanted[len(reply[2]) :]
+    return found
+
+
+def _sighting(sequence: int, seen: Any) -> Sighting:
+    text, due, listed = seen
+    holds = [
+        Hold(listed[i].decode(), _ms(listed[i + 1]), _ms(listed[i + 2]), listed[i + 3])
+        for i in range(0, len(listed), 4)
+    ]
+    return Sighting(sequence, text, _ms(due), holds)
+
+
+def _ms(score: bytes) -> int | None:
+    """A score is a float to Redis; milliseconds are exact in it."""
+    return int(float(score)) if score else None

@@ -1,0 +1,96 @@
+"""What entries lead to: an account with its lots, and the reservations that they touch."""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from app.ledger.entries import Entry
+from app.ledger.replies import Account, HeldLeg, Reservation
+from persistence import folding
+from persistence.folding import Contradiction
+
+
+class State(Struct):
+    """An account as of a version, and reservations as of the same moment: all that are open, and those that were
+    asked for or ended since. `legs`: what the open ones hold of which lot.
+    """
+
+    account: folding.Account
+    reservations: dict[str, folding.Reservation]
+    legs: dict[str, list[HeldLeg]]
+
+    @classmethod
+    def of_nothing(cls, account: str, shard: int) -> "State":
+        """Before the first entry."""
+        return cls(folding.Account(account, shard, 0, 0), {}, {})
+
+    @classmethod
+    def of(cls, name: str, shard: int, account: Account, reservations: Iterable[Reservation]) -> "State":
+        """As `persistence.rebuild` gives it."""
+        lots = [
+            folding.Lot(each.bucket, each.expires_at_ms, each.priority, each.available, each.held, each.since)
+            for each in account.lots
+        ]
+        its = {each.id: each for each in reservations}
+        return cls(
+            folding.Account(name, shard, 0, 0, account.version, account.available, account.held, lots),
+            {each.id: _folded(each) for each in its.values()},
+            {each.id: each.legs for each in its.values() if each.status == "pending"},
+        )
+
+    @property
+    def open(self) -> list[folding.Reservation]:
+        return [each for each in self.reservations.values() if each.status == "pending"]
+
+    @property
+    def lapses_at_ms(self) -> int:
+        """When the next of its lots lapses that has something available; 0: none."""
+        return min(
+            (lot.expires_at_ms for lot in self.account.lots if lot.expires_at_ms and lot.available), default=0
+        )
+
+    def fold(self, entry: Entry, sequence: int) -> None:
+        """Move on by one entry of the account.
+
+        Raises:
+            Contradiction: It does not follow. The state is not to be used any more.
+        """
+        held = self.account.fold(entry)
+        if entry.reservation is None:
+            return
+        if entry.kind == "reserved":
+            self.reservations[entry.reservation] = folding.Reservation.made_by(entry, sequence, held)
+            self.legs[entry.reservation] = [
+                HeldLeg(each.bucket, each.expires_at_ms, each.held) for each in entry.legs
+            ]
+            return
+        reservation = self.reservations.get(entry.reservation)
+        if reservation is not None:
+            reservation.fold(entry, sequence, held)
+            if reservation.status != "pending":
+                self.legs.pop(entry.reservation, None)
+        elif entry.kind != "bound":  # one that has ended may be bound later, and nobody asked for it
+            raise Contradiction(f"is about reservation {entry.reservation}, which is not open")
+
+
+def _folded(each: Reservation) -> folding.Reservation:
+    return folding.Reservation(
+        id=each.id,
+        account=each.account,
+        reserved=each.reserved,
+        held=each.held,
+        expires_at_ms=each.expires_at_ms,
+        created_at_ms=each.created_at_ms,
+        reserved_seq=each.reserved_sequence,
+        status=each.status,
+        captured=each.captured,
+        charged=each.charged,
+        released=each.released,
+        settled_at_ms=each.settled_at_ms,
+        cancel_cause=each.cancel_cause,
+        task=each.task,
+        provider=each.provider,
+        model=each.model,
+        bound_seq=each.bound_sequence,
+        ended_seq=each.ended_sequence,
+    )
