@@ -35,6 +35,11 @@ WAIT_MS_MAX = 1000
 
 AGAIN_SECONDS = 0.05
 
+_SAYS_NOTHING = frozenset(
+    {"later", "account_unknown", "ledger_fenced", "journal_backlogged", "internal_error"}
+)
+"""Words with which nothing was done and nothing is told that could be lost."""
+
 Answered = tuple[Ticket, replies.Applied | replies.Located | Declined]
 """An operation and what it came to."""
 
@@ -106,8 +111,10 @@ class Replicas:
         held: list[Answered] = []
         for each in answered:
             ticket, result = each
-            later = type(result) is Declined and result.word == "later"
-            (held if isinstance(ticket.operation, Write) and not later else at_once).append(each)
+            waits = isinstance(ticket.operation, Write) and not (
+                type(result) is Declined and result.word in _SAYS_NOTHING
+            )
+            (held if waits else at_once).append(each)
         if held:
             self._held.append(_Held(held, reply, server, lane))
             self.waiting += len(held)
