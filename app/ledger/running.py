@@ -9,7 +9,9 @@ from redis.exceptions import NoScriptError
 from app.ledger.scripts import Script
 
 
-async def run(redis: Redis, script: Script, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
+async def run(
+    redis: Redis, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int]
+) -> Any:
     """The reply as Redis gives it. A server that does not know the script yet is taught it.
 
     Sent once, with the client's retries switched off by whoever made the client: an error of the connection

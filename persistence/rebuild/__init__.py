@@ -8,12 +8,11 @@ them in one transaction of isolation REPEATABLE READ.
 
 from persistence.rebuild.accounts import accounts, pages_of_accounts
 from persistence.rebuild.memory import (
-    REMEMBER_MS,
-    Binding,
-    Record,
+    bindings_of,
     first_since,
     pages_of_bindings,
     pages_of_records,
+    records_of,
 )
 from persistence.rebuild.reservations import (
     open_reservations_of,
@@ -23,10 +22,8 @@ from persistence.rebuild.reservations import (
 )
 
 __all__ = [
-    "REMEMBER_MS",
-    "Binding",
-    "Record",
     "accounts",
+    "bindings_of",
     "first_since",
     "open_reservations_of",
     "pages_of_accounts",
@@ -34,5 +31,6 @@ __all__ = [
     "pages_of_open_reservations",
     "pages_of_records",
     "pages_of_settled_reservations",
+    "records_of",
     "reservations",
 ]

@@ -2,45 +2,22 @@
 reservation.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
-from typing import Literal
 
 import msgspec
 from asyncpg import Record as Row
 from msgspec import Struct
 
+from app.ledger.loading import REMEMBER_MS, Binding, Record
 from app.ledger.shards import shard_of
 from persistence.pool import Connection
 from persistence.projections import at
 
 PAGE = 2_000
 
-REMEMBER_MS = 86_400_000
-"""As `lua/parts/book.lua` has it."""
-
 _OF_RESERVATION = frozenset({"confirmed", "cancelled", "bound", "extended"})
-
-
-class Record(Struct, frozen=True):
-    """An operation that was applied under a key, of an account (`a`) or of a reservation (`r`)."""
-
-    subject: Literal["a", "r"]
-    id: str
-    key: str
-    fingerprint: str
-    sequence: int
-    forgotten_at_ms: int
-
-
-class Binding(Struct, frozen=True):
-    """A provider's task, and the reservation that it belongs to. `shard` is the task's."""
-
-    shard: int
-    provider: str | None
-    task: str
-    reservation: str
-    forgotten_at_ms: int
+_BIND = frozenset({"reserved", "bound", "extended"})
 
 
 class _Asked(Struct):
@@ -83,8 +60,13 @@ async def pages_of_records(
     have one subject and one key the later counts.
     """
     while rows := await connection.fetch(RECORDS, shard, after, page):
-        yield list(map(_record, rows))
+        yield records_of(rows)
         after = rows[-1]["seq"]
+
+
+def records_of(rows: Sequence[Row]) -> list[Record]:
+    """Those of these rows of the journal that were written under a key."""
+    return [_record(row) for row in rows if row["operation_key"] is not None]
 
 
 def _record(row: Row) -> Record:
@@ -102,20 +84,12 @@ def _record(row: Row) -> Record:
 
 # A task is kept until a day after the deadline of its reservation, and no deadline is further than a day off.
 BINDINGS = """
-SELECT j.at, j.shard, j.seq, j.entry, r.id::text AS reservation,
+SELECT j.at, j.shard, j.seq, j.kind, j.task, j.entry, r.id::text AS reservation,
   (extract(epoch FROM r.expires_at) * 1000)::bigint AS expires_at_ms
 FROM journal j JOIN reservations r ON r.id = j.reservation
 WHERE (j.at, j.shard, j.seq) > ($1, $2, $3) AND j.kind IN ('reserved', 'bound', 'extended')
   AND j.task IS NOT NULL
 ORDER BY j.at, j.shard, j.seq LIMIT $4
-"""
-
-OF_ENTRIES = """
-SELECT j.at, j.shard, j.seq, j.entry, r.id::text AS reservation,
-  (extract(epoch FROM r.expires_at) * 1000)::bigint AS expires_at_ms
-FROM journal j JOIN reservations r ON r.id = j.reservation
-WHERE j.shard = $1 AND j.seq > $2 AND j.kind IN ('reserved', 'bound', 'extended') AND j.task IS NOT NULL
-ORDER BY j.seq LIMIT $3
 """
 
 
@@ -133,22 +107,31 @@ async def pages_of_bindings(
     """
     place: tuple[datetime, int, int] = (at(now_ms - 2 * REMEMBER_MS), -1, 0)
     while rows := await connection.fetch(BINDINGS, *place, page):
-        yield [each for each in bindings_of(rows, shards) if each.forgotten_at_ms > now_ms]
+        deadlines = {row["reservation"]: row["expires_at_ms"] for row in rows}
+        yield [each for each in bindings_of(rows, deadlines, shards) if each.forgotten_at_ms > now_ms]
         place = (rows[-1]["at"], rows[-1]["shard"], rows[-1]["seq"])
 
 
-def bindings_of(rows: Sequence[Row], shards: int) -> list[Binding]:
-    """What entries that name a task have bound."""
+def bindings_of(rows: Sequence[Row], deadlines_ms: Mapping[str, int], shards: int) -> list[Binding]:
+    """What those of these rows of the journal that name a task have bound it to.
+
+    Args:
+        rows: In their order.
+        deadlines_ms: Of the reservations concerned.
+        shards: How many the ledger has.
+    """
     found = []
     for row in rows:
-        entry = _decode_bound(row["entry"])
+        if row["kind"] not in _BIND or row["task"] is None:
+            continue
+        entry, id_ = _decode_bound(row["entry"]), row["reservation"]
         found.append(
             Binding(
                 shard=shard_of(f"{entry.provider or ''}:{entry.task}", shards),
                 provider=entry.provider,
                 task=entry.task,
-                reservation=row["reservation"],
-                forgotten_at_ms=max(row["expires_at_ms"], entry.at_ms) + REMEMBER_MS,
+                reservation=id_,
+                forgotten_at_ms=max(deadlines_ms[id_], entry.at_ms) + REMEMBER_MS,
             )
         )
     return found

@@ -7,6 +7,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from app.ledger import keys, replies
+from app.ledger.loading import REMEMBER_MS
 from persistence import rebuild
 from persistence.pool import Connection
 
@@ -88,7 +89,7 @@ async def _add_balances(state: State, connection: Connection, shard: int) -> Non
     async for ended in rebuild.pages_of_settled_reservations(connection, shard, 0, page=3):
         for each in ended.values():
             name = keys.reservation(shard, each.id)
-            values[name], forgotten[name] = each, each.settled_at_ms + rebuild.REMEMBER_MS
+            values[name], forgotten[name] = each, each.settled_at_ms + REMEMBER_MS
     if due:
         values[keys.due(shard)] = due
 
