@@ -2,9 +2,9 @@
 
 A fence is put up in PostgreSQL first, so that it outlives every Redis, then in Redis, so that no call is let
 in from that moment on; processes follow within a second. Taking it down never just clears it: under the lock
-each shard is judged again as if its Redis had never been seen. What the judgement leaves behind is one number
-(`lifted`), below which a fence in Redis means nothing any more; the admission that follows gives the shard its
-number and lifts the fence there, whoever makes it, so that an unfence may be cut off anywhere.
+each shard is judged again as if its Redis had never been seen. What the judgement leaves behind is one
+number (`lifted`), below which a fence in Redis means nothing any more; the admission that follows lifts the
+fence there, whoever makes it, so that an unfence may be cut off anywhere.
 """
 
 import logging
@@ -87,7 +87,7 @@ async def fence(
         FenceRefused: There is no such shard.
     """
     why = f"Fenced by the operator: {reason.strip().rstrip('.')}. `lastro unfence` opens it again."
-    ledger, all_shards = await _ledger(pool)
+    ledger, all_shards = await ledger_of(pool)
     wanted = _wanted(shards, all_shards)
     async with locking(pool) as connection:
         new = sorted(row["shard"] for row in await connection.fetch(FENCE, wanted, why))
@@ -124,7 +124,7 @@ async def unfence(
         FenceRefused: There is no such shard.
         NotAdmitted: This Redis is not fit, or another ledger's.
     """
-    ledger, all_shards = await _ledger(pool)
+    ledger, all_shards = await ledger_of(pool)
     wanted = _wanted(shards, all_shards)
     await demand_fit_server(redis, ledger, len(all_shards), clock_ms())
     stays: dict[int, str] = {}
@@ -177,7 +177,7 @@ GO_ON = "DELETE FROM refused_servers WHERE server = $1"
 
 
 async def _lift(connection: Connection, standing: Standing, sighting: Sighting) -> None:
-    """Give this server the shard's next number: it is nobody's old side, and whoever was at fault is refused."""
+    """Give this server the next number, so that it is nobody's old side, and refuse who was at fault."""
     shard, server = standing.shard, sighting.server
     number = max(standing.incarnation, int(sighting.incarnation)) + 1
     await connection.execute(REFUSE, shard, server)
@@ -189,7 +189,8 @@ async def _lift(connection: Connection, standing: Standing, sighting: Sighting) 
 LEDGER_SHARDS = "SELECT shard FROM shards ORDER BY shard"
 
 
-async def _ledger(pool: Pool) -> tuple[str, list[int]]:
+async def ledger_of(pool: Pool) -> tuple[str, list[int]]:
+    """The id of the born ledger, and its shards."""
     async with answering(pool) as connection:
         ledger = await connection.fetchrow(LEDGER)
         if ledger is None:

@@ -2,7 +2,7 @@
 
 import click
 
-from app.cli import keys, local, services
+from app.cli import fencing, keys, local, services
 from app.cli.refusals import Commands
 
 
@@ -32,6 +32,9 @@ for command in (
     services.worker,
     services.cron,
     keys.keys,
+    fencing.fence,
+    fencing.unfence,
+    fencing.drain,
 ):
     cli.add_command(command)
 

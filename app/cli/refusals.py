@@ -30,16 +30,19 @@ def _sentence(error: Exception) -> str | None:
     from redis.exceptions import ConnectionError as NoRedis
 
     from app.embedded import CannotStart
-    from app.ledger.backing import BackingUnavailable
+    from app.ledger.backing import BackingUnavailable, NotAdmitted
     from app.settings import SettingsError
     from persistence.api_keys import KeyNotFound, KeyRefused
     from persistence.birth import BirthRefused
+    from persistence.fences import FenceRefused
     from persistence.migrate import MigrationRefused
 
     told = (
         CannotStart,
         SettingsError,
         BackingUnavailable,
+        NotAdmitted,
+        FenceRefused,
         KeyNotFound,
         KeyRefused,
         BirthRefused,
