@@ -1,0 +1,1 @@
+"""The journal in files: exported, proved, brought into a fresh ledger."""
