@@ -51,7 +51,7 @@ class Asking:
         ends = time.monotonic() + PATIENCE_SECONDS
         pause = _PAUSE_SECONDS
         while not await self._once(record):
-            if not record.key:
+            if not record.key or self._book.findings.count:  # once something is broken, nobody has to wait
                 return
             if not stubborn and self._rng.random() < GIVE_UP_SHARE:
                 self._give_up(record)

@@ -13,6 +13,7 @@ from tests.chaos.storm.records import Findings
 from tests.chaos.storm.stage import SHARDS, Stage
 
 SETTLE_SECONDS = 60.0
+BROKEN_SECONDS = 3.0
 _LOOK_SECONDS = 0.05
 _AWAY = (OSError, RedisError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
 
@@ -36,16 +37,20 @@ class Settling:
         await self._until(self._all_journaled, "the journal is not drained")
 
     async def _until(self, condition: Callable[[], Awaitable[bool]], otherwise: str) -> None:
-        ends = time.monotonic() + SETTLE_SECONDS
-        why = ""
-        while time.monotonic() < ends:
+        began, why = time.monotonic(), ""
+        while time.monotonic() - began < self._patience:
             try:
                 if await condition():
                     return
             except _AWAY as error:
                 why = f" ({type(error).__name__}: {error})"
             await asyncio.sleep(_LOOK_SECONDS)
-        self._findings.add(f"{otherwise} within {SETTLE_SECONDS:g} s{why}\n{self._stage.logs(8)}")
+        self._findings.add(f"{otherwise} within {self._patience:g} s{why}\n{self._stage.logs(8)}")
+
+    @property
+    def _patience(self) -> float:
+        """Where something is broken already, what is not well soon may never be."""
+        return BROKEN_SECONDS if self._findings.count else SETTLE_SECONDS
 
     async def _all_ready(self) -> bool:
         return all([await api.is_ready() for api in self._stage.apis])

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+from app.embedded import CannotStart
 from app.ledger.connection import connect
 from persistence.pool import open_pool
 from tests.chaos.storm.audit import Audit
@@ -96,7 +97,7 @@ class _Weather:
         """Some faults, while everybody asks; each is over and answers come again before the next."""
         ends = min(self._plan.faults, self._report.faults.total() + self._plan.per_round)
         async with self._town.at_work():
-            while (left := ends - self._report.faults.total()) > 0:
+            while (left := ends - self._report.faults.total()) > 0 and self._report.good:
                 await asyncio.sleep(self._rng.uniform(0, self._plan.quiet_seconds_max))
                 await self._strike(self._deck.deal(left))
 
@@ -113,13 +114,19 @@ class _Weather:
     async def _strike(self, faults: Sequence[Fault]) -> None:
         book, names = self._report.book, [fault.name for fault in faults]
         book.silence = 0.0
-        async with asyncio.TaskGroup() as group:
-            for fault in faults:
-                self._report.faults[fault.name] += 1
-                scene = Scene(self._stage, Random(self._rng.random()), self._plan.seconds_max)
-                group.create_task(fault.strike(scene))
+        scenes = [Scene(self._stage, Random(self._rng.random()), self._plan.seconds_max) for _ in faults]
+        self._report.faults.update(names)
+        ends = await asyncio.gather(
+            *(fault.strike(scene) for fault, scene in zip(faults, scenes, strict=True)),
+            return_exceptions=True,
+        )
+        for end in ends:
+            if isinstance(end, CannotStart | TimeoutError):
+                book.findings.add(f"after {names}: {end}\n{self._stage.logs(8)}")
+            elif end is not None:
+                raise end
         over, answered = time.monotonic(), book.answered
-        while book.answered == answered:
+        while book.answered == answered and self._report.good:
             if time.monotonic() - over > ANSWERED_SECONDS:
                 book.findings.add(
                     f"no answer within {ANSWERED_SECONDS:g} s after {names}\n{self._stage.logs(8)}"
