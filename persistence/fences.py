@@ -139,7 +139,7 @@ async def unfence(
                 continue
             why = _why_it_stays(standing, sighting, strangers)
             if why is None:
-                await _lift(connection, standing, sighting)
+                await lift(connection, standing, sighting)
                 lifted.append(standing.shard)
             else:
                 stays[standing.shard] = why
@@ -176,7 +176,7 @@ ON CONFLICT (server) DO NOTHING
 GO_ON = "DELETE FROM refused_servers WHERE server = $1"
 
 
-async def _lift(connection: Connection, standing: Standing, sighting: Sighting) -> None:
+async def lift(connection: Connection, standing: Standing, sighting: Sighting) -> None:
     """Give this server the next number, so that it is nobody's old side, and refuse who was at fault."""
     shard, server = standing.shard, sighting.server
     number = max(standing.incarnation, int(sighting.incarnation)) + 1
