@@ -45,12 +45,12 @@ CREATE TABLE orphans (
   seq bigint NOT NULL,
   entry text NOT NULL,
   notes text,
+  sha256 bytea NOT NULL CHECK (octet_length(sha256) = 32),
   why text NOT NULL,
   salvaged_at timestamptz NOT NULL DEFAULT now(),
-  UNIQUE (shard, seq, entry)
+  UNIQUE (shard, seq, sha256)
 );
 
--- position: where the run goes on, so that whoever works on it may end at any moment.
 CREATE TABLE reconciliations (
   id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
   started_at timestamptz NOT NULL DEFAULT now(),
