@@ -3,7 +3,7 @@
 First PostgreSQL has the ledger's row, not yet born, and a row for each shard; then Redis gets the ledger's id
 and an empty meta for each shard; last of all the ledger is born. A birth that was cut off anywhere is
 finished by the next attempt. A ledger that has been born is never born again: a Redis without it has lost
-data, and that is a matter of restoring, not of founding.
+data, and that is a matter of restoring, not of founding. One that is fenced and not born is being imported.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from app.ledger.shards import SHARDS_MAX
 from persistence.pool import Connection
 from persistence.session import connect
 
-_ADVISORY_LOCK = 0x6C617374726F02  # "lastro", 2
+ADVISORY_LOCK = 0x6C617374726F02  # "lastro", 2; of whoever founds a ledger, or imports one
 
 Barrier = Callable[[str], Awaitable[None]]
 """Called by name between the steps; tests stop a process there."""
@@ -53,7 +53,7 @@ async def give_birth(database_url: str, redis_url: str, shards: int, *, barrier:
     redis = Redis.from_url(redis_url, protocol=2, retry=Retry(NoBackoff(), 0))
     connection = await connect(database_url, name="lastro birth")
     try:
-        await connection.execute("SELECT pg_advisory_lock($1)", _ADVISORY_LOCK)
+        await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
         return await _give_birth(connection, redis, shards, barrier)
     finally:
         await connection.close()
@@ -61,6 +61,8 @@ async def give_birth(database_url: str, redis_url: str, shards: int, *, barrier:
 
 
 LEDGER = "SELECT id, shards, born FROM ledger"
+
+FENCE = "SELECT fence FROM shards WHERE fence IS NOT NULL LIMIT 1"
 
 BORN = "UPDATE ledger SET born = true"
 
@@ -77,6 +79,8 @@ async def _give_birth(connection: Connection, redis: Redis, shards: int, barrier
                 f"This ledger has {row['shards']} shards, fixed at its birth; LASTRO_SHARDS says {shards}. "
                 f"Set it to {row['shards']}."
             )
+        if not row["born"] and (fence := await connection.fetchval(FENCE)):
+            raise BirthRefused(fence)
         if row["born"]:
             await _demand_this_ledger(redis, ledger, shards)
             return ledger
