@@ -17,6 +17,7 @@ from tests.chaos.proxy import Proxy
 from tests.chaos.storm.stage import Stage
 
 DOWN_SECONDS_MAX = 1.0
+AWAY_TIMES = 3
 LOST_MAX = 6
 PRLIMIT = shutil.which("prlimit")
 """Without it (elsewhere than on Linux) no disk is ever full."""
@@ -104,6 +105,35 @@ async def _kill_workers(scene: Scene) -> None:
         await scene.stage.revive(process)
 
 
+async def _away(scene: Scene) -> None:
+    """PostgreSQL is not there for long, and credits go on moving."""
+    server = scene.stage.postgres
+    await asyncio.to_thread(server.kill)
+    await asyncio.sleep(scene.seconds_max * AWAY_TIMES)
+    await scene.stage.revive(server)
+
+
+async def _lose_seconds(scene: Scene) -> None:
+    """A PostgreSQL that does not have the last seconds takes over, as a standby does that was behind."""
+    server = scene.stage.postgres
+    data, copy = server.folder() / "data", server.folder() / "behind"
+    await asyncio.to_thread(server.stop)
+    await asyncio.to_thread(_copy, data, copy)
+    await scene.stage.revive(server)
+    await asyncio.sleep(scene.seconds)
+    await asyncio.to_thread(server.kill)
+    await asyncio.to_thread(shutil.rmtree, data)
+    copy.rename(data)
+    await scene.stage.revive(server)
+
+
+def _copy(folder: Path, copy: Path) -> None:
+    shutil.copytree(folder, copy)
+    owner = folder.stat()
+    for each in (copy, *copy.rglob("*")):
+        os.chown(each, owner.st_uid, owner.st_gid)
+
+
 async def _cut(scene: Scene) -> None:
     wire = scene.wire
     await wire.go_down()
@@ -184,6 +214,8 @@ ALL: tuple[Fault, ...] = (
     *map(kill, ("valkey", "postgresql", "api", "worker", "cron")),
     Fault("kill -9 both workers", "worker", _kill_workers),
     *map(stop, ("valkey", "postgresql", "api", "worker", "cron")),
+    Fault("postgresql away", "postgresql", _away),
+    Fault("postgresql loses seconds", "postgresql", _lose_seconds),
     Fault("wire: cut", "wire", _cut),
     Fault("wire: answers lost, cut", "wire", _lose),
     Fault("wire: answers lost, silent", "wire", _swallow),

@@ -62,11 +62,14 @@ class Stage:
 
     Args:
         folder: Empty, and such that PostgreSQL can enter it.
+        apis: How many processes of the API.
+        workers: How many workers.
         broken: What `sabotage` breaks; nothing when empty.
     """
 
-    def __init__(self, folder: Path, broken: str = "") -> None:
+    def __init__(self, folder: Path, *, apis: int = 2, workers: int = 2, broken: str = "") -> None:
         self.folder = folder
+        self._counts = apis, workers
         self._broken = broken
         self._stack = AsyncExitStack()
         self.valkey = Valkey(folder / "valkey", folder / "valkey.log", password=_PASSWORD)
@@ -117,6 +120,14 @@ class Stage:
             f"--- {process.name} ({process.log})\n{process.last_words(lines)}" for process in self.processes
         )
 
+    async def new_api(self, name: str, redis_url: str) -> Api:
+        """A process of the API, not started yet, over a wire to some Redis."""
+        wire = await self._stack.enter_async_context(Proxy(redis_url))
+        port = free_port()
+        process = self._program(name, wire.url, "api", "--port", str(port))
+        self._stack.callback(process.kill)
+        return Api(process, wire, port)
+
     async def _comes_up(self, process: Process) -> bool:
         while process.alive:
             if await asyncio.to_thread(process.is_ready):
@@ -135,14 +146,12 @@ class Stage:
             self.token = await api_keys.create(pool, "storm", ("spend", "grant", "read"))
         finally:
             await pool.close()
-        for number in (1, 2):
+        apis, workers = self._counts
+        for number in range(1, workers + 1):
             self.workers.append(self._program(f"worker-{number}", self.valkey.url, "worker"))
         self.cron = self._program("cron", self.valkey.url, "cron")
-        for number in (1, 2):
-            wire = await self._stack.enter_async_context(Proxy(self.valkey.url))
-            port = free_port()
-            process = self._program(f"api-{number}", wire.url, "api", "--port", str(port))
-            self.apis.append(Api(process, wire, port))
+        for number in range(1, apis + 1):
+            self.apis.append(await self.new_api(f"api-{number}", self.valkey.url))
         for process in self.processes[2:]:
             process.spawn()
             self._stack.callback(process.kill)

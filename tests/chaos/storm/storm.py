@@ -47,7 +47,7 @@ async def storm(plan: Plan, folder: Path, say=lambda _line: None) -> Report:
     report = Report(plan.seed, book)
     began = time.monotonic()
     async with AsyncExitStack() as stack:
-        stage = await stack.enter_async_context(Stage(folder, plan.broken))
+        stage = await stack.enter_async_context(Stage(folder, broken=plan.broken))
         redis = await stack.enter_async_context(connect(stage.valkey.url))
         database = await open_pool(stage.postgres.url, connections_max=2)
         stack.push_async_callback(database.close)
