@@ -3,23 +3,16 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
 from app.embedded import CannotStart
-from app.ledger.connection import connect
-from persistence.pool import open_pool
-from tests.chaos.storm.audit import Audit
 from tests.chaos.storm.deck import Deck
 from tests.chaos.storm.faults import ALL, Fault, Scene
-from tests.chaos.storm.history import History
-from tests.chaos.storm.records import Book, Findings
+from tests.chaos.storm.inspection import inspected
 from tests.chaos.storm.report import Report
-from tests.chaos.storm.settling import Settling
 from tests.chaos.storm.stage import Stage
-from tests.chaos.storm.stores import Stores
 from tests.chaos.storm.town import Town
 
 ANSWERED_SECONDS = 60.0
@@ -43,42 +36,22 @@ async def storm(plan: Plan, folder: Path, say=lambda _line: None) -> Report:
 
     To be called in the main thread, to which the kernel ties the servers.
     """
-    book = Book(Findings())
-    report = Report(plan.seed, book)
     began = time.monotonic()
-    async with AsyncExitStack() as stack:
-        stage = await stack.enter_async_context(Stage(folder, broken=plan.broken))
-        redis = await stack.enter_async_context(connect(stage.valkey.url))
-        database = await open_pool(stage.postgres.url, connections_max=2)
-        stack.push_async_callback(database.close)
-        history = await History.of(database, book.findings)
-        settling = Settling(stage, redis, database, book.findings)
-        town = Town([api.url for api in stage.apis], stage.token, book, plan.seed)
-        stack.callback(town.close)
-        weather = _Weather(plan, stage, town, report)
-        audit, stores = Audit(book, history), Stores(redis, database, history, book.findings)
-
-        async def calm(*, everything: bool = False) -> None:
-            await settling.well()
-            await town.look_later()
-            await settling.drained()
-            await stores.compare(everything=everything)
-            audit.all_again() if everything else audit.check()
-            weather.forget_wires()
-
-        await settling.well()
-        await town.open_accounts()
+    async with Stage(folder, broken=plan.broken) as stage, inspected(stage, plan.seed) as inspection:
+        report = Report(plan.seed, inspection.book)
+        weather = _Weather(plan, stage, inspection.town, report)
         while report.faults.total() < plan.faults and report.good:
             await weather.one_round()
-            await calm()
+            await inspection.calm()
+            weather.forget_wires()
             report.rounds += 1
             say(
-                f"round {report.rounds}: {report.faults.total()} faults, {len(book.records)} operations, "
-                f"{book.findings.count} findings, {time.monotonic() - began:.0f} s"
+                f"round {report.rounds}: {report.faults.total()} faults, {len(report.book.records)} "
+                f"operations, {report.book.findings.count} findings, {time.monotonic() - began:.0f} s"
             )
         if report.good:
-            await calm(everything=True)
-        report.rows, report.seconds = sum(history.cursors), time.monotonic() - began
+            await inspection.calm(everything=True)
+        report.rows, report.seconds = sum(inspection.history.cursors), time.monotonic() - began
     return report
 
 
