@@ -132,8 +132,8 @@ class Fence(Operation, kw_only=True, tag="fence"):
 class Repair(Write, kw_only=True, tag="repair"):
     """Put back what the journal says of an account and of some of its reservations.
 
-    `found` is the version that Redis was seen to have (-1: nothing, or nothing readable): if it is another one by
-    now, nothing is written. `strays`: ids of reservations that the journal has never heard of.
+    `found` is the version that Redis was seen to have (-1: nothing, or nothing readable): if it is another
+    one by now, nothing is written. `strays`: ids of reservations that the journal has never heard of.
     """
 
     account: str

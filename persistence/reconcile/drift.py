@@ -1,10 +1,10 @@
 """Where Redis and the journal disagree, named: the account, the field, and both values.
 
-Personal text (metadata, resource, reason) is not compared: in the journal it may have been erased, and it moves
-no credits.
+Personal text (metadata, resource, reason) is not compared: in the journal it may have been erased, and it
+moves no credits.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 from msgspec import Struct
@@ -18,8 +18,8 @@ Value = int | str | None
 
 
 class Drift(Struct, frozen=True, rename="camel"):
-    """One difference. `redis` is what Redis has; where `field` begins with `projection.` or `journal.` it is what
-    that table says. `journal` is what the entries add up to. `None`: there is nothing.
+    """One difference. `redis` is what Redis has; where `field` begins with `projection.` or `journal.` it is
+    what that table says. `journal` is what the entries add up to. `None`: there is nothing.
     """
 
     account_id: str
@@ -85,7 +85,7 @@ def _of_balance(name: str, account: Account, state: State) -> Iterator[Drift]:
     yield from _of_lots(name, account, expected)
 
 
-def lots_text(lots: dict[tuple[str, int], tuple[int, ...]], key: tuple[str, int]) -> str | None:
+def lots_text(lots: Mapping[tuple[str, int], tuple[int, int, int, int]], key: tuple[str, int]) -> str | None:
     """A lot in words."""
     if key not in lots:
         return None
@@ -125,7 +125,9 @@ def _of_hold(name: str, hold: Hold, state: State) -> Iterator[Drift]:
     deadline = expected.expires_at_ms if expected is not None and expected.status == "pending" else None
     if found is None:
         if hold.text or deadline is not None:
-            yield Drift(name, prefix, "unreadable" if hold.text else None, expected and expected.status)
+            yield Drift(
+                name, prefix, "unreadable" if hold.text else None, expected.status if expected else None
+            )
     elif expected is None:
         yield Drift(name, prefix, f"{found.status}, held {found.held}", None)
     else:

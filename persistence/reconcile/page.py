@@ -1,9 +1,10 @@
 """Compares some accounts of a shard, exactly, whatever moves meanwhile.
 
-First a snapshot of PostgreSQL gives each account at some version; then Redis is looked at, each group of accounts
-in one moment with the shard's sequence; then PostgreSQL is waited for to have that sequence; at last the entries
-between the two versions are folded onto the snapshot. What comes out is what the journal says of the very moment
-at which Redis was seen, so nothing that is under way can look like drift, and nothing has to be looked at again.
+First a snapshot of PostgreSQL gives each account at some version; then Redis is looked at, each group of
+accounts in one moment with the shard's sequence; then PostgreSQL is waited for to have that sequence; at
+last the entries between the two versions are folded onto the snapshot. What comes out is what the journal
+says of the very moment at which Redis was seen, so nothing that is under way can look like drift, and
+nothing has to be looked at again.
 """
 
 import asyncio
@@ -41,8 +42,10 @@ class Compared(Struct):
     totals: sums.Totals
 
 
-class _Account(Struct):
-    """One account on its way through the comparison."""
+class Looked(Struct):
+    """An account as it was seen in Redis, and its state in the journal at that moment. `known`: the version
+    that the snapshot had; `fault`: where the journal contradicts itself, so that the state says nothing.
+    """
 
     state: State
     known: int
@@ -65,7 +68,7 @@ async def compare(
     accounts: Sequence[str],
     *,
     more: Mapping[str, Sequence[str]] | None = None,
-    add_up: bool = False,
+    add_up: Sequence[str] = (),
     wait_seconds: float = WAIT_SECONDS,
 ) -> Compared:
     """The differences of `accounts`, all of one shard.
@@ -76,7 +79,7 @@ async def compare(
         place: The shard, and under which number PostgreSQL has it admitted.
         accounts: Known to one of the two sides, or to none.
         more: Reservations by account that are compared though they may have ended.
-        add_up: Also hold the projections against the sums of the legs of all entries: costs as much as there are.
+        add_up: Those of which all entries are added up too, which costs as much as there are entries.
         wait_seconds: How long PostgreSQL may need to have what was seen in Redis.
 
     Raises:
@@ -86,19 +89,51 @@ async def compare(
     async with connection.transaction():
         await connection.execute(SNAPSHOT)
         states = await _states(connection, place.shard, accounts, more or {})
-        found, totals = await sums.faults(connection, states) if add_up else ([], sums.Totals())
-    sightings = await examine(redis, place, accounts, more)
-    await wait(
-        connection, place.shard, max((each.sequence for each in sightings.values()), default=0), wait_seconds
-    )
+        found, totals = await sums.faults(connection, {each: states[each] for each in add_up})
+    for each in await _looked(connection, redis, place, states, more, wait_seconds=wait_seconds):
+        found.extend(differences(each))
+    return Compared(len(accounts), found, totals)
+
+
+async def look(
+    connection: Connection,
+    redis: Redis,
+    place: Place,
+    account: str,
+    more: Sequence[str] = (),
+    *,
+    wait_seconds: float = WAIT_SECONDS,
+) -> Looked:
+    """One account, for whoever has to put it right; otherwise as `compare`."""
+    named = {account: more}
+    async with connection.transaction():
+        await connection.execute(SNAPSHOT)
+        states = await _states(connection, place.shard, [account], named)
+    return (await _looked(connection, redis, place, states, named, wait_seconds=wait_seconds))[0]
+
+
+async def _looked(
+    connection: Connection,
+    redis: Redis,
+    place: Place,
+    states: Mapping[str, State],
+    more: Mapping[str, Sequence[str]] | None,
+    *,
+    wait_seconds: float,
+) -> list[Looked]:
+    # Also those that are open in the snapshot: the account's holds may lack them.
+    wanted = {
+        account: [*(more or {}).get(account, ()), *(each.id for each in state.open)]
+        for account, state in states.items()
+    }
+    sightings = await examine(redis, place, list(states), wanted)
+    last = max((each.sequence for each in sightings.values()), default=0)
+    await wait(connection, place.shard, last, wait_seconds)
     under_way = {
-        account: _Account(states[account], states[account].account.version, sightings[account])
-        for account in accounts
+        account: Looked(state, state.account.version, sightings[account]) for account, state in states.items()
     }
     await _catch_up(connection, under_way)
-    for each in under_way.values():
-        found.extend(_differences(each))
-    return Compared(len(accounts), found, totals)
+    return list(under_way.values())
 
 
 async def _states(
@@ -152,7 +187,10 @@ ORDER BY j.account, j.version
 """
 
 
-async def _catch_up(connection: Connection, under_way: Mapping[str, _Account]) -> None:
+PROJECTED = "SELECT account FROM accounts WHERE account = ANY($1)"
+
+
+async def _catch_up(connection: Connection, under_way: Mapping[str, Looked]) -> None:
     """Hold each snapshot against the row of its version, and fold what came after it, up to what was seen."""
     firsts = [max(1, each.known) for each in under_way.values()]
     lasts = [max(each.known, each.seen_version) for each in under_way.values()]
@@ -167,12 +205,18 @@ async def _catch_up(connection: Connection, under_way: Mapping[str, _Account]) -
                 _fold(each, entry, sequence)
             if each.fault is None:
                 each.fault = _column_fault(each.state, version, available, held)
+    fresh = [name for name, each in under_way.items() if not each.known and each.state.account.version]
+    projected = {row["account"] for row in await connection.fetch(PROJECTED, fresh)} if fresh else set()
     for account, each in under_way.items():
-        if each.known and account not in reached and each.fault is None:
+        if each.fault is not None:
+            continue
+        if each.known and account not in reached:
             each.fault = Drift(account, "journal.version", None, each.known)
+        elif account in fresh and account not in projected:
+            each.fault = Drift(account, "projection.account", None, each.state.account.version)
 
 
-def _fold(each: _Account, text: str, sequence: int) -> None:
+def _fold(each: Looked, text: str, sequence: int) -> None:
     name = each.state.account.id
     try:
         entry = _decode(text)
@@ -189,8 +233,8 @@ def _column_fault(state: State, version: int, available: int, held: int) -> Drif
     return None
 
 
-def _differences(each: _Account) -> Iterable[Drift]:
-    """A snapshot that the journal itself contradicts says nothing about Redis."""
+def differences(each: Looked) -> Iterable[Drift]:
+    """Where an account is not what the journal says. A journal that contradicts itself says nothing."""
     if each.fault is not None:
         yield each.fault
         return
@@ -205,7 +249,7 @@ def _differences(each: _Account) -> Iterable[Drift]:
     yield from drift.of_account(each.sighting, each.state)
 
 
-def _of_projection(each: _Account) -> Iterable[Drift]:
+def _of_projection(each: Looked) -> Iterable[Drift]:
     """An account is the sum of its lots, and holds what its open reservations hold."""
     account = each.state.account
     for field, found, expected in (

@@ -12,7 +12,8 @@ from app.ledger.running import run
 
 ACCOUNTS_AT_ONCE = 100
 RESERVATIONS_AT_ONCE = 1_000
-"""A script holds up everybody. So many take Redis well below a millisecond; docs/reconciling.md measures it."""
+"""A script holds up everybody. So many take Redis well below a millisecond; docs/reconciling.md measures it.
+"""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -22,8 +23,9 @@ class NotExaminable(Exception):
 
 
 class Hold(Struct, frozen=True):
-    """A reservation. `deadline_ms` as the account's holds have it, `due_ms` as the shard's deadlines do; `None`:
-    they do not. `text` is empty where there is none, and a space where something else stands in its place.
+    """A reservation. `deadline_ms` as the account's holds have it, `due_ms` as the shard's deadlines do;
+    `None`: they do not. `text` is empty where there is none, and a space where something else stands in its
+    place.
     """
 
     id: str
@@ -42,7 +44,7 @@ class Sighting(Struct, frozen=True):
 
 
 class Place(NamedTuple):
-    """Which shard to look at. `incarnation`: as PostgreSQL has it; `None` looks at a shard that refuses too."""
+    """Which shard to look at. `incarnation`: as PostgreSQL has it; `None`: also at one that refuses."""
 
     ledger: str
     shard: int

@@ -11,8 +11,8 @@ from persistence.folding import Contradiction
 
 
 class State(Struct):
-    """An account as of a version, and reservations as of the same moment: all that are open, and those that were
-    asked for or ended since. `legs`: what the open ones hold of which lot.
+    """An account as of a version, and reservations as of the same moment: all that are open, and those that
+    were asked for or ended since. `legs`: what the open ones hold of which lot.
     """
 
     account: folding.Account
@@ -31,12 +31,18 @@ class State(Struct):
             folding.Lot(each.bucket, each.expires_at_ms, each.priority, each.available, each.held, each.since)
             for each in account.lots
         ]
-        its = {each.id: each for each in reservations}
-        return cls(
-            folding.Account(name, shard, 0, 0, account.version, account.available, account.held, lots),
-            {each.id: _folded(each) for each in its.values()},
-            {each.id: each.legs for each in its.values() if each.status == "pending"},
+        state = cls(
+            folding.Account(name, shard, 0, 0, account.version, account.available, account.held, lots), {}, {}
         )
+        state.add(reservations)
+        return state
+
+    def add(self, reservations: Iterable[Reservation]) -> None:
+        """Take in more reservations of the account, as of the same moment."""
+        for each in reservations:
+            self.reservations[each.id] = _folded(each)
+            if each.status == "pending":
+                self.legs[each.id] = each.legs
 
     @property
     def open(self) -> list[folding.Reservation]:

@@ -1,5 +1,6 @@
-"""Holds the projections against the journal's entries, in PostgreSQL alone and in sets: sums of legs, versions
-without gaps, each entry's balance, what was granted against what is there, legs of each reservation.
+"""Holds the projections against the journal's entries, in PostgreSQL alone and in sets: sums of legs,
+versions without gaps, each entry's balance, what was granted against what is there, legs of each
+reservation.
 
 Sums are `numeric`: some thousand of the largest grants overflow a bigint.
 """
@@ -39,10 +40,12 @@ class Totals(Struct):
 
 
 async def faults(connection: Connection, states: Mapping[str, State]) -> tuple[list[Drift], Totals]:
-    """What of `states` (a snapshot of the projections, which are not yet folded on) the entries do not lead to,
-    and what they add up to together. Inside the transaction of the snapshot.
+    """What of `states` (a snapshot of the projections, which are not yet folded on) the entries do not lead
+    to, and what they add up to together. Inside the transaction of the snapshot.
     """
     accounts = [name for name, state in states.items() if state.account.version]
+    if not accounts:
+        return [], Totals()
     versions = [states[name].account.version for name in accounts]
     found = [
         *await _of_rows(connection, accounts, versions),
@@ -63,7 +66,8 @@ WITH rows AS (
   SELECT rows.*, lag(version, 1, 0::bigint) OVER each AS version_before,
     lag(available, 1, 0::bigint) OVER each AS available_before,
     lag(held, 1, 0::bigint) OVER each AS held_before,
-    (SELECT coalesce(sum((leg->>2)::numeric), 0) FROM jsonb_array_elements(entry->'legs') leg) AS by_available,
+    (SELECT coalesce(sum((leg->>2)::numeric), 0) FROM jsonb_array_elements(entry->'legs') leg)
+      AS by_available,
     (SELECT coalesce(sum((leg->>3)::numeric), 0) FROM jsonb_array_elements(entry->'legs') leg) AS by_held
   FROM rows WINDOW each AS (PARTITION BY account ORDER BY version)
 ), wrong AS (
@@ -153,7 +157,7 @@ WHERE (r.account, r.reserved, r.captured, r.released, r.held)
 
 
 async def _of_reservations(connection: Connection, accounts: list[str]) -> list[Drift]:
-    """A reservation that clean-up has dropped is in the journal alone: that one has ended, and is no drift."""
+    """One that clean-up has dropped is in the journal alone; it has ended, and is no drift."""
     found = []
     for row in await connection.fetch(RESERVATIONS, accounts):
         name, prefix = row["account"], f"projection.reservation.{row['id']}"

@@ -1,0 +1,327 @@
+"""One reconciliation from its beginning to its end, in steps that may be made by different processes.
+
+It walks along the accounts that the journal knows, shard by shard, then along the accounts and the
+reservations that Redis has, for those that the journal does not know. After every page its place is kept in
+its row, so that nothing is lost with whoever works on it, and memory does not grow with the ledger.
+
+What has to be read in full differs. Comparing Redis with the projections costs as much as there are
+accounts, and is always done for all. Adding up the legs costs as much as there are entries: it is done for
+all when somebody asks for it (`full`), and otherwise for a slice of the accounts that goes around once in
+`SLICES` runs, a day at one every 10 minutes. Between two turns the entries are proved when they are
+journaled, and by `lastro verify`.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import groupby
+from typing import Literal
+from zlib import crc32
+
+import asyncpg
+import msgspec
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from persistence.pool import Connection
+from persistence.reconcile import sums
+from persistence.reconcile.drift import Drift
+from persistence.reconcile.page import WAIT_SECONDS, Behind, Compared, compare
+from persistence.reconcile.sighting import NotExaminable, Place
+from persistence.reconcile.strays import accounts_in_redis, reservations_in_redis
+
+PAGE = 500
+HOLDS_AT_ONCE = 20_000
+SLICES = 144
+DRIFT_MAX = 1_000
+WHY_MAX = 20
+
+Status = Literal["running", "equal", "drift", "unknown"]
+Found = Callable[[Place, Sequence[Drift]], Awaitable[None]]
+
+log = logging.getLogger(__name__)
+
+
+class Position(Struct):
+    """Where a run goes on. `phase`: what is walked along; `shard` and `after` among the journal's accounts;
+    `scan` is Redis' own place among its keys. `cursors`: up to where each shard's sequences are without gaps.
+    """
+
+    full: bool
+    turn: int
+    cursors: list[int]
+    phase: Literal["accounts", "strays", "reservations", "end"] = "accounts"
+    shard: int = 0
+    after: str = ""
+    scan: int = 0
+    drifts: int = 0
+    unknown: list[str] = []
+    totals: sums.Totals = msgspec.field(default_factory=sums.Totals)
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_position = msgspec.json.Decoder(Position).decode
+
+
+async def nothing(_place: Place, _drift: Sequence[Drift]) -> None:
+    """What is done about drift where it is only told."""
+
+
+LAST = """
+SELECT position FROM reconciliations WHERE finished_at IS NOT NULL AND position IS NOT NULL
+ORDER BY started_at DESC LIMIT 1
+"""
+
+BEGIN = "INSERT INTO reconciliations (by, position) VALUES ($1, $2::jsonb) RETURNING id::text"
+
+
+async def begin(connection: Connection, by: str, *, full: bool) -> str:
+    """Record a run that has not done anything yet, and return its id."""
+    last = await connection.fetchval(LAST)
+    before = None if last is None else _decode_position(last)
+    position = Position(
+        full=full,
+        turn=(before.turn + 1) % SLICES if before else 0,
+        cursors=[] if full or before is None else before.cursors,
+    )
+    name: str = await connection.fetchval(BEGIN, by, _encode(position).decode())
+    return name
+
+
+class Run:
+    """A run that was begun. One process at a time works on it (see `working`).
+
+    Args:
+        connection: Outside any transaction.
+        redis: Its retries are off.
+        name: The id that `begin` gave.
+        found: Is told of the drift of each page before the run goes on.
+        fenced: Also look at shards that refuse; otherwise nothing can be told about those.
+        wait_seconds: How long PostgreSQL may need to have what was seen.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        redis: Redis,
+        name: str,
+        *,
+        found: Found = nothing,
+        fenced: bool = False,
+        page: int = PAGE,
+        wait_seconds: float = WAIT_SECONDS,
+    ) -> None:
+        self._connection = connection
+        self._redis = redis
+        self.name = name
+        self._found = found
+        self._fenced = fenced
+        self._page = page
+        self._wait_seconds = wait_seconds
+        self.position: Position
+        self.accounts = 0
+        self.drift: list[Drift] = []
+        self.shards = 0
+        self._ledger = ""
+
+    LEDGER = "SELECT id::text AS id, shards FROM ledger WHERE born"
+
+    STANDING = "SELECT accounts, drift, position FROM reconciliations WHERE id::text = $1"
+
+    async def load(self) -> "Run":
+        """Read where it stands."""
+        ledger = await self._connection.fetchrow(self.LEDGER)
+        row = await self._connection.fetchrow(self.STANDING, self.name)
+        assert ledger is not None, "a run of a ledger that was not born"
+        assert row is not None, "a run that was not begun"
+        self._ledger, self.shards = ledger["id"], ledger["shards"]
+        self.accounts = row["accounts"]
+        self.drift = msgspec.json.decode(row["drift"], type=list[Drift])
+        self.position = _decode_position(row["position"])
+        self.position.cursors += [0] * (self.shards - len(self.position.cursors))
+        return self
+
+    @property
+    def is_at_end(self) -> bool:
+        return self.position.phase == "end"
+
+    @property
+    def status(self) -> Status:
+        if not self.is_at_end:
+            return "running"
+        if self.position.drifts:
+            return "drift"
+        return "unknown" if self.position.unknown else "equal"
+
+    async def step(self) -> None:
+        """Compare one page and keep the place behind it. Repeating a page that was not kept is harmless."""
+        steps = {
+            "accounts": self._accounts,
+            "strays": self._strays,
+            "reservations": self._reservations,
+        }
+        await steps[self.position.phase]()
+        await self._keep()
+
+    KEEP = """
+    UPDATE reconciliations SET accounts = $2, drift = $3::jsonb, position = $4::jsonb,
+      status = $5, why = $6, finished_at = CASE WHEN $5 = 'running' THEN NULL ELSE now() END
+    WHERE id::text = $1
+    """
+
+    async def _keep(self) -> None:
+        told = list(self.position.unknown)
+        if self.position.drifts > len(self.drift):
+            told.append(
+                f"{self.position.drifts} differences in all, of which the first {DRIFT_MAX} are kept."
+            )
+        await self._connection.execute(
+            self.KEEP,
+            self.name,
+            self.accounts,
+            _encode(self.drift).decode(),
+            _encode(self.position).decode(),
+            self.status,
+            " ".join(told) or None,
+        )
+
+    # With how many reservations each has open, so that no page is larger than memory should hold.
+    NEXT = """
+    SELECT account, (
+      SELECT count(*) FROM reservations r
+      WHERE r.shard = a.shard AND r.account = a.account AND r.status = 'pending'
+    ) AS holds
+    FROM accounts a WHERE shard = $1 AND account > $2 ORDER BY account LIMIT $3
+    """
+
+    async def _accounts(self) -> None:
+        position = self.position
+        place = await self._place(position.shard)
+        rows = await self._connection.fetch(self.NEXT, position.shard, position.after, self._page)
+        page: list[str] = []
+        holds = 0
+        for account, its in rows:
+            holds += its
+            if page and holds > HOLDS_AT_ONCE:
+                break
+            page.append(account)
+        if place is not None and page and await self._compare(place, page):
+            self.accounts += len(page)
+            position.after = page[-1]
+            return
+        if place is not None and not page:
+            await self._demand_no_gap(place)
+        position.after = ""
+        position.shard += 1
+        if position.shard == self.shards:
+            position.phase, position.shard = "strays", 0
+
+    async def _strays(self) -> None:
+        """Accounts that Redis has and the journal does not know, or not there."""
+        found = await accounts_in_redis(self._connection, self._redis, self.position.scan, self.shards)
+        for shard, accounts in found.suspicious.items():
+            place = await self._place(shard)
+            if place is not None:
+                await self._compare(place, list(accounts))
+        self._scanned(found.scan, "reservations")
+
+    async def _reservations(self) -> None:
+        """Reservations that Redis has, open or ended, and the journal does not know like that."""
+        found = await reservations_in_redis(self._connection, self._redis, self.position.scan, self.shards)
+        for shard, accounts in found.suspicious.items():
+            place = await self._place(shard)
+            if place is not None:
+                await self._compare(place, list(accounts), accounts)
+        self._scanned(found.scan, "end")
+
+    def _scanned(self, scan: int, following: Literal["reservations", "end"]) -> None:
+        self.position.scan = scan
+        if scan == 0:
+            self.position.phase = following
+
+    PLACE = "SELECT incarnation, fence FROM shards WHERE shard = $1"
+
+    async def _place(self, shard: int) -> Place | None:
+        row = await self._connection.fetchrow(self.PLACE, shard)
+        assert row is not None, "a shard without a row"
+        if row["fence"] is not None and not self._fenced:
+            self._note(f"Shard {shard} is fenced: {row['fence']}")
+            return None
+        return Place(self._ledger, shard, None if self._fenced else row["incarnation"])
+
+    async def _compare(
+        self, place: Place, page: Sequence[str], more: dict[str, list[str]] | None = None
+    ) -> bool:
+        """Whether anything could be told."""
+        position = self.position
+        add_up = (
+            page
+            if position.full
+            else [each for each in page if crc32(each.encode()) % SLICES == position.turn]
+        )
+        try:
+            compared = await self._compared(place, page, more, [] if more else add_up)
+        except (NotExaminable, Behind) as error:
+            self._note(str(error))
+            return False
+        position.totals.add(compared.totals)
+        if compared.drift:
+            await self._found(place, compared.drift)
+            known = {(each.account_id, each.field) for each in self.drift}
+            new = [each for each in compared.drift if (each.account_id, each.field) not in known]
+            position.drifts += len(new)
+            self.drift.extend(new[: DRIFT_MAX - len(self.drift)])
+        return True
+
+    async def _compared(
+        self,
+        place: Place,
+        page: Sequence[str],
+        more: dict[str, list[str]] | None,
+        add_up: Sequence[str],
+    ) -> Compared:
+        """A row that PostgreSQL cannot even read must not hide the others: the page is halved around it."""
+        try:
+            return await compare(
+                self._connection, self._redis, place, page,
+                more=more, add_up=add_up, wait_seconds=self._wait_seconds,
+            )  # fmt: skip
+        except (asyncpg.DataError, msgspec.MsgspecError) as error:
+            if len(page) == 1:
+                drift = Drift(page[0], "journal.entry", f"unreadable: {error}"[:200], None)
+                return Compared(1, [drift], sums.Totals())
+            middle = len(page) // 2
+            halves = [
+                await self._compared(place, half, more, [each for each in add_up if each in half])
+                for half in (page[:middle], page[middle:])
+            ]
+            totals = sums.Totals()
+            for half in halves:
+                totals.add(half.totals)
+            return Compared(len(page), halves[0].drift + halves[1].drift, totals)
+
+    CURSOR = "SELECT cursor FROM shards WHERE shard = $1"
+
+    async def _demand_no_gap(self, place: Place) -> None:
+        shard, cursors = place.shard, self.position.cursors
+        cursor: int = await self._connection.fetchval(self.CURSOR, shard)
+        missing = await sums.gap(self._connection, shard, min(cursors[shard], cursor), cursor)
+        if missing is not None:
+            drift = [Drift("", f"journal.{shard}.{missing}", None, f"entry {missing} of shard {shard}")]
+            await self._found(place, drift)
+            self.position.drifts += 1
+            self.drift.extend(drift[: DRIFT_MAX - len(self.drift)])
+            return
+        cursors[shard] = cursor
+
+    def _note(self, why: str) -> None:
+        """What could not be told, each sentence once."""
+        unknown = self.position.unknown
+        if why not in unknown and len(unknown) < WHY_MAX:
+            unknown.append(why)
+            log.warning("reconciliation %s: %s", self.name, why)
+
+
+def by_account(drift: Sequence[Drift]) -> dict[str, list[Drift]]:
+    """Drift in its order, grouped."""
+    in_order = sorted(drift, key=lambda each: each.account_id)
+    return {account: list(group) for account, group in groupby(in_order, key=lambda each: each.account_id)}

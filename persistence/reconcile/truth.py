@@ -1,0 +1,206 @@
+"""What the journal alone says of an account, from its first entry on; and its projections, rewritten by that.
+
+Takes as long as the account has entries, and no more memory than its open reservations.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from asyncpg import Record
+from msgspec import Struct
+
+from app.ledger.entries import Entry
+from persistence import rebuild
+from persistence.folding import Contradiction, Reservation
+from persistence.pool import Connection
+from persistence.projections import at
+from persistence.reconcile.hands import NotRepaired
+from persistence.reconcile.state import State
+
+ENTRIES_AT_ONCE = 2_000
+
+_decode = msgspec.json.Decoder(Entry).decode
+
+
+class Rewritten(Struct, frozen=True):
+    """What a projection said and says now; both empty when nothing was wrong."""
+
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+    def __bool__(self) -> bool:
+        return self.before != self.after
+
+
+ENTRIES = """
+SELECT version, seq, at, entry FROM journal WHERE account = $1 AND version > $2 ORDER BY version LIMIT $3
+"""
+
+LOCK = "SELECT cursor FROM shards WHERE shard = $1 FOR UPDATE"
+
+
+async def rewrite(connection: Connection, shard: int, account: str) -> Rewritten:
+    """Make the projections of an account what its entries add up to, inside the caller's transaction.
+
+    The journal of the shard stands still until that ends.
+
+    Raises:
+        NotRepaired: The entries contradict each other; nothing was written.
+    """
+    await connection.execute(LOCK, shard)
+    before, after = await _account_row(connection, account), {}
+    state = State.of_nothing(account, shard)
+    moments: dict[str, Any] = {}
+    changed: dict[str, tuple[Any, Any]] = {}
+    while rows := await connection.fetch(ENTRIES, account, state.account.version, ENTRIES_AT_ONCE):
+        moments.setdefault("opened_at", rows[0]["at"])
+        moments["last_at"] = rows[-1]["at"]
+        await _fold(connection, state, rows)
+        ended = [each for each in state.reservations.values() if each.status != "pending"]
+        changed |= await _rewrite_reservations(connection, shard, ended)
+        for each in ended:
+            del state.reservations[each.id]
+    changed |= await _rewrite_reservations(connection, shard, state.open)
+    changed |= await _drop_strangers(connection, account)
+    after = await _rewrite_account(connection, state, moments)
+    return Rewritten(
+        before | {f"reservation.{id_}": pair[0] for id_, pair in changed.items()},
+        after | {f"reservation.{id_}": pair[1] for id_, pair in changed.items()},
+    )
+
+
+async def _fold(connection: Connection, state: State, rows: Sequence[Record]) -> None:
+    """Entries that follow the state. A reservation that ended in an earlier page may still be bound."""
+    lines = []
+    for row in rows:
+        try:
+            lines.append((row["version"], row["seq"], _decode(row["entry"])))
+        except msgspec.MsgspecError as error:
+            raise _contradictory(state, row["seq"], str(error)) from error
+    made = {entry.reservation for _, _, entry in lines if entry.kind == "reserved"}
+    late = [
+        entry.reservation
+        for _, _, entry in lines
+        if entry.kind == "bound"
+        and entry.reservation not in made
+        and entry.reservation not in state.reservations
+    ]
+    if late:
+        ids = [each for each in late if each is not None]
+        found = await rebuild.reservations(connection, ids)
+        state.add(found.values())
+    for version, sequence, entry in lines:
+        if version != entry.version or entry.account != state.account.id:
+            why = f"stands as version {version} and says {entry.version} of {entry.account}"
+            raise _contradictory(state, sequence, why)
+        try:
+            state.fold(entry, sequence)
+        except Contradiction as error:
+            raise _contradictory(state, sequence, str(error)) from error
+
+
+def _contradictory(state: State, sequence: int, why: str) -> NotRepaired:
+    return NotRepaired(
+        f"The journal contradicts itself about {state.account.id}: entry {sequence} {why}. Nothing can be put "
+        "right by it. `lastro verify` names what was changed; restore PostgreSQL from a backup."
+    )
+
+
+ACCOUNT = "SELECT version, available, held FROM accounts WHERE account = $1"
+
+LOTS = """
+SELECT bucket, expires_at_ms, priority, available, held, since FROM lots WHERE account = $1
+ORDER BY bucket, expires_at_ms
+"""
+
+
+async def _account_row(connection: Connection, account: str) -> dict[str, Any]:
+    row = await connection.fetchrow(ACCOUNT, account)
+    lots = await connection.fetch(LOTS, account)
+    return {"account": dict(row) if row else None, "lots": [list(each) for each in lots]}
+
+
+PUT_ACCOUNT = """
+INSERT INTO accounts (account, shard, version, available, held, opened_at, last_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (account) DO UPDATE SET shard = $2, version = $3, available = $4, held = $5
+"""
+
+DROP_LOTS = "DELETE FROM lots WHERE account = $1"
+
+PUT_LOTS = """
+INSERT INTO lots (account, bucket, expires_at_ms, priority, available, held, since)
+SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::integer[], $5::bigint[], $6::bigint[], $7::bigint[])
+"""
+
+
+async def _rewrite_account(connection: Connection, state: State, moments: dict[str, Any]) -> dict[str, Any]:
+    account = state.account
+    if account.version == 0:
+        return await _account_row(connection, account.id)
+    await connection.execute(
+        PUT_ACCOUNT, account.id, account.shard, account.version, account.available, account.held,
+        moments["opened_at"], moments["last_at"],
+    )  # fmt: skip
+    lots = [
+        (lot.bucket, lot.expires_at_ms, lot.priority, lot.available, lot.held, lot.since)
+        for lot in account.lots
+    ]
+    await connection.execute(DROP_LOTS, account.id)
+    if lots:
+        await connection.execute(PUT_LOTS, account.id, *map(list, zip(*lots, strict=True)))
+    return await _account_row(connection, account.id)
+
+
+_FIELDS = (
+    "account", "shard", "status", "reserved", "captured", "charged", "released", "held", "expires_at",
+    "created_at", "settled_at", "cancel_cause", "task", "provider", "model", "reserved_seq", "bound_seq",
+    "ended_seq",
+)  # fmt: skip
+
+RESERVATIONS = f"SELECT id::text AS id, {', '.join(_FIELDS)} FROM reservations WHERE id = ANY($1::uuid[])"  # noqa: S608
+
+PUT_RESERVATION = f"""
+INSERT INTO reservations (id, {", ".join(_FIELDS)})
+VALUES ($1::uuid, {", ".join(f"${n + 2}" for n in range(len(_FIELDS)))})
+ON CONFLICT (id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _FIELDS)}
+"""  # noqa: S608
+
+
+async def _rewrite_reservations(
+    connection: Connection, shard: int, of: Sequence[Reservation]
+) -> dict[str, tuple[Any, Any]]:
+    """Those that were not as they should be: before and after."""
+    if not of:
+        return {}
+    rows = await connection.fetch(RESERVATIONS, [each.id for each in of])
+    known = {row["id"]: tuple(row)[1:] for row in rows}
+    changed: dict[str, tuple[Any, Any]] = {}
+    for each in of:
+        should = (
+            each.account, shard, each.status, each.reserved, each.captured, each.charged, each.released,
+            each.held, at(each.expires_at_ms), at(each.created_at_ms),
+            None if each.settled_at_ms is None else at(each.settled_at_ms), each.cancel_cause, each.task,
+            each.provider, each.model, each.reserved_seq, each.bound_seq, each.ended_seq,
+        )  # fmt: skip
+        if known.get(each.id) != should:
+            await connection.execute(PUT_RESERVATION, each.id, *should)
+            changed[each.id] = _shown(known.get(each.id)), _shown(should)
+    return changed
+
+
+def _shown(row: Sequence[Any] | None) -> dict[str, Any] | None:
+    return None if row is None else dict(zip(_FIELDS, row, strict=True))
+
+
+STRANGERS = f"""
+DELETE FROM reservations r WHERE account = $1
+  AND NOT EXISTS (SELECT FROM journal j WHERE j.reservation = r.id AND j.account = $1)
+RETURNING id::text AS id, {", ".join(_FIELDS)}
+"""  # noqa: S608
+
+
+async def _drop_strangers(connection: Connection, account: str) -> dict[str, tuple[Any, Any]]:
+    """Reservations of the account that no entry has ever made."""
+    return {row["id"]: (_shown(tuple(row)[1:]), None) for row in await connection.fetch(STRANGERS, account)}
