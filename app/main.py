@@ -21,6 +21,7 @@ from app.http.handlers import HANDLERS
 from app.http.health import Health
 from app.http.parts import Parts, Standing
 from app.http.reading import Reading
+from app.http.reconciliation import ReconciliationRuns
 from app.http.wire import Answer, LedgerRequest
 from app.ledger.acknowledgement import Acknowledgement
 from app.ledger.admission import demand_fit_server
@@ -37,6 +38,7 @@ from persistence.history import PostgresHistory
 from persistence.journaled import Journaled
 from persistence.keyring import Keyring
 from persistence.pool import Pool, answering, open_pool
+from persistence.reconcile.recorded import PostgresReconciliations
 
 ADMIT_SECONDS = 1.0
 CHECK_SECONDS = 1.0
@@ -50,7 +52,7 @@ log = structlog.get_logger("lastro.api")
 def create_app(settings: Settings) -> Litestar:
     """The API, ready to be served by any ASGI server. Opens nothing."""
     return Litestar(
-        [Credits, Reading, Health],
+        [Credits, Reading, ReconciliationRuns, Health],
         lifespan=[partial(_running, settings)],
         middleware=[Authentication],
         exception_handlers=HANDLERS,
@@ -82,6 +84,7 @@ async def _running(settings: Settings, app: Litestar) -> AsyncIterator[None]:
             ledger=ledger,
             keys=keyring,
             history=PostgresHistory(pages),
+            reconciliations=PostgresReconciliations(pages),
             acknowledging=Journaled(pool),
             checking=_Checks(ledger, aside, pool),
             holds_max=settings.holds_max,

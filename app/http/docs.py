@@ -15,7 +15,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
-from app.http import answers, bodies
+from app.http import answers, bodies, reconciliation
 from app.http.auth import OPEN
 from app.http.problems import ProblemBody
 from app.http.wire import Answer
@@ -38,6 +38,9 @@ _SHOWN = [
     answers.TaskFound,
     answers.Live,
     answers.Ready,
+    reconciliation.RunBody,
+    reconciliation.RunShown,
+    reconciliation.Runs,
     ProblemBody,
 ]
 _POLICY = (

@@ -8,6 +8,7 @@ from app.access import Keys, Principal
 from app.http.problems import Problem
 from app.ledger.ledger import Ledger
 from app.ledger.shards import TransactionId
+from app.reconciliations import Reconciliations
 from app.reports import History
 
 
@@ -37,7 +38,7 @@ class Checking(Protocol):
 class Parts:
     """All that a request may need."""
 
-    __slots__ = ("acknowledging", "checking", "history", "holds_max", "keys", "ledger")
+    __slots__ = ("acknowledging", "checking", "history", "holds_max", "keys", "ledger", "reconciliations")
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class Parts:
         history: History,
         acknowledging: Acknowledging,
         checking: Checking,
+        reconciliations: Reconciliations,
         holds_max: int = 10_000,
     ) -> None:
         self.ledger = ledger
@@ -54,6 +56,7 @@ class Parts:
         self.history = history
         self.acknowledging = acknowledging
         self.checking = checking
+        self.reconciliations = reconciliations
         self.holds_max = holds_max
 
 

@@ -108,13 +108,35 @@ def verb(
     )
 
 
+def operating(
+    path: str, body: type[Body], *, name: str, status: int, summary: str, refusals: tuple[str, ...] = ()
+) -> Callable[[Any], Any]:
+    """A route by which operators set something going that moves no credits."""
+    return post(
+        path,
+        dto=Strict[body],  # type: ignore[valid-type]
+        return_dto=None,
+        status_code=status,
+        opt={"scope": "operate"},
+        operation_id=name,
+        responses=_problems((*refusals, *_ALWAYS, "body_too_large")),
+        summary=summary,
+    )
+
+
 def reading(
-    path: str, *, name: str, summary: str, query: type[Query] | None = None, refusals: tuple[str, ...] = ()
+    path: str,
+    *,
+    name: str,
+    summary: str,
+    query: type[Query] | None = None,
+    refusals: tuple[str, ...] = (),
+    scope: str = "read",
 ) -> Callable[[Any], Any]:
     """A route that reads."""
     return get(
         path,
-        opt={"scope": "read"} | ({"query": query} if query else {}),
+        opt={"scope": scope} | ({"query": query} if query else {}),
         operation_id=name,
         operation_class=_documented(_parameters(query) if query else []),
         responses=_problems((*refusals, *_ALWAYS)),

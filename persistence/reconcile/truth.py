@@ -79,17 +79,9 @@ async def _fold(connection: Connection, state: State, rows: Sequence[Record]) ->
         except msgspec.MsgspecError as error:
             raise _contradictory(state, row["seq"], str(error)) from error
     made = {entry.reservation for _, _, entry in lines if entry.kind == "reserved"}
-    late = [
-        entry.reservation
-        for _, _, entry in lines
-        if entry.kind == "bound"
-        and entry.reservation not in made
-        and entry.reservation not in state.reservations
-    ]
-    if late:
-        ids = [each for each in late if each is not None]
-        found = await rebuild.reservations(connection, ids)
-        state.add(found.values())
+    bound = {entry.reservation for _, _, entry in lines if entry.kind == "bound"} - made
+    if late := [each for each in bound if each is not None and each not in state.reservations]:
+        state.add((await rebuild.reservations(connection, late)).values())
     for version, sequence, entry in lines:
         if version != entry.version or entry.account != state.account.id:
             why = f"stands as version {version} and says {entry.version} of {entry.account}"
@@ -204,3 +196,33 @@ RETURNING id::text AS id, {", ".join(_FIELDS)}
 async def _drop_strangers(connection: Connection, account: str) -> dict[str, tuple[Any, Any]]:
     """Reservations of the account that no entry has ever made."""
     return {row["id"]: (_shown(tuple(row)[1:]), None) for row in await connection.fetch(STRANGERS, account)}
+
+
+SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
+async def is_projected(connection: Connection, account: str, shard: int) -> bool:
+    """Whether the tables of an account are what its entries add up to; a journal that contradicts itself
+    adds up to nothing. Outside any transaction.
+    """
+    async with connection.transaction():
+        await connection.execute(SNAPSHOT)
+        known = await rebuild.accounts(connection, [account])
+        if account not in known:
+            return False
+        opened = await rebuild.open_reservations_of(connection, [account])
+        projected = State.of(account, shard, known[account], opened[account])
+        state = State.of_nothing(account, shard)
+        try:
+            while rows := await connection.fetch(ENTRIES, account, state.account.version, ENTRIES_AT_ONCE):
+                await _fold(connection, state, rows)
+                for each in [each for each in state.reservations.values() if each.status != "pending"]:
+                    del state.reservations[each.id]
+        except NotRepaired:
+            return False
+    state.account.opened_at_ms = state.account.last_at_ms = 0
+    return (state.account, _by_id(state.open)) == (projected.account, _by_id(projected.open))
+
+
+def _by_id(reservations: Sequence[Reservation]) -> dict[str, Reservation]:
+    return {each.id: each for each in reservations}
