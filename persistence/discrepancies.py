@@ -12,19 +12,19 @@ from persistence.rows import JOURNAL, Row
 
 
 def what_happened(
-    head: bytes, row: Record, following: Record | None
+    head: bytes, row: Record, following: Record | None = None
 ) -> tuple[Literal["changed", "missing", "added"], str]:
     """What became of a row whose hash does not follow from `head`, the chain's head before it, and its text.
 
     Args:
         head: 32 bytes; everything up to there is proved.
         row: With `shard`, `seq`, `entry` and `hash`.
-        following: The row with the next number, if there is one.
+        following: The row that comes next, if there is one.
     """
     shard, sequence = row["shard"], row["seq"]
     which = f"Row {sequence} of shard {shard}"
     computed = chained(head, shard, sequence, row["entry"].encode())
-    if following is not None:
+    if following is not None and following["seq"] == sequence + 1:
         text, stored = following["entry"].encode(), following["hash"]
         if chained(head, shard, sequence, text) == stored:
             return "added", f"{which} was added: the next row is the one that stood in its place."

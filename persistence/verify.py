@@ -141,6 +141,14 @@ class _Found(Exception):
         self.sequence, self.what = sequence, what
 
 
+class _Unchained(Exception):
+    """The hash of this row is not that of the chain."""
+
+    def __init__(self, row: Record) -> None:
+        super().__init__()
+        self.row = row
+
+
 class _Walk:
     """Along the chain of one shard. `at` is the last row that is proved, `head` the chain's head after it."""
 
@@ -217,26 +225,29 @@ class _Walk:
 
     async def _pages(self) -> None:
         """Prove one page while PostgreSQL reads the next."""
-        page = self._read(self._at + 1)
+        next_page = self._read(self._at + 1)
         while self._at < self.standing.cursor:
             last = min(self._at + PAGE_ROWS, self.standing.cursor)
-            rows = await page
-            page = self._read(last + 1)
+            rows = await next_page
+            next_page = self._read(last + 1)
             await asyncio.sleep(0)
             try:
-                await self._prove(rows, last)
+                self._prove(rows, last)
+            except _Unchained as unchained:
+                following = [each for each in [*rows, *await next_page] if each["seq"] > self._at + 1]
+                row = unchained.row
+                raise _Found(row["seq"], *what_happened(self._head, row, *following[:1])) from None
             except _Found:
-                page.cancel()
-                await asyncio.wait({page})
+                await next_page
                 raise
             self._seen(len(rows))
-        await page
+        await next_page
 
     def _read(self, first: int) -> "asyncio.Task[list[Record]]":
         last = min(first + PAGE_ROWS - 1, self.standing.cursor)
         return asyncio.create_task(self._connection.fetch(self.PAGE, self.standing.shard, first, last))
 
-    async def _prove(self, rows: Sequence[Record], last: int) -> None:
+    def _prove(self, rows: Sequence[Record], last: int) -> None:
         shard, kept = self.standing.shard, self._kept
         for row in rows:
             sequence, text, stored = row[1], row[15], row[16]
@@ -244,8 +255,7 @@ class _Walk:
                 break
             head = chained(self._head, shard, sequence, text.encode())
             if head != stored:
-                following = await self._row_after(sequence)
-                raise _Found(sequence, *what_happened(self._head, row, following))
+                raise _Unchained(row)
             try:
                 entry = _decode(text)
             except msgspec.MsgspecError as error:
@@ -277,10 +287,6 @@ class _Walk:
                 why = f"The notes {which} are missing, and nobody has erased them by `lastro erase`."
                 raise _Found(row["seq"], "notes", why)
             self._erased += 1
-
-    async def _row_after(self, sequence: int) -> Record | None:
-        rows = await self._connection.fetch(self.PAGE, self.standing.shard, sequence + 1, sequence + 1)
-        return rows[0] if rows else None
 
     def _end(self) -> None:
         """What `shards` says of the last row, and nothing after it."""

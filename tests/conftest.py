@@ -138,13 +138,13 @@ async def fake_redis() -> AsyncIterator[Redis]:
 
 @pytest.fixture
 async def database_url(postgres_server: Postgres) -> AsyncIterator[str]:
-    async for url in _fresh_database(postgres_server, "lastro"):
+    async for url in fresh_database(postgres_server, "lastro"):
         yield url
 
 
 @pytest.fixture
 async def empty_database_url(postgres_server: Postgres) -> AsyncIterator[str]:
-    async for url in _fresh_database(postgres_server, "template1"):
+    async for url in fresh_database(postgres_server, "template1"):
         yield url
 
 
@@ -177,7 +177,7 @@ def _migrate(url: str) -> None:
     asyncio.run(migrate(url))
 
 
-async def _fresh_database(server: Postgres, template: str) -> AsyncIterator[str]:
+async def fresh_database(server: Postgres, template: str) -> AsyncIterator[str]:
     name = f"test_{secrets.token_hex(8)}"
     connection = await asyncpg.connect(server.database_url("postgres"))
     try:

@@ -1,0 +1,1 @@
+"""Backups, proofs, erasure."""

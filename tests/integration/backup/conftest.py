@@ -1,0 +1,97 @@
+"""A ledger with a past: three shards, journaled to the end; and other databases to bring it to.
+
+Most tests need what PostgreSQL has of it only, and get a copy. `past` is the living one, with its Redis.
+"""
+
+import asyncio
+import secrets
+
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from persistence.admission import admit
+from persistence.birth import give_birth
+from persistence.drain import drain
+from persistence.pool import open_pool
+from tests.conftest import fresh_database
+from tests.integration.backup.books import SHARDS
+from tests.integration.restore.traffic import Traffic
+from tests.integration.streams import Caller
+
+
+async def _live(database_url: str, redis_url: str) -> None:
+    await give_birth(database_url, redis_url, SHARDS)
+    async with (
+        await open_pool(database_url, connections_max=2) as pool,
+        Redis.from_url(redis_url, protocol=2) as redis,
+    ):
+        await Traffic(Caller(redis, await admit(pool, redis)), SHARDS, seed=7, accounts=12).run(60)
+    await _journal(database_url, redis_url)
+
+
+async def _journal(database_url: str, redis_url: str) -> None:
+    while (await drain(database_url, redis_url, 0.15, keep=None)).rows:
+        pass
+
+
+@pytest.fixture(scope="session")
+def template(postgres_server, valkey_server):
+    """The name of a database with a journal, to be copied."""
+    name = f"past_{secrets.token_hex(8)}"
+
+    async def make() -> None:
+        async with Redis.from_url(valkey_server.url) as redis:
+            await redis.flushall()
+        connection = await asyncpg.connect(postgres_server.database_url("postgres"))
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE lastro STRATEGY file_copy")
+        await connection.close()
+        await _live(postgres_server.database_url(name), valkey_server.url)
+
+    asyncio.run(make())
+    return name
+
+
+@pytest.fixture
+async def past_url(postgres_server, template):
+    async for url in fresh_database(postgres_server, template):
+        yield url
+
+
+@pytest.fixture
+async def connection(past_url):
+    """Of a database with a journal."""
+    connection = await asyncpg.connect(past_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def second_url(postgres_server):
+    """A migrated database in which nothing is."""
+    async for url in fresh_database(postgres_server, "lastro"):
+        yield url
+
+
+@pytest.fixture
+async def second(second_url):
+    connection = await asyncpg.connect(second_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def journal_all(database_url, redis_url):
+    """Journals what there is of the living ledger."""
+
+    async def journal() -> None:
+        await _journal(database_url, redis_url)
+
+    return journal
+
+
+@pytest.fixture
+async def living(database, database_url, redis_url, redis) -> Traffic:
+    """A ledger with its Redis, and traffic for it."""
+    await give_birth(database_url, redis_url, SHARDS)
+    return Traffic(Caller(redis, await admit(database, redis)), SHARDS, seed=3, accounts=12)
