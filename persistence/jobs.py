@@ -19,6 +19,11 @@ def journal() -> int:
     return bench.get().run(bench.get().journal)
 
 
+def reconcile() -> bool:
+    """Compare Redis with the journal for a slice of time, when it is due or somebody asked for it."""
+    return bench.get().run(bench.get().reconcile)
+
+
 def sweep() -> int:
     """Let what is due happen, where nobody touches it."""
     return bench.get().run(bench.get().sweep)

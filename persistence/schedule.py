@@ -22,6 +22,9 @@ from persistence import jobs
 
 JOURNAL_SECONDS = 1
 SWEEP_SECONDS = 5
+RECONCILE_SECONDS = 5
+"""How often a worker looks whether a reconciliation is due, was asked for, or goes on."""
+
 JOB_SECONDS_MAX = 30
 KEPT_SECONDS = 10
 FAILED_KEPT_SECONDS = 600
@@ -47,6 +50,7 @@ def enqueue_due(queues: Redis, now: float) -> list[str]:
     for job, queue_name, seconds in (
         (jobs.journal, jobs.JOURNAL_QUEUE, JOURNAL_SECONDS),
         (jobs.sweep, jobs.TASKS_QUEUE, SWEEP_SECONDS),
+        (jobs.reconcile, jobs.TASKS_QUEUE, RECONCILE_SECONDS),
     ):
         queue = Queue(queue_name, connection=queues)
         if queue.count >= QUEUED_MAX:

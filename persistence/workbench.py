@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import uvloop
 from msgspec import Struct
+from asyncpg import InterfaceError, InternalClientError, PostgresError
 from redis.exceptions import RedisError
 
 from app.ledger.backing import BackingUnavailable, NotAdmitted
@@ -28,6 +29,9 @@ from persistence import admission
 from persistence.backing import PostgresBacking
 from persistence.drain import drain
 from persistence.pool import Pool, open_pool
+from persistence.reconcile.page import Behind
+from persistence.reconcile.sighting import NotExaminable
+from persistence.reconcile.slice import reconcile_slice
 
 SLICE_SECONDS = 2.0
 CLOSE_SECONDS = 1.0
@@ -113,6 +117,33 @@ class Workbench:
             draining.cancel()
             stopping.cancel()
             await asyncio.wait({draining, stopping})
+
+    async def reconcile(self) -> bool:
+        """A slice of reconciliation. Returns whether there was anything to do."""
+        work = self._work
+        keep = Keep(work.stream_keep_seconds * 1000, work.stream_keep_bytes)
+        comparing = asyncio.create_task(
+            reconcile_slice(work.database_url, work.redis_url, keep=keep, seconds=work.slice_seconds),
+            name="reconcile",
+        )
+        try:
+            done = await self._until_stopped(comparing)
+        except (*AWAY, PostgresError, InterfaceError, InternalClientError, Behind, NotExaminable) as error:
+            self._note("reconcile", error)
+            return False
+        self._note("reconcile", None)
+        return done is not None
+
+    async def _until_stopped(self, task: "asyncio.Task[_Result]") -> _Result | None:
+        """What a task comes to; `None` when a request to stop came first, which cuts it off."""
+        stopping = asyncio.create_task(self._stopping.wait(), name="stopping")
+        try:
+            await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            task.cancel()
+            stopping.cancel()
+            await asyncio.wait({task, stopping})
 
     async def sweep(self) -> int:
         """Let what is due happen, in every shard that is not fenced. Returns how many shards there were."""

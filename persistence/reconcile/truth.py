@@ -94,8 +94,8 @@ async def _fold(connection: Connection, state: State, rows: Sequence[Record]) ->
 
 def _contradictory(state: State, sequence: int, why: str) -> NotRepaired:
     return NotRepaired(
-        f"The journal contradicts itself about {state.account.id}: entry {sequence} {why}. Nothing can be put "
-        "right by it. `lastro verify` names what was changed; restore PostgreSQL from a backup."
+        f"The journal contradicts itself about {state.account.id}: entry {sequence} {why}. Nothing can be "
+        "put right by it. `lastro verify` names what was changed; restore PostgreSQL from a backup."
     )
 
 
