@@ -10,9 +10,17 @@ from msgspec.structs import fields
 from structlog.testing import capture_logs
 
 from app.http.handlers import HANDLERS
-from app.http.problems import HTTP, LEDGER, TABLE, ProblemBody, body
+from app.http.problems import CAUSES, HTTP, LEDGER, TABLE, ProblemBody, body
 from app.http.wire import Answer, LedgerRequest
 from app.ledger import errors
+from app.ledger.errors import (
+    FULL,
+    MEMORY,
+    NOT_PERSISTING,
+    NOT_REPLICATED,
+    READ_ONLY,
+    TOO_FEW_REPLICAS,
+)
 
 
 def _drawn_facts() -> dict[str, set[str]]:
@@ -80,6 +88,28 @@ def test_a_sentence_says_what_to_do_and_ends(code):
 )
 def test_statuses_are_those_of_the_contract(code, status):
     assert status == TABLE[code].status
+
+
+CAUSES_OF_THE_ENGINE = {
+    "ledger_unavailable": (FULL, NOT_PERSISTING, READ_ONLY, TOO_FEW_REPLICAS, NOT_REPLICATED),
+    "overloaded": (MEMORY,),
+}
+
+
+def test_every_cause_of_the_engine_has_a_sentence_that_says_whether_something_was_done():
+    assert {(code, cause) for code, causes in CAUSES_OF_THE_ENGINE.items() for cause in causes} == set(CAUSES)
+    for (code, cause), sentence in CAUSES.items():
+        assert sentence == body(code, {"cause": cause})["detail"]
+        assert "epeat" in sentence
+        if code == "ledger_unavailable":
+            assert ("may have been carried out" if cause == NOT_REPLICATED else "changed nothing") in sentence
+
+
+def test_a_cause_without_a_sentence_leaves_that_of_the_row():
+    assert LEDGER["overloaded"].detail == body("overloaded", {"cause": "queue"})["detail"]
+    assert (
+        LEDGER["reservation_cancelled"].detail == body("reservation_cancelled", {"cause": "full"})["detail"]
+    )
 
 
 def test_facts_become_members_in_camel_case_and_milliseconds_become_times():

@@ -21,7 +21,7 @@ def test_what_is_not_set_is_as_documented() -> None:
     assert (settings.backlog_max, settings.backlog_bytes_max) == (1_000_000, 268_435_456)
     assert (settings.stream_keep_seconds, settings.stream_keep_bytes) == (3600, 268_435_456)
     assert (settings.holds_max, settings.queue_max, settings.batch_max) == (10_000, 10_000, 256)
-    assert (settings.request_seconds, settings.log_level) == (5.0, "info")
+    assert (settings.request_seconds, settings.log_level, settings.ack) == (5.0, "info", "memory")
 
 
 def test_the_queue_is_in_the_same_redis_unless_it_is_set() -> None:
@@ -47,6 +47,14 @@ def test_settings_travel_to_child_processes_unchanged() -> None:
         ("LASTRO_PORT", "65536", "LASTRO_PORT=65536: expected `int` <= 65535"),
         ("LASTRO_SHARDS", "0", "LASTRO_SHARDS=0: expected `int` >= 1"),
         ("LASTRO_LOG_LEVEL", "loud", "LASTRO_LOG_LEVEL=loud: invalid enum value 'loud'"),
+        (
+            "LASTRO_ACK",
+            "disk",
+            "LASTRO_ACK=disk should be memory, fsync or replicated=N with N from 1 to 100",
+        ),
+        ("LASTRO_ACK", "replicated=0", "LASTRO_ACK=replicated=0 should be memory, fsync or replicated=N"),
+        ("LASTRO_ACK", "replicated=101", "LASTRO_ACK=replicated=101 should be memory, fsync or replicated=N"),
+        ("LASTRO_ACK", "", "LASTRO_ACK= should be memory, fsync or replicated=N"),
         ("LASTRO_REDIS_URL", "http://one", "LASTRO_REDIS_URL=http://one should start with redis://"),
         (
             "LASTRO_DATABASE_URL",
@@ -58,6 +66,16 @@ def test_settings_travel_to_child_processes_unchanged() -> None:
 def test_an_error_names_variable_and_value(variable: str, value: str, said: str) -> None:
     with pytest.raises(SettingsError, match=f"^{re.escape(said)}"):
         Settings.read(REQUIRED | {variable: value})
+
+
+@pytest.mark.parametrize(
+    ("level", "fsync", "replicas"),
+    [("memory", False, 0), ("fsync", True, 0), ("replicated=1", False, 1), ("replicated=100", False, 100)],
+)
+def test_a_level_of_acknowledgement_is_what_it_names(level: str, fsync: bool, replicas: int) -> None:
+    settings = Settings.read(REQUIRED | {"LASTRO_ACK": level})
+    assert (fsync, replicas) == (settings.acknowledgement.fsync, settings.acknowledgement.replicas)
+    assert Settings.read(settings.environment()) == settings
 
 
 @pytest.mark.parametrize("variable", sorted(REQUIRED))
