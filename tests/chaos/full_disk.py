@@ -1,4 +1,4 @@
-"""Disks that are full. A Valkey is told by the system that its files cannot grow (RLIMIT_FSIZE): all may do so.
+"""Disks that are full. A Valkey is told by the system that its files cannot grow (RLIMIT_FSIZE).
 PostgreSQL gets a small disk of its own (tmpfs), where we are root and may mount one.
 """
 
