@@ -53,7 +53,7 @@ class Asking:
         while not await self._once(record):
             if not record.key or self._book.findings.count:  # once something is broken, nobody has to wait
                 return
-            if not stubborn and self._rng.random() < GIVE_UP_SHARE:
+            if self._is_excused(record) or (not stubborn and self._rng.random() < GIVE_UP_SHARE):
                 self._give_up(record)
                 return
             if time.monotonic() > ends:
@@ -64,7 +64,7 @@ class Asking:
 
     async def look(self, account: str) -> None:
         """Read a balance, once; no answer is none."""
-        known = self._book.known(account)
+        known, asked_at = self._book.known(account), time.monotonic()
         target = f"/api/credits/balance?{urlencode({'accountId': account})}"
         answer = await self._send("GET", target, {}, b"")
         if not isinstance(answer, Answer) or answer.status in _NO_ANSWER:
@@ -75,13 +75,14 @@ class Asking:
             return
         told = _balance(answer.body)
         self._book.heard(told)
-        self._book.looks.append(Look(account, known, told.version, told.available, told.held))
+        self._book.looks.append(Look(account, known, told.version, told.available, told.held, asked_at))
 
     def _give_up(self, record: Record) -> None:
-        if self._rng.random() < NEVER_SHARE:
-            self._book.abandoned += 1
-        else:
+        if self._rng.random() >= NEVER_SHARE:
             self._book.later.append(record)
+
+    def _is_excused(self, record: Record) -> bool:
+        return any(record.tries[-1].endswith(code) for code in self._book.excused)
 
     async def _once(self, record: Record) -> bool:
         """Whether there is an outcome now."""
@@ -117,7 +118,7 @@ class Asking:
 
     def _suspect(self, answer: Answer | str, what: str) -> None:
         """Being away is allowed; a fence is not, because in a storm nobody loses data."""
-        if isinstance(answer, Answer) and _code(answer) not in _AWAY:
+        if isinstance(answer, Answer) and _code(answer) not in _AWAY | self._book.excused:
             self._book.findings.add(f"{answer.status} {answer.body.decode(errors='replace')}: {what}")
 
     async def _send(

@@ -90,6 +90,7 @@ class Record:
     reservation: str = ""
     outcome: Definite | None = None
     was_unknown: bool = False
+    asked_at: float = field(default_factory=time.monotonic)
     tries: list[str] = field(default_factory=list)
 
     def answered(self, what: str) -> None:
@@ -121,6 +122,7 @@ class Look:
     version: int
     available: int
     held: int
+    asked_at: float
 
 
 class Findings:
@@ -161,7 +163,8 @@ class Book:
         self.keys: set[tuple[str, str]] = set()
         self.marks: dict[str, Record] = {}
         self.later: list[Record] = []
-        self.abandoned = 0
+        self.excused: set[str] = set()
+        """Codes of a 503 that those who ask must put up with; they ask again later."""
         self.told: dict[str, int] = {}
         self.answered = 0
         self.silence = 0.0
