@@ -6,8 +6,6 @@ entries themselves, with the meta that goes with them. Only under the lock that 
 cursor must not move meanwhile.
 """
 
-from collections.abc import Awaitable, Callable
-
 import msgspec
 from asyncpg import Record
 from msgspec import Struct
@@ -17,6 +15,7 @@ from app.ledger import keys
 from app.ledger.admission import Sighting, Standing
 from app.ledger.loading import Beyond, Closed, Page, bind, close_behind, load
 from persistence import rebuild
+from persistence.admission_steps import Barrier, past
 from persistence.pool import Connection
 
 BEHIND_MAX = 500_000
@@ -54,10 +53,6 @@ async def is_prefix(connection: Connection, standing: Standing, sighting: Sighti
     return entry is not None and _decode_called(entry).nonce == sighting.link
 
 
-async def past(_step: str) -> None:
-    """The barrier of everyday."""
-
-
 async def roll_forward(
     connection: Connection,
     redis: Redis,
@@ -65,7 +60,7 @@ async def roll_forward(
     standing: Standing,
     sighting: Sighting,
     *,
-    barrier: Callable[[str], Awaitable[None]] = past,
+    barrier: Barrier = past,
 ) -> None:
     """Bring a shard that `is_prefix` to the cursor; nobody is let in before it is admitted again.
 
@@ -130,11 +125,7 @@ BYTES = "SELECT bytes FROM shards WHERE shard = $1"
 
 
 async def _write_entries(
-    connection: Connection,
-    redis: Redis,
-    closed: Closed,
-    sequence: int,
-    barrier: Callable[[str], Awaitable[None]],
+    connection: Connection, redis: Redis, closed: Closed, sequence: int, barrier: Barrier
 ) -> None:
     """The entries after `sequence`, and with each page of them the meta that goes with it."""
     size = await connection.fetchval(BYTES, closed.shard)

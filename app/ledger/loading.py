@@ -207,3 +207,15 @@ async def bind(redis: Redis, binding: Binding) -> None:
     """Bring back the binding of a task in a shard that may be served, unless it has been bound since."""
     name = keys.task(binding.shard, binding.provider, binding.task)
     await redis.set(name, binding.reservation, pxat=binding.forgotten_at_ms, nx=True)
+
+
+async def unbind(redis: Redis, shard: int, provider: str | None, task: str, reservation: str) -> None:
+    """Let go of a task, if it still belongs to `reservation`, which is no more."""
+    name = keys.task(shard, provider, task)
+    async with redis.pipeline(transaction=True) as pipe:
+        await pipe.watch(name)
+        if await pipe.get(name) != reservation.encode():
+            return
+        pipe.multi()  # type: ignore[no-untyped-call]
+        pipe.unlink(name)
+        await pipe.execute(raise_on_error=False)

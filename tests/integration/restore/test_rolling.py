@@ -11,9 +11,11 @@ from app.ledger.admission import survey
 from app.ledger.connection import connect
 from app.ledger.loading import Moved
 from persistence import rolling
-from persistence.admission import admit, read_standings
+from persistence.admission import admit
+from persistence.admission_steps import past
 from persistence.birth import give_birth
 from persistence.drain import drain
+from persistence.standings import lock_shards, read_standings
 from tests.integration.journal.workers import Killed, dies_at
 from tests.integration.restore.state import assert_same, in_redis
 from tests.integration.restore.traffic import Traffic
@@ -53,11 +55,12 @@ async def ledger_id(database) -> str:
     return await database.fetchval("SELECT id::text FROM ledger")
 
 
-async def roll(database, redis, barrier=rolling.past) -> list[bool]:
+async def roll(database, redis, barrier=past) -> list[bool]:
     """Under the lock roll forward whatever is a prefix. Returns for each shard whether it was."""
     ledger = await ledger_id(database)
     async with database.acquire() as connection, connection.transaction():
-        standings = await read_standings(connection, lock=True)
+        await lock_shards(connection)
+        standings = await read_standings(connection)
         sightings = await survey(redis, ledger, standings)
         found = []
         for standing, sighting in zip(standings, sightings, strict=True):

@@ -1,0 +1,146 @@
+"""The first step of a restore: which shards it is for, and that nobody else touches them until its last."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from msgspec import structs
+from redis.asyncio import Redis
+
+from app.ledger.admission import (
+    UNTIL_ADOPTED,
+    Sighting,
+    Standing,
+    demand_fit_server,
+    fault,
+    survey,
+    unreadable,
+    write,
+)
+from app.ledger.backing import NotAdmitted
+from persistence.admission import admit
+from persistence.fences import ledger_of
+from persistence.pool import Connection, Pool, answering
+from persistence.standings import lock_shards, locking, read_standings, record
+
+ATTEMPTS_MAX = 8
+
+
+class RestoreRefused(Exception):
+    """Nothing more was done than before; the text says why and what to do."""
+
+
+class Claim(NamedTuple):
+    """What a restore is for. `standings` and `sightings`: of the claimed shards, when they were claimed."""
+
+    ledger: str
+    shards: int
+    server: str
+    standings: list[Standing]
+    sightings: list[Sighting]
+
+    @property
+    def numbers(self) -> list[int]:
+        return [each.shard for each in self.standings]
+
+
+async def fenced(pool: Pool, redis: Redis, clock_ms: Callable[[], int]) -> list[Standing]:
+    """The shards that a restore would be for, after this Redis was judged by the admission.
+
+    Raises:
+        RestoreRefused: There is none, or this is not the Redis that serves the others.
+        NotAdmitted: The server as a whole is not fit, or another ledger's.
+    """
+    ledger, shards = await ledger_of(pool)
+    await demand_fit_server(redis, ledger, len(shards), clock_ms())
+    refused = ""
+    with suppress(NotAdmitted):
+        terms = await admit(pool, redis, clock_ms=clock_ms)
+        refused = next((terms.fences[shard] for shard in sorted(terms.refused)), "")
+    if refused:
+        raise RestoreRefused(f"This is not the Redis that is served. {refused}")
+    async with answering(pool) as connection:
+        found = [each for each in await read_standings(connection) if each.fence is not None]
+    if not found:
+        raise RestoreRefused("No shard is fenced: the ledger is healthy, and there is nothing to restore.")
+    return found
+
+
+CLAIM = """
+UPDATE shards SET fence = $2, fenced_at = now(), fenced_by = 'restore', incarnation = $3 WHERE shard = $1
+"""
+
+
+async def claim(pool: Pool, redis: Redis) -> Claim:
+    """Give every fenced shard a number that no process has, and a fence that only a restore lifts.
+
+    Raises:
+        RestoreRefused: PostgreSQL has lost entries that Redis still has; or the shards keep moving.
+    """
+    for _ in range(ATTEMPTS_MAX):
+        ledger, shards = await ledger_of(pool)
+        async with locking(pool) as connection:
+            await lock_shards(connection)
+            standings = [each for each in await read_standings(connection) if each.fence]
+            if not standings:
+                raise RestoreRefused("No shard is fenced any more.")
+            sightings = await survey(redis, ledger, standings)
+            for standing, sighting in zip(standings, sightings, strict=True):
+                _demand_restorable(standing, sighting)
+            claimed = list(map(_claimed, standings, sightings))
+            for standing, sighting in zip(claimed, sightings, strict=True):
+                await _store(connection, standing, sighting)
+        found = Claim(ledger, len(shards), sightings[0].server, claimed, sightings)
+        if await _tell(redis, found):
+            return found
+    raise RestoreRefused("Other processes keep changing this Redis; stop them, or try again.")
+
+
+def _demand_restorable(standing: Standing, sighting: Sighting) -> None:
+    found = fault_of(standing, sighting)
+    if found is not None and found.endswith(UNTIL_ADOPTED):
+        raise RestoreRefused(
+            f"{found} To give that up all the same, empty this Redis and run `lastro restore` again."
+        )
+
+
+def fault_of(standing: Standing, sighting: Sighting) -> str | None:
+    """Why what Redis shows does not continue the journal, whatever fences it; `None` when it does."""
+    return fault(standing, structs.replace(sighting, fence=""))
+
+
+def _claimed(standing: Standing, sighting: Sighting) -> Standing:
+    seen = int(sighting.incarnation) if sighting.incarnation.isdecimal() else 0
+    why = standing.fence
+    if standing.fenced_by != "restore":
+        why = (
+            f"Being restored from the journal since {datetime.now(UTC):%Y-%m-%d %H:%M} UTC; if that was cut "
+            f"off, `lastro restore` begins it again. Before: {standing.fence}"
+        )
+    number = max(standing.incarnation, seen) + 1
+    return structs.replace(standing, incarnation=number, fence=why, fenced_by="restore")
+
+
+async def _store(connection: Connection, standing: Standing, sighting: Sighting) -> None:
+    await connection.execute(CLAIM, standing.shard, standing.fence, standing.incarnation)
+    if unreadable(standing, sighting) is None:
+        row = (standing.shard, standing.incarnation, sighting.server, int(sighting.sequence), sighting.link)
+        await record(connection, [row])
+
+
+async def _tell(redis: Redis, claim: Claim) -> bool:
+    """Bring number and fence to the shards that can be written into; the others let nobody in as they are."""
+    told = True
+    for standing, sighting in zip(claim.standings, claim.sightings, strict=True):
+        if unreadable(standing, sighting) is None:
+            told &= await write(redis, claim.ledger, standing, sighting)
+    return told
+
+
+REMARK = "UPDATE shards SET fence = $2, fenced_by = 'restore' WHERE shard = $1 AND fence IS NOT NULL"
+
+
+async def keep_claimed(connection: Connection, standing: Standing) -> None:
+    """The journal, which met something that does not continue it, has put its own fence; ours stays."""
+    await connection.execute(REMARK, standing.shard, standing.fence)
