@@ -24,7 +24,7 @@ from app.http.reading import Reading
 from app.http.reconciliation import ReconciliationRuns
 from app.http.wire import Answer, LedgerRequest
 from app.ledger.acknowledgement import Acknowledgement
-from app.ledger.admission import demand_fit_server
+from app.ledger.admission import CLOCKS_APART_MS_HEALTHY, clocks_apart_ms, demand_fit_server
 from app.ledger.backing import Backing, BackingUnavailable, NotAdmitted, Terms
 from app.ledger.batcher import Limits
 from app.ledger.connection import connect
@@ -126,7 +126,7 @@ async def _admit(ledger: Ledger, backing: Backing, redis: Redis, acknowledgement
     while True:
         terms = ledger.terms
         try:
-            if terms is None:
+            if terms is None or terms.refused:  # which may be the right one now, or have caught up
                 ledger.adopt(await backing.admit())
             else:
                 clock_ms = admission.this_machines_clock_ms()
@@ -161,21 +161,24 @@ class _Checks:
         self._pool = pool
 
     async def standing(self) -> Standing:
-        redis, postgres = await asyncio.gather(self._redis_answers(), self._postgres_answers())
+        apart_ms, postgres = await asyncio.gather(self._clocks_apart_ms(), self._postgres_answers())
+        redis = apart_ms is not None
         terms = self._ledger.terms
         failing = [name for name, answers in (("redis", redis), ("postgres", postgres)) if not answers]
+        if abs(apart_ms or 0) > CLOCKS_APART_MS_HEALTHY:
+            failing.append("clock")
         if terms is None:
             return Standing(serves=False, failing=[*failing, "admission"])
         fenced = [f"shard:{shard}" for shard in sorted(terms.fences)]
         return Standing(serves=redis and len(fenced) < terms.shards, failing=failing + fenced)
 
-    async def _redis_answers(self) -> bool:
+    async def _clocks_apart_ms(self) -> int | None:
+        """`None`: Redis does not answer."""
         try:
             async with asyncio.timeout(CHECK_SECONDS):
-                await self._redis.ping()
+                return await clocks_apart_ms(self._redis, admission.this_machines_clock_ms())
         except (RedisError, OSError, TimeoutError):
-            return False
-        return True
+            return None
 
     async def _postgres_answers(self) -> bool:
         try:

@@ -11,7 +11,7 @@ ARGV
 REPLIES
   a list: server (master_replid, '' where a script cannot ask), now in milliseconds, type of the meta, type of the
   journal, last id of the stream, id and entry of the first entry from that sequence on ('' where there is none),
-  ledger, incarnation, server, fence, sequence, link as in meta
+  ledger, incarnation, server, fence, sequence, link, goal as in meta
 ]]
 local meta, journal = KEYS[1], KEYS[2]
 local following = ARGV[1]
@@ -41,9 +41,9 @@ end
 
 local reply = { server, now_ms, meta_type, journal_type, last_id, next_id, entry }
 if meta_type == 'hash' then
-  local fields = redis.call('HMGET', meta, 'ledger', 'incarnation', 'server', 'fence', 'sequence', 'link')
-  for i = 1, 6 do reply[#reply + 1] = fields[i] or '' end
+  local fields = redis.call('HMGET', meta, 'ledger', 'incarnation', 'server', 'fence', 'sequence', 'link', 'goal')
+  for i = 1, 7 do reply[#reply + 1] = fields[i] or '' end
 else
-  for _ = 1, 6 do reply[#reply + 1] = '' end
+  for _ = 1, 7 do reply[#reply + 1] = '' end
 end
 return reply

@@ -9,11 +9,9 @@ higher one.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
-import asyncpg
 from msgspec import structs
 from redis.asyncio import Redis
 
@@ -24,6 +22,7 @@ from app.ledger.admission import (
     fault,
     fence,
     is_numbered,
+    lags,
     strangeness,
     survey,
     unreadable,
@@ -31,14 +30,35 @@ from app.ledger.admission import (
 )
 from app.ledger.backing import BackingUnavailable, NotAdmitted, Terms
 from persistence.admission_steps import Barrier, past
+from persistence.catching_up import catch_up
 from persistence.pool import Connection, Pool, answering
+from persistence.rolling import is_prefix
+from persistence.standings import (
+    ledger_id,
+    lock_shards,
+    locking,
+    put_up,
+    read_standings,
+    read_strangers,
+    record,
+)
 
 log = logging.getLogger(__name__)
 
-__all__ = ["Barrier", "admit", "amended", "locking", "past", "watch"]
+__all__ = [
+    "Barrier",
+    "admit",
+    "amended",
+    "lock_shards",
+    "locking",
+    "past",
+    "read_standings",
+    "record",
+    "this_machines_clock_ms",
+    "watch",
+]
 
 ATTEMPTS_MAX = 8
-SECONDS_MAX = 10.0
 
 
 def this_machines_clock_ms() -> int:
@@ -50,7 +70,8 @@ class _Judged(NamedTuple):
     """What both stores show, in the order of the shards.
 
     `raised` are the shards that get a new number, `refused` those for which this server is the wrong one,
-    with why: they are refused here, and fenced nowhere.
+    with why: they are refused here, and fenced nowhere. `behind` are to be rolled forward before they can be
+    judged; meanwhile they are refused too.
     """
 
     ledger: str
@@ -58,6 +79,7 @@ class _Judged(NamedTuple):
     sightings: list[Sighting]
     raised: Collection[int]
     refused: dict[int, str]
+    behind: Collection[int] = ()
 
     @property
     def terms(self) -> Terms:
@@ -101,9 +123,11 @@ async def admit(
         sightings = await survey(redis, ledger, standings)
         judged = _Judged(ledger, standings, sightings, (), _refused(standings, sightings, strangers))
         if any(_is_open(*each, judged.refused) for each in zip(standings, sightings, strict=True)):
-            judged = await _judge(pool, redis, ledger, strangers, barrier)
+            judged = await _judge(pool, redis, judged, strangers, barrier)
             await barrier("after commit")
-        if await _tell(redis, judged):
+        if not await _tell(redis, judged):
+            continue
+        if not await catch_up(pool, redis, ledger, judged.behind, barrier=barrier):
             return judged.terms
     raise NotAdmitted("Other processes keep admitting this Redis at the same moment; this one tries again.")
 
@@ -127,101 +151,62 @@ def _is_open(standing: Standing, sighting: Sighting, refused: Collection[int]) -
     return standing.fence is None or unreadable(standing, sighting) is None
 
 
-LEDGER = "SELECT id::text AS id, shards FROM ledger WHERE born"
-
-STANDINGS = """
-SELECT s.shard, s.cursor, s.link, s.incarnation, s.fence, s.fenced_by, s.lifted, coalesce(i.server, '')
-FROM shards s LEFT JOIN incarnations i USING (shard, incarnation) ORDER BY s.shard
-"""
-
-LOCK = "SELECT FROM shards ORDER BY shard FOR UPDATE"
-
-STRANGERS = "SELECT server FROM refused_servers"
-
-# A process that is stopped while it holds the lock must not stop the ledger.
-PATIENCE = "SET LOCAL lock_timeout = '5s'; SET LOCAL idle_in_transaction_session_timeout = '10s'"
-
 RAISE = """
 UPDATE shards SET incarnation = new.incarnation
 FROM unnest($1::integer[], $2::bigint[]) AS new (shard, incarnation)
 WHERE shards.shard = new.shard
 """
 
-RECORD = """
-INSERT INTO incarnations (shard, incarnation, server, sequence, link)
-SELECT * FROM unnest($1::integer[], $2::bigint[], $3::text[], $4::bigint[], $5::text[])
-ON CONFLICT (shard, incarnation) DO UPDATE
-SET server = excluded.server, sequence = excluded.sequence, link = excluded.link, admitted_at = now()
-"""
-
-FENCE = """
-UPDATE shards SET fence = $2, fenced_at = now(), fenced_by = 'admission', fenced_server = $3
-WHERE shard = $1 AND fence IS NULL
-"""
-
 
 async def _standings(pool: Pool) -> tuple[str, list[Standing], set[str]]:
     """The ledger's id, what PostgreSQL has of each shard, and the servers that fence nobody any more."""
     async with answering(pool) as connection:
-        ledger = await connection.fetchrow(LEDGER)
-        if ledger is None:
-            raise NotAdmitted("This database has no ledger yet. Run `lastro migrate`.")
-        return ledger["id"], await read_standings(connection), await read_strangers(connection)
-
-
-async def read_strangers(connection: Connection) -> set[str]:
-    """The servers that were at fault when the operator went on with another one."""
-    return {row["server"] for row in await connection.fetch(STRANGERS)}
-
-
-async def read_standings(connection: Connection, *, lock: bool = False) -> list[Standing]:
-    """What PostgreSQL has of every shard; locked until the transaction ends, if asked for."""
-    if lock:  # first, because a join that has waited for a lock shows its other side as it was before
-        await connection.execute(LOCK)
-    return [Standing(*row) for row in await connection.fetch(STANDINGS)]
-
-
-@asynccontextmanager
-async def locking(pool: Pool, seconds: float = SECONDS_MAX) -> AsyncIterator[Connection]:
-    """A transaction that waits for locks, and is itself waited for, for a bounded time.
-
-    Raises:
-        BackingUnavailable: PostgreSQL is away, or somebody else kept the lock.
-    """
-    try:
-        async with answering(pool, seconds) as connection, connection.transaction():
-            await connection.execute(PATIENCE)
-            yield connection
-    except (asyncpg.LockNotAvailableError, asyncpg.IdleInTransactionSessionTimeoutError) as error:
-        raise BackingUnavailable(f"PostgreSQL kept the shards locked for another process: {error}") from error
-
-
-async def record(connection: Connection, admitted: Sequence[tuple[int, int, str, int, str]]) -> None:
-    """Keep who was given which number, and where it stood: shard, number, server, sequence and link."""
-    await connection.execute(RECORD, *[list(column) for column in zip(*admitted, strict=True)])
+        ledger = await ledger_id(connection)
+        return ledger, await read_standings(connection), await read_strangers(connection)
 
 
 async def _judge(
-    pool: Pool, redis: Redis, ledger: str, strangers: Collection[str], barrier: Barrier
+    pool: Pool, redis: Redis, looked: _Judged, strangers: Collection[str], barrier: Barrier
 ) -> _Judged:
     """Under the lock look again, and fence or number whatever cannot be adopted."""
+    ledger = looked.ledger
+    lagging = [
+        standing.shard
+        for standing, sighting in zip(looked.standings, looked.sightings, strict=True)
+        if lags(standing, sighting)
+    ]
     async with locking(pool) as connection:
-        standings = await read_standings(connection, lock=True)
+        busy = await lock_shards(connection, lagging)
+        standings = await read_standings(connection)
         await barrier("after lock")
         sightings = await survey(redis, ledger, standings)
         refused = _refused(standings, sightings, strangers)
+        behind = {
+            standing.shard: f"Shard {standing.shard} is being rolled forward; it opens by itself."
+            for standing, sighting in zip(standings, sightings, strict=True)
+            if standing.shard in busy or await _is_behind(connection, standing, sighting, refused)
+        }
+        refused |= behind
         verdicts = [_verdict(*each, refused) for each in zip(standings, sightings, strict=True)]
         raised = []
         for before, seen, after in zip(standings, sightings, verdicts, strict=True):
-            if after.fence != before.fence:
+            if after.fence is not None and after.fence != before.fence:
                 log.error("shard %d is fenced: %s", after.shard, after.fence)
-                await connection.execute(FENCE, after.shard, after.fence, seen.server)
+                await put_up(connection, after.shard, after.fence, seen.server)
             if after.incarnation != before.incarnation:
                 raised.append((after.shard, after.incarnation, seen.server, int(seen.sequence), seen.link))
         if raised:
             await connection.execute(RAISE, *[list(column) for column in zip(*raised, strict=True)][:2])
             await record(connection, raised)
-    return _Judged(ledger, verdicts, sightings, {row[0] for row in raised}, refused)
+    return _Judged(ledger, verdicts, sightings, {row[0] for row in raised}, refused, behind.keys())
+
+
+async def _is_behind(
+    connection: Connection, standing: Standing, sighting: Sighting, refused: Collection[int]
+) -> bool:
+    if standing.fence is not None or standing.shard in refused or not lags(standing, sighting):
+        return False
+    return await is_prefix(connection, standing, sighting)
 
 
 def _verdict(standing: Standing, sighting: Sighting, refused: Collection[int]) -> Standing:

@@ -17,19 +17,11 @@ from redis.exceptions import RedisError
 
 from app.ledger.admission import Sighting, Standing, demand_fit_server, fault, strangeness, survey
 from app.ledger.admission import fence as fence_in_redis
-from app.ledger.backing import NotAdmitted
-from persistence.admission import (
-    LEDGER,
-    Barrier,
-    admit,
-    locking,
-    past,
-    read_standings,
-    read_strangers,
-    record,
-    this_machines_clock_ms,
-)
+from persistence.admission import admit, this_machines_clock_ms
+from persistence.admission_steps import Barrier, past
+from persistence.catching_up import catch_up
 from persistence.pool import Connection, Pool, answering
+from persistence.standings import ledger_id, lock_shards, locking, read_standings, read_strangers, record
 
 log = logging.getLogger(__name__)
 
@@ -127,10 +119,13 @@ async def unfence(
     ledger, all_shards = await ledger_of(pool)
     wanted = _wanted(shards, all_shards)
     await demand_fit_server(redis, ledger, len(all_shards), clock_ms())
+    fenced = [each.shard for each in await fences(pool) if each.shard in wanted]
+    await catch_up(pool, redis, ledger, fenced, though_fenced=True, barrier=barrier)
     stays: dict[int, str] = {}
     lifted: list[int] = []
     async with locking(pool) as connection:
-        standings = await read_standings(connection, lock=True)
+        await lock_shards(connection)
+        standings = await read_standings(connection)
         strangers = await read_strangers(connection)
         await barrier("after lock")
         sightings = await survey(redis, ledger, standings)
@@ -186,16 +181,14 @@ async def lift(connection: Connection, standing: Standing, sighting: Sighting) -
     await record(connection, [(shard, number, server, int(sighting.sequence), sighting.link)])
 
 
-LEDGER_SHARDS = "SELECT shard FROM shards ORDER BY shard"
+SHARDS = "SELECT shard FROM shards ORDER BY shard"
 
 
 async def ledger_of(pool: Pool) -> tuple[str, list[int]]:
     """The id of the born ledger, and its shards."""
     async with answering(pool) as connection:
-        ledger = await connection.fetchrow(LEDGER)
-        if ledger is None:
-            raise NotAdmitted("This database has no ledger yet. Run `lastro migrate`.")
-        return ledger["id"], [row["shard"] for row in await connection.fetch(LEDGER_SHARDS)]
+        ledger = await ledger_id(connection)
+        return ledger, [row["shard"] for row in await connection.fetch(SHARDS)]
 
 
 def _wanted(shards: Collection[int] | None, all_shards: Collection[int]) -> list[int]:

@@ -7,10 +7,10 @@ from redis.asyncio import Redis
 
 from app.ledger.admission import fence as fence_in_redis
 from app.ledger.admission import survey
-from persistence.admission import read_standings
 from persistence.drain import drain
 from persistence.fences import FenceRefused, fence, fences, ledger_of
 from persistence.pool import Pool, answering
+from persistence.standings import read_standings
 
 SLICE_SECONDS = 1.0
 

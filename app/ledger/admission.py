@@ -20,6 +20,9 @@ from app.ledger.running import run
 CLOCKS_APART_MS_MAX = 600_000
 """A forward jump of Redis' clock ends holds for good, so a clock this far off is not let in."""
 
+CLOCKS_APART_MS_HEALTHY = 60_000
+"""From here on somebody should look at the two clocks."""
+
 UNTIL = (
     "Fenced until `lastro restore` has brought it back from the journal, or its own Redis is back and "
     "`lastro unfence` finds it whole."
@@ -29,6 +32,8 @@ UNTIL_ADOPTED = (
     "Fenced until `lastro reconcile --adopt` has taken over what Redis has, which a restore would lose."
 )
 
+
+_FORGOTTEN = "PostgreSQL has lost entries that Redis no longer has."
 
 WRONG_ONE = (
     "Name the other one in LASTRO_REDIS_URL. If this is the one that shall go on: `lastro fence`, and then "
@@ -57,7 +62,8 @@ class Sighting(Struct, frozen=True, array_like=True):
     """What a Redis shows of a shard in one moment. Texts are empty where there is nothing to show.
 
     `server` is who answered, `admitted_server` who was admitted; `next_id` and `next_entry` are the first
-    entry of the stream after the journal's cursor.
+    entry of the stream after the journal's cursor; `goal` is where a rolling forward that has not ended was
+    to bring the shard.
     """
 
     server: str
@@ -73,6 +79,7 @@ class Sighting(Struct, frozen=True, array_like=True):
     fence: str
     sequence: str
     link: str
+    goal: str = ""
 
 
 class _Linked(Struct):
@@ -123,8 +130,7 @@ async def demand_fit_server(redis: Redis, ledger: str, shards: int, clock_ms: in
             f"This Redis evicts keys when memory is short (maxmemory-policy {policy}), and keys are credits. "
             "Set it to noeviction."
         )
-    seconds, microseconds = await redis.time()
-    apart_ms = seconds * 1000 + microseconds // 1000 - clock_ms
+    apart_ms = await clocks_apart_ms(redis, clock_ms)
     if abs(apart_ms) > CLOCKS_APART_MS_MAX:
         raise NotAdmitted(
             f"Redis' clock is {abs(apart_ms) // 1000} s {'ahead of' if apart_ms > 0 else 'behind'} this "
@@ -133,6 +139,12 @@ async def demand_fit_server(redis: Redis, ledger: str, shards: int, clock_ms: in
     owner = await redis.hmget(keys.LEDGER, ["id", "shards"])
     if owner not in ([None, None], [ledger.encode(), str(shards).encode()]):
         raise _inhabited(f"{owner[0]!r} with {owner[1]!r} shards", f"{ledger} with {shards}")
+
+
+async def clocks_apart_ms(redis: Redis, clock_ms: int) -> int:
+    """How far Redis' clock is ahead of this machine's; negative: behind."""
+    seconds, microseconds = await redis.time()
+    return seconds * 1000 + microseconds // 1000 - clock_ms
 
 
 def _inhabited(stranger: str, ledger: str) -> NotAdmitted:
@@ -167,7 +179,9 @@ def fault(standing: Standing, sighting: Sighting) -> str | None:
     if sighting.fence and not is_lifted(standing, sighting):
         return sighting.fence
     found = unreadable(standing, sighting) or _gap(standing, sighting) or _fork(standing, sighting)
-    return found and f"{found} {UNTIL}"
+    if found is None:
+        return None
+    return f"{found} {UNTIL_ADOPTED if found.endswith(_FORGOTTEN) else UNTIL}"
 
 
 def is_lifted(standing: Standing, sighting: Sighting) -> bool:
@@ -215,12 +229,24 @@ def unreadable(standing: Standing, sighting: Sighting) -> str | None:
     return None
 
 
+def lags(standing: Standing, sighting: Sighting) -> bool:
+    """Whether the shard may be the beginning of what the journal has, and nobody has fenced it."""
+    if unreadable(standing, sighting) or (sighting.fence and not is_lifted(standing, sighting)):
+        return False
+    return int(sighting.sequence) < standing.cursor
+
+
 def _gap(standing: Standing, sighting: Sighting) -> str | None:
     shard, cursor, sequence = standing.shard, standing.cursor, int(sighting.sequence)
     if sequence < cursor:
         return (
             f"Redis is {cursor - sequence} entries behind the journal in shard {shard}: "
             f"it ends at {sequence}, the journal at {cursor}."
+        )
+    if sighting.goal:
+        return (
+            f"Shard {shard} was being rolled forward to {sighting.goal} when PostgreSQL lost its last "
+            "entries: some of its balances are ahead of the journal."
         )
     if sighting.last_id != (f"{sequence}-0" if sighting.last_id or sequence else ""):
         return (
@@ -230,7 +256,7 @@ def _gap(standing: Standing, sighting: Sighting) -> str | None:
     if sequence > cursor and sighting.next_id != f"{cursor + 1}-0":
         return (
             f"The stream of shard {shard} begins at {sighting.next_id}, but the journal ends at {cursor}: "
-            "PostgreSQL has lost entries that Redis no longer has."
+            f"{_FORGOTTEN}"
         )
     return None
 

@@ -9,7 +9,7 @@ from app.cli import cli
 from app.ledger import keys
 from app.ledger.connection import connect
 from app.ledger.errors import LedgerFenced
-from app.ledger.operations import Deduct, Grant
+from app.ledger.operations import Grant
 from persistence.admission import admit
 from persistence.birth import give_birth
 from persistence.drain import drain
@@ -135,7 +135,9 @@ async def test_a_drain_that_meets_a_shard_fenced_for_another_reason_names_it_and
     assert await database.fetchval("SELECT sum(cursor) FROM shards") == SHARDS - 1
 
 
-async def test_a_fenced_shard_is_drained_through_a_restart_of_postgresql(own_postgres, redis, redis_url):
+async def test_a_fenced_shard_is_drained_through_a_restart_of_postgresql(
+    own_postgres, redis, redis_url, caplog
+):
     await give_birth(own_postgres.url, redis_url, SHARDS)
     database = await open_pool(own_postgres.url)
     async with process(database, redis_url) as ledger:
@@ -144,7 +146,9 @@ async def test_a_fenced_shard_is_drained_through_a_restart_of_postgresql(own_pos
         await fence(database, redis, None, "a move")
         own_postgres.kill()
         drained = asyncio.create_task(drain(own_postgres.url, redis_url, 2.0, keep=None))
-        await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            while "the journal waits" not in caplog.text:  # noqa: ASYNC110 - it is said or not
+                await asyncio.sleep(0.01)
         own_postgres.start()
         assert (await drained).failures > 0
         await database.expire_connections()
