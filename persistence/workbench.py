@@ -15,8 +15,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 import uvloop
-from msgspec import Struct
 from asyncpg import InterfaceError, InternalClientError, PostgresError
+from msgspec import Struct
 from redis.exceptions import RedisError
 
 from app.ledger.backing import BackingUnavailable, NotAdmitted

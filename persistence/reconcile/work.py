@@ -73,7 +73,7 @@ async def work_on(connection: Connection, redis: Redis, name: str, hands: Hands,
     async def fence(place: Place, drift: Sequence[Drift]) -> None:
         await fence_drifted(connection, hands, place, drift)
 
-    run = await Run(connection, redis, name, found=fence, wait_seconds=seconds).load()
+    run = await Run(connection, redis, name, found=fence).load()
     while not run.is_at_end and time.monotonic() < ends:
         await run.step()
     if run.is_at_end and run.status != "equal":
