@@ -36,6 +36,14 @@ async def past(_step: str) -> None:
     await asyncio.sleep(0)
 
 
+class RedisLost(BirthRefused):
+    """A born ledger's Redis has nothing of it, or is another ledger's: no birth is due, and none is made."""
+
+    def __init__(self, ledger: UUID, why: str) -> None:
+        super().__init__(why)
+        self.ledger = ledger
+
+
 async def give_birth(database_url: str, redis_url: str, shards: int, *, barrier: Barrier = past) -> UUID:
     """Found the ledger in both stores and return its id; one that stands in both already is left as it is.
 
@@ -141,16 +149,17 @@ async def _demand_this_ledger(redis: Redis, ledger: UUID, shards: int) -> None:
             looks.hget(keys.meta(shard), "ledger")
         found = [each.decode() if each else None for each in await looks.execute()]
     if not any(found):
-        raise BirthRefused(
+        raise RedisLost(
+            ledger,
             f"Ledger {ledger} was born before, and this Redis has nothing of it: it has lost its data, or "
-            "LASTRO_REDIS_URL names another one. A ledger is not born twice; its shards stay fenced until "
-            "its own Redis is back or it is restored from the journal (the command for that comes with the "
-            "next release)."
+            "LASTRO_REDIS_URL names another one. A ledger is not born twice: bring its own Redis back, or "
+            "run `lastro restore`, which fills this one from the journal.",
         )
     if any(each not in (None, str(ledger)) for each in found):
-        raise BirthRefused(
+        raise RedisLost(
+            ledger,
             f"This Redis holds another ledger than {ledger} of this database. Name the right one in "
-            "LASTRO_REDIS_URL or LASTRO_DATABASE_URL."
+            "LASTRO_REDIS_URL or LASTRO_DATABASE_URL.",
         )
 
 

@@ -23,7 +23,7 @@ from app.up.development import development_key
 from app.up.program import Program
 from app.up.readiness import Readiness
 from app.up.supervisor import Supervisor
-from persistence.birth import give_birth
+from persistence.birth import RedisLost, give_birth
 from persistence.migrate import migrate
 
 WORKERS = 2
@@ -137,7 +137,11 @@ class Up:
     def _found_or_resume(self) -> None:
         settings = self._settings
         asyncio.run(migrate(settings.database_url))
-        ledger = asyncio.run(give_birth(settings.database_url, settings.redis_url, settings.shards))
+        try:
+            ledger = asyncio.run(give_birth(settings.database_url, settings.redis_url, settings.shards))
+        except RedisLost as lost:  # the API serves, says so to whoever asks, and goes on after the restore
+            ledger = lost.ledger
+            self._say(f"{lost} Until then the API answers 503.")
         self._say(f"ledger      {ledger}, {settings.shards} shards")
         self._key = development_key(settings.database_url, self._folder.development_key)
 

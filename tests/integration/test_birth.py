@@ -7,7 +7,7 @@ import pytest
 
 from app.ledger import keys
 from app.ledger.entries import genesis
-from persistence.birth import BirthRefused, give_birth
+from persistence.birth import BirthRefused, RedisLost, give_birth
 from persistence.session import connect
 
 SHARDS = 3
@@ -79,7 +79,7 @@ async def test_two_births_at_once_are_one(database_url, redis_url, redis):
 async def test_a_born_ledger_is_not_born_again_in_an_empty_redis(database_url, redis_url, redis):
     await give_birth(database_url, redis_url, SHARDS)
     await redis.flushdb()
-    with pytest.raises(BirthRefused, match="stay fenced until its own Redis is back or it is restored"):
+    with pytest.raises(RedisLost, match="bring its own Redis back, or run"):
         await give_birth(database_url, redis_url, SHARDS)
     assert await redis.dbsize() == 0
 

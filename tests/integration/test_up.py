@@ -74,12 +74,26 @@ class LastroUp(Process):
         lines = [line for line in self.said.splitlines() if line.startswith(f"{word} ")]
         return lines[-1].removeprefix(word).strip()
 
-    def get(self, path: str) -> tuple[int, Any]:
+    def get(self, path: str, key: str | None = None) -> tuple[int, Any]:
+        return self._ask("GET", path, key or self.key)
+
+    def post(self, path: str, body: object) -> tuple[int, Any]:
+        return self._ask("POST", path, self.key, json.dumps(body))
+
+    def _ask(self, method: str, path: str, key: str, body: str | None = None) -> tuple[int, Any]:
         port = int(read_environment(self.data)["LASTRO_PORT"])
         with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
-            connection.request("GET", path, headers={"Authorization": f"Bearer {self.key}"})
+            connection.request(method, path, body, headers={"Authorization": f"Bearer {key}"})
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())
+
+    def code(self, path: str, key: str) -> tuple[int, str]:
+        """Status and code of a refusal; nothing when there is no answer."""
+        try:
+            status, body = self.get(path, key)
+        except OSError:
+            return 0, ""
+        return status, body.get("code", "")
 
     def answers(self) -> bool:
         try:
@@ -227,6 +241,29 @@ def test_a_part_that_dies_is_started_again_within_a_second_and_that_is_said(
     until(lambda: any(part in line for other, line in shared.family().items() if other > pid), 1.0)
     until(lambda: "was ended by SIGKILL; it is started again" in shared.said[said:], 1.0)
     until(shared.answers)
+
+
+def test_one_whose_valkey_has_lost_everything_says_so_and_serves_again_after_a_restore(
+    reachable_tmp_path: Path, until: Until
+) -> None:
+    running = LastroUp(reachable_tmp_path)
+    running.start()
+    try:
+        assert running.post("/api/credits/grant", {"accountId": "ana", "amount": 7})[0] == 201
+        key = running.key
+        until(lambda: running.get("/api/credits/transactions?accountId=ana")[1]["data"] != [])
+        running.stop()
+        shutil.rmtree(running.data / "valkey")
+        running.spawn()
+        until(lambda: "run `lastro restore`" in running.said and (running.data / "env").exists(), 20.0)
+        path = "/api/credits/balance?accountId=ana"
+        until(lambda: running.code(path, key) == (503, "ledger_fenced"), 20.0)
+        done = lastro("restore", "--yes", "--data", str(running.data))
+        assert done.returncode == 0, done.stdout + done.stderr
+        until(running.is_ready, 20.0)
+        assert (running.key, running.get(path)[1]["available"]) == (key, 7)
+    finally:
+        running.stop()
 
 
 def test_a_second_one_on_the_same_data_is_refused(shared: LastroUp) -> None:
