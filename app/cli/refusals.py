@@ -28,6 +28,8 @@ class Commands(click.Group):
 def _sentence(error: Exception) -> str | None:
     """What to tell people about an error that is not a bug of ours; `None` for a bug."""
     from redis.exceptions import ConnectionError as NoRedis
+    from redis.exceptions import OutOfMemoryError, ReadOnlyError
+    from redis.exceptions import TimeoutError as SilentRedis
 
     from app.embedded import CannotStart
     from app.ledger.backing import BackingUnavailable, NotAdmitted
@@ -36,6 +38,7 @@ def _sentence(error: Exception) -> str | None:
     from persistence.birth import BirthRefused
     from persistence.fences import FenceRefused
     from persistence.migrate import MigrationRefused
+    from persistence.restore import RestoreRefused
 
     told = (
         CannotStart,
@@ -47,11 +50,14 @@ def _sentence(error: Exception) -> str | None:
         KeyRefused,
         BirthRefused,
         MigrationRefused,
+        RestoreRefused,
     )
     if isinstance(error, told):
         return str(error)
-    if isinstance(error, NoRedis):
+    if isinstance(error, NoRedis | SilentRedis):
         return f"Redis does not answer: {error}"
+    if isinstance(error, OutOfMemoryError | ReadOnlyError):
+        return f"Redis refused: {error}"
     if type(error).__module__.startswith("asyncpg"):
         return f"PostgreSQL refused: {error}"
     if isinstance(error, OSError):

@@ -7,5 +7,6 @@ claimed, and no call is let in before step 7. Shards that are not fenced are nei
 
 from persistence.restore.claim import Claim, RestoreRefused
 from persistence.restore.run import Restored, Shard, Watch, restore
+from persistence.restore.salvage import Orphan
 
-__all__ = ["Claim", "RestoreRefused", "Restored", "Shard", "Watch", "restore"]
+__all__ = ["Claim", "Orphan", "RestoreRefused", "Restored", "Shard", "Watch", "restore"]

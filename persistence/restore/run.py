@@ -21,7 +21,7 @@ from persistence.reconcile.page import Behind, compare
 from persistence.reconcile.sighting import NotExaminable, Place
 from persistence.restore.claim import Claim, RestoreRefused, claim, fenced
 from persistence.restore.filling import empty, fill, size
-from persistence.restore.salvage import Drained, Salvage, drain, drain_others
+from persistence.restore.salvage import Drained, Orphan, Salvage, drain, drain_others
 from persistence.session import connect
 from persistence.standings import lock_shards, locking, read_standings
 
@@ -65,9 +65,12 @@ class Shard(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """What a restore came to. `drift`: the shards stay closed; `fences`: why some refuse all the same."""
+    """What a restore came to. `orphans`: the first of those that were salvaged. `drift`: the shards stay
+    closed; `fences`: why some refuse all the same.
+    """
 
     shards: list[Shard]
+    orphans: list[Orphan]
     loaded: int
     drift: list[Drift]
     fences: dict[int, str]
@@ -168,9 +171,9 @@ async def _restore(stores: _Stores, path: Path, watch: Watch, barrier: Barrier) 
 
     report = [await _report(connection, shard, drained[shard], salvaged[shard]) for shard in drained]
     if drift:
-        return Restored(report, total, drift, {})
+        return Restored(report, kept.named, total, drift, {})
     watch.step("open")
-    return Restored(report, total, [], await _open(pool, redis, claimed))
+    return Restored(report, kept.named, total, [], await _open(pool, redis, claimed))
 
 
 async def _compare(connection: Connection, redis: Redis, claim: Claim, watch: Watch) -> list[Drift]:

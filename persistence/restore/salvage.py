@@ -26,6 +26,9 @@ from persistence.restore.claim import Claim, RestoreRefused, fault_of, keep_clai
 PAGE = 1_000
 MOVED_MAX = 100
 
+NAMED_MAX = 20
+"""So many orphans are told; all are kept."""
+
 _encode = msgspec.json.encode
 
 
@@ -117,6 +120,8 @@ class Salvage:
         self._redis = redis
         self._claim = claim
         self._path = path
+        self.named: list[Orphan] = []
+        """The first that were found."""
 
     async def shard(self, shard: int, why: str | None) -> int:
         """Everything in the stream of a shard that the journal does not have there. Returns how many."""
@@ -126,6 +131,7 @@ class Salvage:
             if orphans:
                 await self._keep(orphans)
                 found += len(orphans)
+                self.named += orphans[: NAMED_MAX - len(self.named)]
             first = "(" + raw[-1][0].decode()
         return found
 
