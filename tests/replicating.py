@@ -45,6 +45,12 @@ class Following:
         os.kill(server.pid, signal.SIGSTOP)
 
     @staticmethod
+    def cut_off(replica: Valkey) -> None:
+        """Nothing of the primary reaches it any more, not even what is on its way."""
+        with BlockingRedis.from_url(replica.url) as client:
+            client.replicaof("127.0.0.1", "1")
+
+    @staticmethod
     def let_go_on(server: Valkey) -> None:
         os.kill(server.pid, signal.SIGCONT)
 
