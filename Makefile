@@ -32,7 +32,7 @@ lint: $(READY)
 check: lint
 	$(PYTEST) --nightly $(TESTS)
 
-# Everything is killed, stopped, cut off and starved of disk, for about a quarter of an hour; make chaos SEED=7
+# Everything is killed, stopped, cut off and starved of disk, for about ten minutes; again: make chaos SEED=7
 chaos: $(READY)
 	$(BIN)/python -m tests.chaos.storm --faults $(FAULTS) $(if $(SEED),--seed $(SEED))
 

@@ -19,10 +19,11 @@ from app.ledger.shards import shard_of
 from persistence.birth import give_birth
 from persistence.fences import unfence
 from persistence.migrate import migrate
+from persistence.restore.run import restore
 from tests.chaos.storm.asking import Asking
 from tests.chaos.storm.inspection import Inspection, inspected
 from tests.chaos.storm.jobs import Customer
-from tests.chaos.storm.records import Book, Findings
+from tests.chaos.storm.records import Balance, Book, Findings, Record, Refused
 from tests.chaos.storm.stage import SHARDS, Stage
 
 ALL = set(range(SHARDS))
@@ -119,7 +120,10 @@ async def test_a_poisonous_entry_stops_its_shard_alone_and_nothing_behind_it_is_
     assert {shard_of(record.account, SHARDS) for record in spent} == {shard}
 
 
-async def test_a_redis_that_is_emptied_under_load_answers_nothing_more(inspection):
+async def test_a_redis_that_is_emptied_under_load_answers_nothing_more_until_it_is_restored(
+    inspection, reachable_tmp_path
+):
+    """What was journaled is there again; the moments that were not yet are lost with it, and nothing else."""
     book = inspection.book
     book.excused.add("ledger_fenced")
     async with inspection.town.at_work():
@@ -137,6 +141,59 @@ async def test_a_redis_that_is_emptied_under_load_answers_nothing_more(inspectio
     assert [each for each in book.records if each.asked_at > emptied and each.outcome is not None] == []
     assert [each for each in book.looks if each.asked_at > emptied] == []
     assert book.findings.sentences == []
+
+    await forget_what_was_not_journaled(inspection)
+    stage, salvage = inspection.stage, reachable_tmp_path / "salvage"
+    restored = await restore(stage.postgres.url, stage.valkey.url, salvage=salvage, watch=Yes())
+    assert restored is not None
+    assert ([], {}) == (restored.drift, restored.fences)
+    async with inspection.town.at_work():
+        await until_answered(inspection, 200)
+    await inspection.calm(everything=True)
+    assert book.findings.sentences == []
+
+
+class Yes:
+    """Looks on and lets it happen."""
+
+    async def claimed(self, standings) -> bool:
+        return True
+
+    def step(self, name: str, total: int = 0) -> None:
+        pass
+
+    def advance(self, by: int) -> None:
+        pass
+
+
+async def forget_what_was_not_journaled(inspection: Inspection) -> None:
+    """Go on as if the end of each shard, which nobody has any more, had never been told; nor any refusal,
+    because those are not journaled.
+    """
+    book, database = inspection.book, inspection.database
+    cursors = dict(await database.fetch("SELECT shard, cursor FROM shards"))
+    versions = dict(await database.fetch("SELECT account, version FROM accounts"))
+    holds = {str(row["id"]) for row in await database.fetch("SELECT id FROM reservations")}
+
+    def is_kept(record: Record) -> bool:
+        record.known_version = min(record.known_version, versions[record.account])
+        if record.outcome is None:
+            return not record.reservation or record.reservation in holds
+        if isinstance(record.outcome, Refused):
+            return False
+        told = record.outcome.transaction
+        shard, _, sequence = map(int, told.id.split("-"))
+        if record.outcome.balance.version > versions[record.account]:
+            record.outcome.balance = Balance(
+                told.account_id, told.version, told.balance.available, told.balance.held
+            )
+        return sequence <= cursors[shard]
+
+    book.records[:] = filter(is_kept, book.records)
+    book.later[:] = filter(is_kept, book.later)
+    book.looks[:] = [look for look in book.looks if look.version <= versions[look.account]]
+    book.told = dict(versions)
+    inspection.town.forget()
 
 
 @pytest.fixture

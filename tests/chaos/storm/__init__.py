@@ -13,6 +13,7 @@
 | `history` | the journal as PostgreSQL has it, folded and proved |
 | `audit` | what was answered, held against the history |
 | `stores` | Redis held against PostgreSQL |
+| `proofs` | what the ledger finds when it looks at itself |
 | `inspection` | all of these together: a calm in which everything is checked |
 | `storm`, `report` | rounds of faults, and the table at the end |
 | `sabotage` | a ledger with one rule broken on purpose, to see that the storm notices |

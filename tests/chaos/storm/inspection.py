@@ -12,6 +12,7 @@ from app.ledger.connection import connect
 from persistence.pool import open_pool
 from tests.chaos.storm.audit import Audit
 from tests.chaos.storm.history import History
+from tests.chaos.storm.proofs import Proofs
 from tests.chaos.storm.records import Book, Findings
 from tests.chaos.storm.settling import Settling
 from tests.chaos.storm.stage import Stage
@@ -28,6 +29,7 @@ class Inspection:
         self.book = book
         self.redis = redis
         self.database = database
+        self._proofs = Proofs(stage.postgres.url, redis, book.findings)
         self.settling = Settling(stage, redis, database, book.findings)
         self.history: History
 
@@ -45,6 +47,8 @@ class Inspection:
         await self.town.look_later()
         await self.settling.drained()
         await self._stores.compare(everything=everything)
+        if not self.book.findings.count:
+            await self._proofs.check(everything=everything)
         if everything:
             self._audit.all_again()
         else:

@@ -22,7 +22,7 @@ class Customer:
         self._book = book
         self._rng = rng
         self._numbers = count(1)
-        self._done: list[Record] = []
+        self.done: list[Record] = []
 
     async def errand(self, account: str) -> None:
         """Whatever comes to mind."""
@@ -87,8 +87,8 @@ class Customer:
 
     async def ask_again(self, account: str) -> None:
         """Something answered long ago, under its key: the answer must be what it was."""
-        if self._done:
-            await self._asking.ask(self._rng.choice(self._done), stubborn=True)
+        if self.done:
+            await self._asking.ask(self._rng.choice(self.done), stubborn=True)
 
     async def _at_once(self, made: Record, *verbs: tuple[str, dict[str, object] | dict[str, str]]) -> None:
         await asyncio.gather(*(self._settle(made, verb, dict(body)) for verb, body in verbs))
@@ -120,5 +120,5 @@ class Customer:
 
     def _remember(self, record: Record) -> None:
         if record.outcome is not None:
-            self._done.append(record)
-            del self._done[:-50]
+            self.done.append(record)
+            del self.done[:-50]

@@ -16,6 +16,7 @@ from app.ledger.replies import Account, Lot, Reservation
 from app.ledger.shards import shard_of, shard_of_reservation
 from tests.chaos.storm.history import History
 from tests.chaos.storm.records import Findings
+from tests.lua.invariants import Broken, check_keys
 
 _PAGE = 500
 _TRIES_MAX = 100
@@ -70,6 +71,7 @@ class Stores:
             found += await self._reservations_differ(page)
         if everything:
             found += await self._strangers(set(accounts), set(holds))
+            found += await self._misfits()
         return found
 
     async def _shards_differ(self):
@@ -147,6 +149,14 @@ class Stores:
             if kind == "aside":
                 found.append("something that was due was kept aside")
         return found
+
+    async def _misfits(self) -> list[str]:
+        """What does not fit among Redis' own keys: holds, due, what expires, what entries add up to."""
+        try:
+            await check_keys(self._redis)
+        except Broken as error:
+            return [str(error)]
+        return []
 
 
 def _facts(each: Account) -> tuple[object, ...]:

@@ -56,6 +56,11 @@ class Town:
             for number, record in enumerate(later):
                 group.create_task(self._asking[number % CUSTOMERS].ask(record, stubborn=True))
 
+    def forget(self) -> None:
+        """Nobody remembers an answer that could be asked for again."""
+        for customer in self._customers:
+            customer.done.clear()
+
     def close(self) -> None:
         """Hang up."""
         for asking in self._asking:
