@@ -15,10 +15,12 @@ first write.
 --- @include parts/admission
 --- @include parts/credits
 --- @include parts/lots
+--- @include parts/reservations
 --- @include parts/book
 --- @include parts/journal
 --- @include parts/closing
 --- @include parts/funds
+--- @include parts/claims
 --- @include parts/answer
 --- @include parts/memory
 --- @include parts/time
@@ -87,7 +89,7 @@ end
 
 local plan = closing.close(order, call.nonce)
 local reply = answer.reply(now_ms, results)
-plan.others[#plan.others + 1] = { 'HSET', KEYS[1], 'number', text.integer(call.number), 'reply', reply }
+plan.others[#plan.others + 1] = { 'HSET', KEYS[1], 'number', text.digits[call.number], 'reply', reply }
 plan.others[#plan.others + 1] = { 'PEXPIRE', KEYS[1], LANE_MS }
 closing.write(order, plan)
 return reply

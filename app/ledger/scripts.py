@@ -15,7 +15,9 @@ from typing import NamedTuple
 _INCLUDE = re.compile(r"^--- @include (\S+)\n", re.MULTILINE)
 _HEADER = re.compile(r"\A--\[\[\n(\w+): .*?\nFIELDS\n(.*?)\n\nREPLIES\n(.*?)\n\]\]\n", re.DOTALL)
 _FIRST_WORD = re.compile(r"^  (\w+)", re.MULTILINE)
-_FUNDS_WORDS = frozenset({"insufficient_credits", "credits_held"})
+_PART_FUNCTION = re.compile(r"^function (\w+\.\w+)\(.*?^end$", re.MULTILINE | re.DOTALL)
+_FIELD = re.compile(r"\boperation\.(\w+)")
+_WORD = re.compile(r"answer\.refuse\('(\w+)'")
 
 
 class Script(NamedTuple):
@@ -58,18 +60,27 @@ def signature(verb: str, text: str) -> Signature:
     declared = Signature(
         verb, frozenset(_FIRST_WORD.findall(header[2])), frozenset(_FIRST_WORD.findall(header[3]))
     )
-    fields = set(re.findall(r"\boperation\.(\w+)", body))
-    replies = set(re.findall(r"answer\.refuse\('(\w+)'", body)) | set(
-        re.findall(r"answer\.(ok|located)\(", body)
-    )
-    if "funds.shortage(" in body:
-        replies |= _FUNDS_WORDS
+    whole = body + done_by_parts(body)
+    fields = set(_FIELD.findall(whole))
+    replies = set(_WORD.findall(whole)) | set(re.findall(r"answer\.(ok|located)\(", body))
     for what, said, done in (("FIELDS", declared.fields, fields), ("REPLIES", declared.replies, replies)):
         if said != done:
             raise ValueError(
                 f"lua/operations/{verb}.lua: header and body disagree about {what}: {sorted(said ^ done)}"
             )
     return declared
+
+
+def done_by_parts(body: str) -> str:
+    """The text of what an operation has done for it: the functions of the parts that operations share."""
+    return "\n".join(text for name, text in _part_functions().items() if f"{name}(" in body)
+
+
+@cache
+def _part_functions() -> dict[str, str]:
+    """The functions of the parts that operations share, by name, with their text."""
+    shared = "\n".join(source(f"parts/{part}") for part in ("claims", "funds", "reservations"))
+    return {found[1]: found[0] for found in _PART_FUNCTION.finditer(shared)}
 
 
 @cache

@@ -11,9 +11,8 @@ REPLIES
   ledger_fenced    why
 ]]
 return function(operation, shard)
-  local account = book.account(shard, operation.account)
-  if not account then return answer.refuse('account_unknown') end
-  if account.fence then return answer.refuse('ledger_fenced', { why = account.fence }) end
+  local account, refusal = claims.account(operation, shard)
+  if not account then return refusal end
   for _, id in ipairs(operation.open and book.open_reservations(account) or {}) do
     if not book.reservation(shard, id) then
       return answer.refuse('ledger_fenced', { why = 'an open reservation is missing: ' .. id })

@@ -17,14 +17,8 @@ REPLIES
   task_conflict          reservation, task
 ]]
 return function(operation, shard)
-  local reservation = book.reservation(shard, operation.reservation)
-  if not reservation then return answer.refuse('reservation_not_found') end
-  if operation.account and operation.account ~= reservation.account then
-    return answer.refuse('reservation_not_found', { foreign = 1 })
-  end
-  local account = book.account(shard, reservation.account)
-  if not account then return answer.refuse('account_unknown', { account = reservation.account }) end
-  if account.fence then return answer.refuse('ledger_fenced', { why = account.fence }) end
+  local account, reservation = claims.reservation(operation, shard)
+  if not account then return reservation end
   local task, provider, resource = operation.task, operation.provider, operation.resource
   if reservation.task then
     if reservation.task ~= task or reservation.provider ~= provider
@@ -41,11 +35,11 @@ return function(operation, shard)
   end
 
   local posted = journal.post({ kind = 'bound', account = account, amount = 0, legs = {},
-    details = text.member('reservation', reservation.id) .. text.references(operation) }, operation)
+    details = ',"reservation":"' .. reservation.id .. '"' .. text.references(task, provider) }, operation)
   reservation.task, reservation.provider = task, provider
   reservation.resource = resource or reservation.resource
-  reservation.bound_sequence = posted.sequence
-  reservation.changed = true
+  reservation.bound_sequence, reservation.tail = posted.sequence, nil
+  book.change_reservation(reservation)
   book.bind(operation.task_shard, provider, task, reservation)
   return answer.ok({ posted = posted, account = account, reservation = reservation })
 end

@@ -16,14 +16,8 @@ REPLIES
   reservation_expired    at_ms
 ]]
 return function(operation, shard)
-  local reservation = book.reservation(shard, operation.reservation)
-  if not reservation then return answer.refuse('reservation_not_found') end
-  if operation.account and operation.account ~= reservation.account then
-    return answer.refuse('reservation_not_found', { foreign = 1 })
-  end
-  local account = book.account(shard, reservation.account)
-  if not account then return answer.refuse('account_unknown', { account = reservation.account }) end
-  if account.fence then return answer.refuse('ledger_fenced', { why = account.fence }) end
+  local account, reservation = claims.reservation(operation, shard)
+  if not account then return reservation end
   if reservation.status == 'confirmed' then
     return answer.refuse('reservation_confirmed', { at_ms = reservation.settled_at_ms })
   end
@@ -34,7 +28,7 @@ return function(operation, shard)
 
   local cause = operation.cause or 'requested'
   local posted = time.cancel(reservation, account, cause, { kind = 'cancelled',
-    details = text.member('cause', cause) .. text.references(reservation) }, operation)
+    details = ',"cause":"' .. cause .. '"' .. text.references(reservation.task, reservation.provider, reservation.model) }, operation)
   reservation.cancel_reason = operation.reason
   return answer.ok({ posted = posted, account = account, reservation = reservation })
 end

@@ -17,14 +17,8 @@ REPLIES
   exceeds_reservation    required, held
 ]]
 return function(operation, shard)
-  local reservation = book.reservation(shard, operation.reservation)
-  if not reservation then return answer.refuse('reservation_not_found') end
-  if operation.account and operation.account ~= reservation.account then
-    return answer.refuse('reservation_not_found', { foreign = 1 })
-  end
-  local account = book.account(shard, reservation.account)
-  if not account then return answer.refuse('account_unknown', { account = reservation.account }) end
-  if account.fence then return answer.refuse('ledger_fenced', { why = account.fence }) end
+  local account, reservation = claims.reservation(operation, shard)
+  if not account then return reservation end
   if reservation.status == 'confirmed' then return memory.replay(shard, reservation.ended_sequence, account, reservation) end
   if reservation.cancel_cause == 'expired' then
     return answer.refuse('reservation_expired', { at_ms = reservation.settled_at_ms })
@@ -41,11 +35,12 @@ return function(operation, shard)
   book.holds(account)
   local released = reservation.held - amount
   local model = operation.model or reservation.model
-  local details = string.format(',"reservation":"%s","captured":%d,"charged":0,"released":%d', reservation.id, amount,
-    released) .. text.references({ task = reservation.task, provider = reservation.provider, model = model })
+  local details = ',"reservation":"' .. reservation.id .. '","captured":' .. text.digits[amount] .. ',"charged":0,"released":'
+    .. text.digits[released] .. text.references(reservation.task, reservation.provider, model)
   local posted = journal.post({ kind = 'confirmed', account = account, amount = amount,
     legs = lots.release(account, reservation.legs, amount), details = details }, operation)
-  reservation.status, reservation.model = 'confirmed', model
+  reservation.status = 'confirmed'
+  if model ~= reservation.model then reservation.model, reservation.tail = model, nil end
   reservation.captured = reservation.captured + amount
   reservation.released = reservation.released + released
   book.unhold(reservation, account, posted.sequence)

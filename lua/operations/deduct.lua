@@ -15,13 +15,12 @@ REPLIES
 ]]
 return function(operation, shard)
   credits.assert_amount(operation.amount, 1)
-  local account = book.account(shard, operation.account)
-  if not account then return answer.refuse('account_unknown') end
-  if account.fence then return answer.refuse('ledger_fenced', { why = account.fence }) end
-  local short, facts = funds.shortage(account, operation.amount)
-  if short then return answer.refuse(short, facts) end
+  local account, refusal = claims.account(operation, shard)
+  if not account then return refusal end
+  local short = funds.shortage(account, operation.amount)
+  if short then return short end
 
   local posted = journal.post({ kind = 'deducted', account = account, amount = operation.amount,
-    legs = lots.take(account, operation.amount), details = text.member('model', operation.model) }, operation)
+    legs = lots.take(account, operation.amount), details = text.model(operation.model) }, operation)
   return answer.ok({ posted = posted, account = account })
 end

@@ -25,9 +25,8 @@ REPLIES
 ]]
 return function(operation, shard)
   credits.assert_amount(operation.amount, 1)
-  local account = book.account(shard, operation.account)
-  if not account then return answer.refuse('account_unknown') end
-  if account.fence then return answer.refuse('ledger_fenced', { why = account.fence }) end
+  local account, refusal = claims.account(operation, shard)
+  if not account then return refusal end
   local task, provider = operation.task, operation.provider
   local bound = task and book.task(operation.task_shard, provider, task)
   if bound then return answer.refuse('task_conflict', { reservation = bound }) end
@@ -35,27 +34,19 @@ return function(operation, shard)
   if account.open_holds >= holds_max then
     return answer.refuse('limit_reached', { what = 'holds', limit = holds_max })
   end
-  local short, facts = funds.shortage(account, operation.amount)
-  if short then return answer.refuse(short, facts) end
+  local short = funds.shortage(account, operation.amount)
+  if short then return short end
 
-  assert(not book.reservation(shard, operation.reservation), 'a reservation id that is taken')
+  book.demand_free(shard, operation.reservation)
   book.holds(account)
   local legs = lots.take(account, operation.amount, 'hold')
   local deadline_ms = shard.now_ms + (operation.ttl_ms or 1800000)
+  local references = text.references(task, provider, operation.model)
   local posted = journal.post({ kind = 'reserved', account = account, amount = operation.amount, legs = legs,
-    details = text.member('reservation', operation.reservation) .. text.member('deadline_ms', deadline_ms)
-      .. text.references(operation) }, operation)
-  local reservation = {
-    id = operation.reservation, shard = shard, changed = true, moved = true, account = account.id, status = 'pending',
-    reserved = operation.amount, captured = 0, charged = 0, released = 0, held = operation.amount,
-    legs = lots.held(legs), expires_at_ms = deadline_ms, created_at_ms = shard.now_ms, reserved_sequence = posted.sequence,
-    task = task, provider = provider, resource = operation.resource, model = operation.model,
-    metadata = operation.metadata,
-  }
+    details = ',"reservation":"' .. operation.reservation .. '","deadline_ms":' .. text.digits[deadline_ms]
+      .. references }, operation)
+  local reservation = reservations.made(operation, account, lots.held(legs), deadline_ms, references, posted.sequence)
   book.hold(reservation, account)
-  if task then
-    reservation.bound_sequence = posted.sequence
-    book.bind(operation.task_shard, provider, task, reservation)
-  end
+  if task then book.bind(operation.task_shard, provider, task, reservation) end
   return answer.ok({ posted = posted, account = account, reservation = reservation })
 end

@@ -40,6 +40,8 @@ function admission.admit(call)
       link = assert(meta[10], 'a meta without a link'),
       now_ms = tonumber(meta[11]),
       appended = {},
+      accounts = {},
+      reservations = {},
     }
     shards[number] = shard
     order[#order + 1] = shard

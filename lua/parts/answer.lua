@@ -4,17 +4,18 @@
 local answer = {}
 
 local NOTHING = { sequence = 0 }
-local integer = text.integer
+local digits = text.digits
 
 -- Refused. The word is one of the operation's header; `facts` are numbers and short words.
 function answer.refuse(word, facts)
   return { word = word, facts = facts or {} }
 end
 
--- Applied now or replayed (`posted` is the entry), or read. `open`: with the account's open reservations.
+-- Applied now or replayed (`posted` is the entry), or read; with `account` and `reservation` as far as they are shown.
+-- `open`: with the account's open reservations.
 function answer.ok(result)
-  return { word = 'ok', posted = result.posted, account = result.account, reservation = result.reservation,
-           open = result.open, replayed = result.replayed }
+  result.word = 'ok'
+  return result
 end
 
 -- Which reservation it is; the reservation itself lives in another shard.
@@ -36,7 +37,7 @@ end
 local function open_text(account, reservations)
   local places = {}
   for i, id in ipairs(book.open_reservations(account)) do
-    places[i] = integer(place(reservations, book.reservation(account.shard, id)))
+    places[i] = digits[place(reservations, book.reservation(account.shard, id))]
   end
   return '[' .. table.concat(places, ',') .. ']'
 end
@@ -46,13 +47,13 @@ end
 local function append_ok(pieces, result, accounts, reservations)
   local posted, n = result.posted or NOTHING, #pieces
   pieces[n + 1] = '["ok",'
-  pieces[n + 2] = integer(posted.sequence)
+  pieces[n + 2] = digits[posted.sequence]
   pieces[n + 3] = ','
   pieces[n + 4] = posted.line or 'null'
   pieces[n + 5] = ','
-  pieces[n + 6] = integer(place(accounts, result.account))
+  pieces[n + 6] = digits[place(accounts, result.account)]
   pieces[n + 7] = ','
-  pieces[n + 8] = integer(place(reservations, result.reservation))
+  pieces[n + 8] = digits[place(reservations, result.reservation)]
   if result.replayed then
     pieces[n + 9] = ',true,'
     pieces[n + 10] = posted.notes and cjson.encode(posted.notes) or 'null'
@@ -79,7 +80,7 @@ end
 
 -- The reply of a call that ran. Accounts and reservations are shown as they are after it.
 function answer.reply(now_ms, results)
-  local accounts, reservations, pieces = {}, {}, { '["ok",' .. integer(now_ms) .. ',"",[' }
+  local accounts, reservations, pieces = {}, {}, { '["ok",' .. digits[now_ms] .. ',"",[' }
   for i = 1, #results do
     local result = results[i]
     if result.word == 'ok' then

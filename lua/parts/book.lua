@@ -1,90 +1,111 @@
 --- @include parts/keys
+--- @include parts/reservations
 -- What a call has read, and what it has decided about it so far. Decisions are made on these tables; `parts/closing`
 -- writes what they add up to. Every key that may be written is read here first, so that a wrong type shows before
 -- anything has changed.
+--
+-- `accounts` and `reservations` are those that have changed, in the order in which they did; each shard has all that
+-- were loaded, by id (false: there is none).
 local book = { FORMAT = 1, REMEMBER_MS = 86400000, accounts = {}, reservations = {}, records = {}, tasks = {}, aside = {} }
 
-local accounts, reservations, records, tasks, holds = book.accounts, book.reservations, book.records, book.tasks, {}
-
-local function decoded(stored)
-  local value = cjson.decode(stored)
-  assert(value.v == book.FORMAT, 'written by another release')
-  return value
-end
+local accounts, changed_reservations, records, tasks = book.accounts, book.reservations, book.records, book.tasks
 
 -- Tables are made whole: one that grows member by member is copied by Lua each time it is full.
-local function account_of(shard, id, stored, found)
-  return { id = id, shard = shard, stored = stored, changed = false, place = false, version = found.version,
+local function account_of(shard, id, key, stored, found)
+  return { id = id, shard = shard, key = key, stored = stored, changed = false, place = false, version = found.version,
            available = found.available, held = found.held, lots = found.lots, open_holds = found.open_holds or 0,
            lapses_at_ms = found.lapses_at_ms or 0, fence = found.fence }
 end
 
 -- The account as this call has it so far, or nil.
 function book.account(shard, id)
-  local key = keys.account(shard.number, id)
-  local account = accounts[key]
+  local account = shard.accounts[id]
   if account == nil then
+    local key = keys.account(shard.number, id)
     local stored = redis.call('GET', key)
-    account = stored and account_of(shard, id, stored, decoded(stored)) or false
-    accounts[key] = account
+    account = false
+    if stored then
+      local found = cjson.decode(stored)
+      if found.v ~= book.FORMAT then error('written by another release') end
+      account = account_of(shard, id, key, stored, found)
+    end
+    shard.accounts[id] = account
   end
   return account or nil
 end
 
 -- An account that is not there yet; it is when something has been posted to it and it was kept.
 function book.new_account(shard, id)
-  return account_of(shard, id, nil, { version = 0, available = 0, held = 0, lots = {} })
+  return account_of(shard, id, keys.account(shard.number, id), nil, { version = 0, available = 0, held = 0, lots = {} })
 end
 
 function book.keep(account)
-  accounts[keys.account(account.shard.number, account.id)] = account
+  account.shard.accounts[account.id] = account
+end
+
+-- The account will be written.
+function book.change(account)
+  if account.changed then return end
+  account.changed = true
+  accounts[#accounts + 1] = account
 end
 
 -- An account that Redis and the journal may disagree about refuses, alone, until somebody has looked.
 function book.fence(account, why)
   account.fence = why
-  account.changed = true
+  book.change(account)
 end
 
--- A reservation as this call has it so far, or nil. Sums that are 0 are not in its text.
+-- A reservation as this call has it so far, or nil.
 function book.reservation(shard, id)
-  local key = keys.reservation(shard.number, id)
-  local reservation = reservations[key]
+  local reservation = shard.reservations[id]
   if reservation == nil then
+    local key = keys.reservation(shard.number, id)
     local stored = redis.call('GET', key)
-    reservation = stored and decoded(stored) or false
-    if reservation then
-      reservation.shard, reservation.stored = shard, stored
-      reservation.captured = reservation.captured or 0
-      reservation.charged = reservation.charged or 0
-      reservation.released = reservation.released or 0
-      reservation.held = reservation.held or 0
-    end
-    reservations[key] = reservation
+    reservation = stored and reservations.read(shard, key, stored, book.FORMAT) or false
+    shard.reservations[id] = reservation
+  elseif reservation and not reservation.status then
+    reservations.complete(reservation, book.FORMAT)
   end
   return reservation or nil
+end
+
+-- A reservation's id is new, or the caller is wrong.
+function book.demand_free(shard, id)
+  if shard.reservations[id] or redis.call('EXISTS', keys.reservation(shard.number, id)) == 1 then
+    error('a reservation id that is taken')
+  end
+end
+
+-- The reservation will be written. `moved`: it was opened or ended in this call, so that it joins or leaves `due` and
+-- `holds`.
+function book.change_reservation(reservation, moved)
+  reservation.moved = reservation.moved or moved
+  if reservation.changed then return end
+  reservation.changed = true
+  changed_reservations[#changed_reservations + 1] = reservation
 end
 
 -- What this call changes of the open reservations of an account: id to deadline of one that it opened, to false of
 -- one that it ended. Whoever is going to `hold` or `unhold` asks for them before it posts, so that it fails before
 -- anything has moved or not at all.
 function book.holds(account)
-  local key = keys.holds(account.shard.number, account.id)
-  local open = holds[key]
+  local open = account.holds
   if not open then
-    redis.call('ZCARD', key)
+    account.holds_key = keys.holds(account.shard.number, account.id)
+    redis.call('ZCARD', account.holds_key)
     open = {}
-    holds[key] = open
+    account.holds = open
   end
-  return open, key
+  return open
 end
 
--- `moved`: the reservation was opened or ended in this call, so that it joins or leaves `due` and `holds`.
+-- A reservation that was just made (`reservations.made`).
 function book.hold(reservation, account)
-  reservations[keys.reservation(reservation.shard.number, reservation.id)] = reservation
+  reservation.shard.reservations[reservation.id] = reservation
   book.holds(account)[reservation.id] = reservation.expires_at_ms
   account.open_holds = account.open_holds + 1
-  reservation.changed, reservation.moved = true, true
+  book.change_reservation(reservation, true)
 end
 
 -- The end of a reservation; `sequence` is the entry that ended it.
@@ -96,18 +117,18 @@ function book.unhold(reservation, account, sequence)
   reservation.settled_at_ms = account.shard.now_ms
   reservation.held = 0
   reservation.legs = nil
-  reservation.changed, reservation.moved = true, true
+  book.change_reservation(reservation, true)
 end
 
 -- The open reservations of an account as pairs of id and deadline, by deadline. `count`: at most about so many.
 local function open_by_deadline(account, count)
-  local open, key = book.holds(account)
+  local open = book.holds(account)
   local found, ended = {}, 0
   for id, deadline in pairs(open) do
     if deadline then found[#found + 1] = { id, deadline } else ended = ended + 1 end
   end
   local last = count and ended + count - 1 or -1
-  local stored = redis.call('ZRANGE', key, 0, last, 'WITHSCORES')
+  local stored = redis.call('ZRANGE', account.holds_key, 0, last, 'WITHSCORES')
   for i = 1, #stored, 2 do
     if open[stored[i]] == nil then found[#found + 1] = { stored[i], tonumber(stored[i + 1]) } end
   end

@@ -2,62 +2,23 @@
 --- @include parts/keys
 --- @include parts/lots
 --- @include parts/text
+--- @include parts/reservations
 -- What a call has decided, written at once. `close` builds everything, `write` only sends it: between the two the
 -- reply is made, and nothing is read any more once `write` has begun.
 local closing = {}
 
-local integer = text.integer
+local digits = text.digits
 
 local function account_text(account)
-  return '{"v":1,"version":' .. integer(account.version) .. ',"available":' .. integer(account.available) .. ',"held":'
-    .. integer(account.held) .. ',"lots":' .. lots.text(account)
+  return '{"v":1,"version":' .. digits[account.version] .. ',"available":' .. digits[account.available] .. ',"held":'
+    .. digits[account.held] .. ',"lots":[' .. lots.text(account) .. ']'
     .. (account.open_holds > 0 and text.member('open_holds', account.open_holds) or '')
     .. (account.lapses_at_ms > 0 and text.member('lapses_at_ms', account.lapses_at_ms) or '')
-    .. (account.fence and text.member('fence', account.fence) or '') .. '}'
-end
-
--- What is held, and of which lots; what came of the rest. Sums that are 0 are left out.
-local function sums_text(reservation)
-  local line = ',"reserved":' .. integer(reservation.reserved)
-  if reservation.captured > 0 then line = line .. ',"captured":' .. integer(reservation.captured) end
-  if reservation.charged > 0 then line = line .. ',"charged":' .. integer(reservation.charged) end
-  if reservation.released > 0 then line = line .. ',"released":' .. integer(reservation.released) end
-  if reservation.held == 0 then return line end
-  local legs = {}
-  for i, leg in ipairs(reservation.legs) do
-    legs[i] = '["' .. leg[1] .. '",' .. integer(leg[2]) .. ',' .. integer(leg[3]) .. ']'
-  end
-  return line .. ',"held":' .. integer(reservation.held) .. ',"legs":[' .. table.concat(legs, ',') .. ']'
-end
-
--- The members that not every reservation has.
-local function optional_text(reservation)
-  local line = text.references(reservation)
-  if reservation.bound_sequence then line = line .. text.member('bound_sequence', reservation.bound_sequence) end
-  if reservation.ended_sequence then
-    line = line .. ',"ended_sequence":' .. integer(reservation.ended_sequence) .. ',"settled_at_ms":'
-      .. integer(reservation.settled_at_ms)
-  end
-  if reservation.cancel_cause then
-    line = line .. text.member('cancel_cause', reservation.cancel_cause)
-      .. text.member('cancel_reason', reservation.cancel_reason)
-  end
-  if reservation.resource then line = line .. text.member('resource', reservation.resource) end
-  if reservation.metadata and next(reservation.metadata) then
-    line = line .. ',"metadata":' .. cjson.encode(reservation.metadata)
-  end
-  return line
-end
-
-local function reservation_text(reservation)
-  return '{"v":1,"id":"' .. reservation.id .. '","account":"' .. reservation.account .. '","status":"'
-    .. reservation.status .. '"' .. sums_text(reservation) .. ',"expires_at_ms":'
-    .. integer(reservation.expires_at_ms) .. ',"created_at_ms":' .. integer(reservation.created_at_ms)
-    .. ',"reserved_sequence":' .. integer(reservation.reserved_sequence) .. optional_text(reservation) .. '}'
+    .. (account.fence and text.sentence('fence', account.fence) or '') .. '}'
 end
 
 local function record_text(record)
-  local answer = record.s and ',"s":' .. integer(record.s)
+  local answer = record.s and ',"s":' .. digits[record.s]
     or ',"w":"' .. record.w .. '","d":' .. text.object(record.d)
   return '{"f":"' .. record.f .. '"' .. answer .. '}'
 end
@@ -74,43 +35,45 @@ local function gather(lists, number, first, second)
 end
 
 local function close_accounts(plan)
-  for key, account in pairs(book.accounts) do
-    if account and account.changed then
-      local lapses_at_ms = lots.next_lapse_ms(account)
-      if lapses_at_ms > 0 and lapses_at_ms ~= account.lapses_at_ms then
-        gather(plan.due, account.shard.number, integer(lapses_at_ms), 'account:' .. account.id)
-      elseif lapses_at_ms ~= account.lapses_at_ms then
+  local texts = plan.texts
+  for i = 1, #book.accounts do
+    local account = book.accounts[i]
+    local lapses_at_ms = lots.next_lapse_ms(account)
+    if lapses_at_ms ~= account.lapses_at_ms then
+      if lapses_at_ms > 0 then
+        gather(plan.due, account.shard.number, digits[lapses_at_ms], 'account:' .. account.id)
+      else
         gather(plan.not_due, account.shard.number, 'account:' .. account.id)
       end
       account.lapses_at_ms = lapses_at_ms
-      account.stored = account_text(account)
-      plan.texts[#plan.texts + 1] = key
-      plan.texts[#plan.texts + 1] = account.stored
     end
+    account.stored = account_text(account)
+    texts[#texts + 1] = account.key
+    texts[#texts + 1] = account.stored
   end
 end
 
 local function close_reservations(plan)
-  for key, reservation in pairs(book.reservations) do
-    if reservation and reservation.changed then
-      local number, id = reservation.shard.number, reservation.id
-      local member, open = 'reservation:' .. id .. ':' .. reservation.account, keys.holds(number, reservation.account)
-      reservation.stored = reservation_text(reservation)
-      if reservation.status == 'pending' then
-        local deadline = integer(reservation.expires_at_ms)
-        plan.texts[#plan.texts + 1] = key
-        plan.texts[#plan.texts + 1] = reservation.stored
-        if reservation.moved then
-          gather(plan.due, number, deadline, member)
-          plan.others[#plan.others + 1] = { 'ZADD', open, deadline, id }
-        end
-      else
-        local forgotten_ms = integer(reservation.settled_at_ms + book.REMEMBER_MS)
-        plan.others[#plan.others + 1] = { 'SET', key, reservation.stored, 'PXAT', forgotten_ms }
-        if reservation.moved then
-          gather(plan.not_due, number, member)
-          plan.others[#plan.others + 1] = { 'ZREM', open, id }
-        end
+  local texts, others = plan.texts, plan.others
+  for i = 1, #book.reservations do
+    local reservation = book.reservations[i]
+    local number, id, status = reservation.shard.number, reservation.id, reservation.status
+    local member = 'reservation:' .. id .. ':' .. reservation.account
+    if status then reservation.stored = reservations.text(reservation) end
+    if status == nil or status == 'pending' then
+      texts[#texts + 1] = reservation.key
+      texts[#texts + 1] = reservation.stored
+      if reservation.moved then
+        local deadline = digits[reservation.expires_at_ms]
+        gather(plan.due, number, deadline, member)
+        others[#others + 1] = { 'ZADD', keys.holds(number, reservation.account), deadline, id }
+      end
+    else
+      local forgotten_ms = digits[reservation.settled_at_ms + book.REMEMBER_MS]
+      others[#others + 1] = { 'SET', reservation.key, reservation.stored, 'PXAT', forgotten_ms }
+      if reservation.moved then
+        gather(plan.not_due, number, member)
+        others[#others + 1] = { 'ZREM', keys.holds(number, reservation.account), id }
       end
     end
   end
@@ -119,12 +82,12 @@ end
 local function close_index(plan)
   for key, record in pairs(book.records) do
     if record and record.changed then
-      plan.others[#plan.others + 1] = { 'SET', key, record_text(record), 'PX', integer(book.REMEMBER_MS) }
+      plan.others[#plan.others + 1] = { 'SET', key, record_text(record), 'PX', digits[book.REMEMBER_MS] }
     end
   end
   for key, task in pairs(book.tasks) do
     if task.keep_until_ms then
-      plan.others[#plan.others + 1] = { 'SET', key, task.reservation, 'PXAT', integer(task.keep_until_ms) }
+      plan.others[#plan.others + 1] = { 'SET', key, task.reservation, 'PXAT', digits[task.keep_until_ms] }
     end
   end
   for _, stray in ipairs(book.aside) do
@@ -137,10 +100,10 @@ local function close_shards(plan, shards, nonce)
   for _, shard in ipairs(shards) do
     local meta = keys.meta(shard.number)
     if #shard.appended > 0 then
-      plan.others[#plan.others + 1] = { 'HSET', meta, 'sequence', integer(shard.sequence), 'bytes',
-        integer(shard.bytes), 'oldest_ms', integer(shard.oldest_ms), 'link', nonce, 'now_ms', integer(shard.now_ms) }
+      plan.others[#plan.others + 1] = { 'HSET', meta, 'sequence', digits[shard.sequence], 'bytes',
+        digits[shard.bytes], 'oldest_ms', digits[shard.oldest_ms], 'link', nonce, 'now_ms', digits[shard.now_ms] }
     else
-      plan.others[#plan.others + 1] = { 'HSET', meta, 'now_ms', integer(shard.now_ms), 'fence', shard.fence or '' }
+      plan.others[#plan.others + 1] = { 'HSET', meta, 'now_ms', digits[shard.now_ms], 'fence', shard.fence or '' }
     end
   end
 end
@@ -176,9 +139,9 @@ function closing.write(shards, plan)
     local stream = keys.journal(shard.number)
     for _, entry in ipairs(shard.appended) do
       if entry.notes then
-        redis.call('XADD', stream, entry.id, 'entry', entry.line, 'notes', entry.notes)
+        redis.call('XADD', stream, digits[entry.sequence] .. '-0', 'entry', entry.line, 'notes', entry.notes)
       else
-        redis.call('XADD', stream, entry.id, 'entry', entry.line)
+        redis.call('XADD', stream, digits[entry.sequence] .. '-0', 'entry', entry.line)
       end
     end
   end

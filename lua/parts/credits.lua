@@ -4,8 +4,9 @@ local credits = { MAX = 9007199254740991 }
 
 -- What is asked for has been checked before it came here; a mistake there must not move credits.
 function credits.assert_amount(amount, least)
-  assert(type(amount) == 'number' and amount >= least and amount <= credits.MAX and amount % 1 == 0,
-    'an amount that is not a whole number up to 2^53 - 1')
+  if type(amount) ~= 'number' or amount < least or amount > credits.MAX or amount % 1 ~= 0 then
+    error('an amount that is not a whole number up to 2^53 - 1')
+  end
 end
 
 return credits

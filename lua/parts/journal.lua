@@ -1,3 +1,4 @@
+--- @include parts/book
 --- @include parts/credits
 --- @include parts/keys
 --- @include parts/text
@@ -6,7 +7,7 @@
 local journal = {}
 
 local NOBODY = {}
-local integer = text.integer
+local digits = text.digits
 local nonce
 
 -- `nonce` is fresh for each send of a call: it links the call to the one before it.
@@ -23,8 +24,7 @@ local function at_of(shard)
 end
 
 local function asked_text(asked)
-  local line = ''
-  if asked.by then line = ',"by":' .. text.quoted(asked.by) end
+  local line = text.by(asked.by)
   if asked.key then
     line = line .. ',"key":' .. text.quoted(asked.key) .. ',"fingerprint":"' .. asked.fingerprint .. '"'
   end
@@ -32,7 +32,7 @@ local function asked_text(asked)
   return line
 end
 
--- One line of the journal: checks it, then moves the account. Returns the line's place: { sequence, id, line, notes }.
+-- One line of the journal: checks it, then moves the account. Returns the line's place: { sequence, line, notes }.
 --   entry  kind, account, amount, legs; `details`: the members that its kind adds, as text (app/ledger/entries.py);
 --          `bucket` and `priority` where the entry sets the priority of a bucket
 --   asked  the operation that caused it (key, fingerprint, by, notes), or nil when time did
@@ -41,22 +41,22 @@ function journal.post(entry, asked)
   local shard = account.shard
   local by_available, by_held, legs = lots.checked(entry.legs)
   local available, held = account.available + by_available, account.held + by_held
-  assert(available >= 0 and held >= 0, 'a balance below zero')
-  assert(available <= credits.MAX - held, 'a balance above 2^53 - 1')
+  if available < 0 or held < 0 then error('a balance below zero') end
+  if available > credits.MAX - held then error('a balance above 2^53 - 1') end
   local sequence, version, appended = shard.sequence + 1, account.version + 1, shard.appended
   asked = asked or NOBODY
 
-  local line = '{"v":1,"kind":"' .. entry.kind .. '","account":"' .. account.id .. '","version":' .. integer(version)
-    .. ',"amount":' .. integer(entry.amount) .. ',"available":' .. integer(available) .. ',"held":' .. integer(held)
+  local line = '{"v":1,"kind":"' .. entry.kind .. '","account":"' .. account.id .. '","version":' .. digits[version]
+    .. ',"amount":' .. digits[entry.amount] .. ',"available":' .. digits[available] .. ',"held":' .. digits[held]
     .. ',"legs":[' .. legs .. ']' .. (entry.details or '') .. asked_text(asked) .. at_of(shard)
-    .. (appended[1] and '' or text.member('previous_nonce', shard.link)) .. '}'
-  local posted = { sequence = sequence, id = integer(sequence) .. '-0', line = line, notes = asked.notes }
+    .. (appended[1] and '}' or ',"previous_nonce":"' .. shard.link .. '"}')
+  local posted = { sequence = sequence, line = line, notes = asked.notes }
 
   lots.settle(account, entry.legs, version, entry.bucket, entry.priority)
   account.version, account.available, account.held = version, available, held
-  account.changed = true
+  book.change(account)
   shard.sequence = sequence
-  shard.bytes = shard.bytes + #line + #(asked.notes or '')
+  shard.bytes = shard.bytes + #line + (asked.notes and #asked.notes or 0)
   if shard.oldest_ms == 0 then shard.oldest_ms = shard.now_ms end
   appended[#appended + 1] = posted
   return posted
@@ -67,8 +67,8 @@ function journal.entry(shard, sequence)
   local appended = shard.appended
   local first = appended[1]
   if first and sequence >= first.sequence then return appended[sequence - first.sequence + 1] end
-  local posted = { sequence = sequence, id = integer(sequence) .. '-0' }
-  local found = redis.call('XRANGE', keys.journal(shard.number), posted.id, posted.id)[1]
+  local posted, id = { sequence = sequence }, digits[sequence] .. '-0'
+  local found = redis.call('XRANGE', keys.journal(shard.number), id, id)[1]
   local fields = found and found[2] or {}
   for i = 1, #fields, 2 do
     if fields[i] == 'entry' then posted.line = fields[i + 1] else posted.notes = fields[i + 1] end

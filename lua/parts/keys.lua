@@ -1,31 +1,27 @@
+--- @include parts/known
 -- Every name that Lastro gives to something in Redis: `app/ledger/keys.py` in Lua.
 -- The braces are the cluster's hash tag: all keys of a shard live in one slot.
 local keys = {}
 
-local prefixes = {}
+local format = string.format
+local prefix = known(function(shard) return format('lastro:{%d}:', shard) end)
+local account = known(function(shard) return prefix[shard] .. 'account:' end)
+local reservation = known(function(shard) return prefix[shard] .. 'reservation:' end)
+local holds = known(function(shard) return prefix[shard] .. 'holds:' end)
 
-local function prefix(shard)
-  local found = prefixes[shard]
-  if not found then
-    found = string.format('lastro:{%d}:', shard)
-    prefixes[shard] = found
-  end
-  return found
-end
-
-function keys.meta(shard) return prefix(shard) .. 'meta' end
-function keys.journal(shard) return prefix(shard) .. 'journal' end
-function keys.due(shard) return prefix(shard) .. 'due' end
-function keys.aside(shard) return prefix(shard) .. 'aside' end
-function keys.account(shard, id) return prefix(shard) .. 'account:' .. id end
-function keys.reservation(shard, id) return prefix(shard) .. 'reservation:' .. id end
-function keys.holds(shard, account) return prefix(shard) .. 'holds:' .. account end
-function keys.task(shard, provider, task) return prefix(shard) .. 'task:' .. (provider or '') .. ':' .. task end
+function keys.meta(shard) return prefix[shard] .. 'meta' end
+function keys.journal(shard) return prefix[shard] .. 'journal' end
+function keys.due(shard) return prefix[shard] .. 'due' end
+function keys.aside(shard) return prefix[shard] .. 'aside' end
+function keys.account(shard, id) return account[shard] .. id end
+function keys.reservation(shard, id) return reservation[shard] .. id end
+function keys.holds(shard, account_id) return holds[shard] .. account_id end
+function keys.task(shard, provider, task) return prefix[shard] .. 'task:' .. (provider or '') .. ':' .. task end
 
 -- The length keeps an id and a key that contain colons from meeting another pair.
 -- Account ids and reservation ids are ASCII: bytes are characters.
 function keys.operation(shard, kind, id, key)
-  return prefix(shard) .. string.format('operation:%s:%d:', kind, #id) .. id .. ':' .. key
+  return prefix[shard] .. format('operation:%s:%d:', kind, #id) .. id .. ':' .. key
 end
 
 return keys

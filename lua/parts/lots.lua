@@ -8,7 +8,7 @@ local lots = { MAX = 64, PRIORITY = 100, NEVER = 0 }
 
 local BUCKET, PRIORITY, EXPIRES, AVAILABLE, HELD, SINCE = 1, 2, 3, 4, 5, 6
 local LOT, BY_AVAILABLE, BY_HELD = 1, 2, 3
-local integer = text.integer
+local digits = text.digits
 
 local function is_empty(lot)
   return lot[AVAILABLE] == 0 and lot[HELD] == 0
@@ -52,13 +52,14 @@ function lots.take(account, amount, hold)
   for i = 1, #rows do
     if amount == 0 then break end
     local lot = rows[i]
-    local part = math.min(lot[AVAILABLE], amount)
+    local part = lot[AVAILABLE]
+    if part > amount then part = amount end
     if part > 0 then
       legs[#legs + 1] = { lot, -part, hold and part or 0 }
       amount = amount - part
     end
   end
-  assert(amount == 0, 'an account holds less than it says')
+  if amount ~= 0 then error('an account holds less than it says') end
   return legs
 end
 
@@ -67,25 +68,28 @@ end
 -- back to has one leg.
 function lots.release(account, held, capture)
   local legs, whole = {}, {}
-  for _, part in ipairs(held) do
-    local lot = assert(find(account, part[1], part[2]), 'a hold on a lot that is gone')
+  for i = 1, #held do
+    local part = held[i]
+    local lot = find(account, part[1], part[2]) or error('a hold on a lot that is gone')
     if capture > 0 then
-      local taken = math.min(part[3], capture)
+      local taken = part[3]
+      if taken > capture then taken = capture end
       capture = capture - taken
       legs[#legs + 1] = { lot, part[3] - taken, -part[3] }
     else
       whole[#whole + 1] = { lot, part[3], -part[3] }
     end
   end
-  assert(capture == 0, 'a reservation holds less than it says')
+  if capture ~= 0 then error('a reservation holds less than it says') end
   for i = #whole, 1, -1 do legs[#legs + 1] = whole[i] end
   return legs
 end
 
 -- Legs that take away what is available in lots whose time has come.
 function lots.lapse(account, now_ms)
-  local legs, amount = {}, 0
-  for _, lot in ipairs(account.lots) do
+  local legs, amount, rows = {}, 0, account.lots
+  for i = 1, #rows do
+    local lot = rows[i]
     if lot[EXPIRES] ~= lots.NEVER and lot[EXPIRES] <= now_ms and lot[AVAILABLE] > 0 then
       legs[#legs + 1] = { lot, -lot[AVAILABLE], 0 }
       amount = amount + lot[AVAILABLE]
@@ -154,14 +158,14 @@ function lots.settle(account, legs, version, bucket, priority)
   for i = 1, #legs do
     local leg = legs[i]
     local lot = leg[LOT]
-    if is_empty(lot) then
+    if lot[AVAILABLE] == 0 and lot[HELD] == 0 then
       lot[SINCE] = version
       if not find(account, lot[BUCKET], lot[EXPIRES]) then table.insert(account.lots, lot) end
       changed = true
     end
     lot[AVAILABLE] = lot[AVAILABLE] + leg[BY_AVAILABLE]
     lot[HELD] = lot[HELD] + leg[BY_HELD]
-    changed = changed or is_empty(lot)
+    changed = changed or (lot[AVAILABLE] == 0 and lot[HELD] == 0)
   end
   if priority then
     for _, lot in ipairs(account.lots) do
@@ -183,24 +187,25 @@ function lots.checked(legs)
   for i = 1, #legs do
     local leg = legs[i]
     local lot, by_available, by_held = leg[LOT], leg[BY_AVAILABLE], leg[BY_HELD]
-    assert(lot[AVAILABLE] + by_available >= 0, 'a lot below zero')
-    assert(lot[HELD] + by_held >= 0, 'a lot holding less than nothing')
+    if lot[AVAILABLE] + by_available < 0 then error('a lot below zero') end
+    if lot[HELD] + by_held < 0 then error('a lot holding less than nothing') end
     available = available + by_available
     held = held + by_held
-    pieces[i] = '["' .. lot[BUCKET] .. '",' .. integer(lot[EXPIRES]) .. ',' .. integer(by_available) .. ','
-      .. integer(by_held) .. ']'
+    pieces[i] = '["' .. lot[BUCKET] .. '",' .. digits[lot[EXPIRES]] .. ',' .. digits[by_available] .. ','
+      .. digits[by_held] .. ']'
   end
-  return available, held, table.concat(pieces, ',')
+  return available, held, #legs == 1 and pieces[1] or table.concat(pieces, ',')
 end
 
+-- The rows of an account, without the brackets around them.
 function lots.text(account)
   local pieces, rows = {}, account.lots
   for i = 1, #rows do
     local lot = rows[i]
-    pieces[i] = '["' .. lot[BUCKET] .. '",' .. integer(lot[PRIORITY]) .. ',' .. integer(lot[EXPIRES]) .. ','
-      .. integer(lot[AVAILABLE]) .. ',' .. integer(lot[HELD]) .. ',' .. integer(lot[SINCE]) .. ']'
+    pieces[i] = '["' .. lot[BUCKET] .. '",' .. digits[lot[PRIORITY]] .. ',' .. digits[lot[EXPIRES]] .. ','
+      .. digits[lot[AVAILABLE]] .. ',' .. digits[lot[HELD]] .. ',' .. digits[lot[SINCE]] .. ']'
   end
-  return '[' .. table.concat(pieces, ',') .. ']'
+  return #rows == 1 and pieces[1] or table.concat(pieces, ',')
 end
 
 -- What legs set aside, as a reservation keeps it: { bucket, expiry, credits } in the order of capture.

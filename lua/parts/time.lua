@@ -17,7 +17,7 @@ end
 function time.cancel(reservation, account, cause, entry, asked)
   book.holds(account)
   entry.account, entry.amount = account, reservation.held
-  entry.details = string.format(',"reservation":"%s","released":%d', reservation.id, reservation.held) .. entry.details
+  entry.details = ',"reservation":"' .. reservation.id .. '","released":' .. text.digits[reservation.held] .. entry.details
   entry.legs = lots.release(account, reservation.legs, 0)
   local posted = journal.post(entry, asked)
   reservation.status, reservation.cancel_cause = 'cancelled', cause
@@ -31,7 +31,7 @@ local function expire(reservation, account, deadline_ms)
   assert(reservation.status == 'pending', 'a hold that has ended is due')
   assert(reservation.expires_at_ms == deadline_ms, 'a hold is due at another time than it says')
   time.cancel(reservation, account, 'expired', { kind = 'expired',
-    details = text.member('deadline_ms', reservation.expires_at_ms) .. text.references(reservation) })
+    details = text.member('deadline_ms', reservation.expires_at_ms) .. text.references(reservation.task, reservation.provider, reservation.model) })
 end
 
 -- A member of `due` is `account:<id>` or `reservation:<id, 36 characters>:<account>`.

@@ -81,7 +81,7 @@ async def a_day(direct: Direct) -> None:
 MUTANTS = {
     "I1 a refused deduct is written": (
         (
-            "if short then return answer.refuse(short, facts) end\n\n"
+            "if short then return short end\n\n"
             "  local posted = journal.post({ kind = 'deducted'"
         ),
         "local posted = journal.post({ kind = 'deducted'",
@@ -114,7 +114,7 @@ MUTANTS = {
     ),
     "I6 holds never leave what is due": ("gather(plan.not_due, number, member)", ""),
     "I6 a lapse is not due": (
-        "gather(plan.due, account.shard.number, integer(lapses_at_ms), 'account:' .. account.id)",
+        "gather(plan.due, account.shard.number, digits[lapses_at_ms], 'account:' .. account.id)",
         "",
     ),
     "I6 a call past its deadline runs": ("if now_ms > call.deadline_ms then", "if false then"),
@@ -128,7 +128,7 @@ MUTANTS = {
         "shard.fence = shard.fence or admission.stream_fault(shard)",
         "shard.fence = shard.fence",
     ),
-    "I12 digits are lost": ("known = format('%d', value)", "known = '' .. value"),
+    "I12 digits are lost": ("return format('%d', value)", "return '' .. value"),
     "I13 the soft bound is not kept": ("if fullness >= 1 then return 'spending' end", ""),
     "I14 holds are not counted": ("account.open_holds = account.open_holds + 1", ""),
     "I15 what is pending expires": (
@@ -139,8 +139,8 @@ MUTANTS = {
         ),
     ),
     "I15 what has ended stays for ever": (
-        "{ 'SET', key, reservation.stored, 'PXAT', forgotten_ms }",
-        "{ 'SET', key, reservation.stored }",
+        "{ 'SET', reservation.key, reservation.stored, 'PXAT', forgotten_ms }",
+        "{ 'SET', reservation.key, reservation.stored }",
     ),
 }  # fmt: skip
 

@@ -1,0 +1,27 @@
+--- @include parts/answer
+--- @include parts/book
+-- Who and what an operation names, in the order in which the API refuses: it exists, it is the caller's, it is served.
+-- Each returns what it found, or nil and the refusal.
+local claims = {}
+
+function claims.account(operation, shard)
+  local account = book.account(shard, operation.account)
+  if not account then return nil, answer.refuse('account_unknown') end
+  if account.fence then return nil, answer.refuse('ledger_fenced', { why = account.fence }) end
+  return account
+end
+
+-- The account, and its reservation.
+function claims.reservation(operation, shard)
+  local reservation = book.reservation(shard, operation.reservation)
+  if not reservation then return nil, answer.refuse('reservation_not_found') end
+  if operation.account and operation.account ~= reservation.account then
+    return nil, answer.refuse('reservation_not_found', { foreign = 1 })
+  end
+  local account = book.account(shard, reservation.account)
+  if not account then return nil, answer.refuse('account_unknown', { account = reservation.account }) end
+  if account.fence then return nil, answer.refuse('ledger_fenced', { why = account.fence }) end
+  return account, reservation
+end
+
+return claims

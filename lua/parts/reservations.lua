@@ -1,0 +1,83 @@
+--- @include parts/keys
+--- @include parts/text
+-- How a reservation is written: first what changes while it lives, then, from `id` on, what hardly ever does, so that
+-- an ending writes a new head and keeps the tail as it was read. Sums that are 0 are left out.
+local reservations = {}
+
+local digits = text.digits
+local TAIL = ',"id":"'
+
+-- `legs`: a list of { bucket, expiry, credits }; what is held of which lot.
+local function legs_text(legs)
+  local pieces = {}
+  for i = 1, #legs do
+    local leg = legs[i]
+    pieces[i] = '["' .. leg[1] .. '",' .. digits[leg[2]] .. ',' .. digits[leg[3]] .. ']'
+  end
+  return #legs == 1 and pieces[1] or table.concat(pieces, ',')
+end
+
+local function head(reservation)
+  local ended = ''
+  if reservation.ended_sequence then
+    ended = ',"ended_sequence":' .. digits[reservation.ended_sequence] .. ',"settled_at_ms":'
+      .. digits[reservation.settled_at_ms] .. text.member('cancel_cause', reservation.cancel_cause)
+      .. text.sentence('cancel_reason', reservation.cancel_reason)
+  end
+  local held = reservation.held
+  return '{"v":1,"status":"' .. reservation.status .. '","reserved":' .. digits[reservation.reserved]
+    .. (reservation.captured > 0 and ',"captured":' .. digits[reservation.captured] or '')
+    .. (reservation.charged > 0 and ',"charged":' .. digits[reservation.charged] or '')
+    .. (reservation.released > 0 and ',"released":' .. digits[reservation.released] or '')
+    .. (held > 0 and ',"held":' .. digits[held] .. ',"legs":[' .. legs_text(reservation.legs) .. ']' or '')
+    .. ',"expires_at_ms":' .. digits[reservation.expires_at_ms] .. ',"created_at_ms":'
+    .. digits[reservation.created_at_ms] .. ',"reserved_sequence":' .. digits[reservation.reserved_sequence]
+    .. text.member('bound_sequence', reservation.bound_sequence) .. ended
+end
+
+local function tail(id, account, references, resource, metadata)
+  return TAIL .. id .. '","account":"' .. account .. '"' .. references .. text.member('resource', resource)
+    .. (metadata and next(metadata) and ',"metadata":' .. cjson.encode(metadata) or '') .. '}'
+end
+
+-- The text of a reservation; `tail` is missing after a change of what stands in it.
+function reservations.text(reservation)
+  return head(reservation) .. (reservation.tail or tail(reservation.id, reservation.account,
+    text.references(reservation.task, reservation.provider, reservation.model), reservation.resource,
+    reservation.metadata))
+end
+
+-- A pending one that `operation` has just made. It is mostly left alone by the rest of the call, so that only its text
+-- is made; whoever asks the book for it gets the whole of it, read from there. `references`: those of the entry.
+function reservations.made(operation, account, legs, deadline_ms, references, sequence)
+  local now_ms, sum = account.shard.now_ms, digits[operation.amount]
+  local stored = '{"v":1,"status":"pending","reserved":' .. sum .. ',"held":' .. sum .. ',"legs":['
+    .. legs_text(legs) .. '],"expires_at_ms":' .. digits[deadline_ms] .. ',"created_at_ms":' .. digits[now_ms]
+    .. ',"reserved_sequence":' .. digits[sequence]
+    .. (operation.task and ',"bound_sequence":' .. digits[sequence] or '')
+    .. tail(operation.reservation, account.id, references, operation.resource, operation.metadata)
+  return { id = operation.reservation, shard = account.shard,
+           key = keys.reservation(account.shard.number, operation.reservation), account = account.id, stored = stored,
+           changed = false, moved = false, place = false, expires_at_ms = deadline_ms }
+end
+
+-- A stored reservation as the table that operations work on.
+function reservations.read(shard, key, stored, format)
+  local reservation = cjson.decode(stored)
+  if reservation.v ~= format then error('written by another release') end
+  reservation.shard, reservation.key, reservation.stored = shard, key, stored
+  reservation.captured = reservation.captured or 0
+  reservation.charged = reservation.charged or 0
+  reservation.released = reservation.released or 0
+  reservation.held = reservation.held or 0
+  reservation.tail = string.sub(stored, (string.find(stored, TAIL, 1, true)))
+  return reservation
+end
+
+-- The rest of one that was made in this call.
+function reservations.complete(reservation, format)
+  local whole = reservations.read(reservation.shard, reservation.key, reservation.stored, format)
+  for name, value in pairs(whole) do reservation[name] = value end
+end
+
+return reservations
