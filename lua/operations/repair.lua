@@ -25,6 +25,8 @@ end
 -- Joins what is due and the account's holds, or leaves them, whatever was there before.
 local function put_back(reservation, account)
   local ended, settled_at_ms = reservation.ended_sequence, reservation.settled_at_ms
+  reservation.shard = account.shard
+  reservation.key = keys.reservation(account.shard.number, reservation.id)
   book.hold(reservation, account)
   if reservation.status == 'pending' then return end
   book.unhold(reservation, account, ended)
@@ -41,13 +43,12 @@ return function(operation, shard)
   book.holds(account)
   local posted = journal.post({ kind = 'repaired', account = account, amount = 0, legs = {} }, operation)
   for _, reservation in ipairs(operation.reservations or {}) do
-    reservation.shard = shard
     for _, sum in ipairs({ 'captured', 'charged', 'released', 'held' }) do reservation[sum] = reservation[sum] or 0 end
     put_back(reservation, account)
   end
   for _, id in ipairs(operation.strays or {}) do
     -- It ended so long ago that it is forgotten at once.
-    put_back({ id = id, shard = shard, account = account.id, status = 'cancelled', reserved = 0, captured = 0, charged = 0,
+    put_back({ id = id, account = account.id, status = 'cancelled', reserved = 0, captured = 0, charged = 0,
                released = 0, held = 0, expires_at_ms = 0, created_at_ms = 0, reserved_sequence = 0, ended_sequence = 0,
                settled_at_ms = 0 }, account)
   end
