@@ -32,7 +32,7 @@ from app.ledger.headroom import is_memory_short
 from app.ledger.ledger import Ledger
 from app.ledger.replicas import Replicas
 from app.settings import Settings
-from persistence import admission
+from persistence import acknowledged, admission
 from persistence.backing import PostgresBacking
 from persistence.history import PostgresHistory
 from persistence.journaled import Journaled
@@ -45,6 +45,7 @@ CHECK_SECONDS = 1.0
 CLOSE_SECONDS = 0.7
 AGAIN_SECONDS = 1.0
 CANCEL_AGAIN_SECONDS = 0.05
+LOST_SHOWN_SECONDS = 3600.0
 
 log = structlog.get_logger("lastro.api")
 
@@ -96,6 +97,7 @@ async def _running(settings: Settings, app: Litestar) -> AsyncIterator[None]:
         for work in (
             partial(_admit, ledger, backing, aside, acknowledgement),
             partial(admission.watch, guards, lambda: ledger.terms, ledger.adopt),
+            partial(acknowledged.report, guards, ledger.acknowledged),
         ):
             stack.push_async_callback(_end, asyncio.create_task(_for_ever(work)))
         yield
@@ -167,6 +169,8 @@ class _Checks:
         failing = [name for name, answers in (("redis", redis), ("postgres", postgres)) if not answers]
         if abs(apart_ms or 0) > CLOCKS_APART_MS_HEALTHY:
             failing.append("clock")
+        if self._ledger.acknowledged.has_lost(LOST_SHOWN_SECONDS):
+            failing.append("acknowledged_lost")
         if terms is None:
             return Standing(serves=False, failing=[*failing, "admission"])
         fenced = [f"shard:{shard}" for shard in sorted(terms.fences)]

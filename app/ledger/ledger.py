@@ -10,6 +10,7 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from app.ledger import errors, scripts
+from app.ledger.acknowledged import Acknowledged
 from app.ledger.backing import Backing, BackingUnavailable, Recorded, Terms
 from app.ledger.batcher import Batcher, Limits
 from app.ledger.entries import Entry
@@ -86,6 +87,7 @@ class Ledger:
         script: Script | None = None,
         replicas: Replicas | None = None,
     ) -> None:
+        self.acknowledged = Acknowledged()
         self._count = 0
         self._backing = backing
         self._batcher = Batcher(redis, script or scripts.load("apply"), backing, limits or Limits(), replicas)
@@ -262,6 +264,10 @@ class Ledger:
         if result.entry is None or account is None:  # Redis has forgotten the entry, or the reservation
             return await self._replayed(operation.shard, result.sequence, account, reservation)
         notes = result.notes if result.replayed else operation.notes
+        if not result.replayed:
+            self.acknowledged.keep(
+                operation.shard, result.sequence, result.entry.incarnation, result.entry.key
+            )
         return Receipt(
             operation.shard, result.sequence, result.entry, notes, account, reservation, result.replayed
         )

@@ -1,0 +1,115 @@
+"""What was answered and then lost with a Redis is said: which shard, from where to where, what it was."""
+
+import json
+
+import pytest
+
+from app.ledger.acknowledged import Acknowledged
+from app.ledger.backing import BackingUnavailable
+from app.ledger.operations import Deduct, Grant
+from persistence.acknowledged import look
+from persistence.admission import admit
+from persistence.birth import give_birth
+from persistence.drain import drain
+from persistence.pool import open_pool
+from tests.chaos.test_between_admission import SHARDS, process
+from tests.integration.streams import roll_back, snapshot
+
+
+@pytest.fixture
+async def ledger(database, database_url, redis_url):
+    await give_birth(database_url, redis_url, SHARDS)
+    async with process(database, redis_url) as ledger:
+        yield ledger
+
+
+def spend(key: str) -> Deduct:
+    return Deduct(account="ana", amount=1, key=key, fingerprint="f" * 16)
+
+
+async def rows(database) -> list[tuple[object, ...]]:
+    return [tuple(row) for row in await database.fetch("SELECT * FROM acknowledged_lost ORDER BY id")]
+
+
+async def test_what_was_answered_and_lost_is_reported_once_with_its_operations(
+    database, database_url, redis, redis_url, ledger, caplog
+):
+    await ledger.grant(Grant(account="ana", amount=100))
+    early = await snapshot(redis)
+    journaled = await ledger.deduct(spend("journaled"))
+    await drain(database_url, redis_url, 0.3, keep=None)
+    lost = [await ledger.deduct(spend(f"lost-{number}")) for number in range(3)]
+    assert await look(database, ledger.acknowledged) == []
+    await roll_back(redis, early)
+    await admit(database, redis)
+    (found,) = await look(database, ledger.acknowledged)
+    assert (found.shard, found.incarnation, found.ends) == (journaled.shard, 2, journaled.sequence)
+    assert await look(database, ledger.acknowledged) == []
+    ((_, shard, incarnation, first, last, operations, _, _),) = await rows(database)
+    assert (shard, incarnation, first, last) == (journaled.shard, 2, 3, 5)
+    assert json.loads(operations) == [
+        {"transaction": str(each.transaction), "key": f"lost-{number}"} for number, each in enumerate(lost)
+    ]
+    assert f"acknowledged_lost: shard {shard}" in caplog.text
+    assert str(lost[2].transaction) in caplog.text
+    assert ledger.acknowledged.has_lost(60)
+
+
+async def test_what_was_lost_is_found_though_the_next_history_has_grown_over_it_in_the_journal(
+    database, database_url, redis, redis_url, ledger
+):
+    await ledger.grant(Grant(account="ana", amount=100))
+    early = await snapshot(redis)
+    await ledger.deduct(spend("lost"))
+    await roll_back(redis, early)
+    async with process(database, redis_url) as other:
+        for number in range(5):
+            await other.deduct(spend(f"other-{number}"))
+        await drain(database_url, redis_url, 0.3, keep=None)
+        (found,) = await look(database, ledger.acknowledged)
+        assert [each.key for each in found.given] == ["lost"]
+        assert await look(database, other.acknowledged) == []
+
+
+async def test_what_survived_a_change_of_server_is_not_reported(
+    database, database_url, redis, redis_url, ledger
+):
+    await ledger.grant(Grant(account="ana", amount=100))
+    for number in range(3):
+        await ledger.deduct(spend(f"kept-{number}"))
+    await roll_back(redis, await snapshot(redis))
+    await admit(database, redis)
+    assert await look(database, ledger.acknowledged) == []
+    assert list(ledger.acknowledged.open()) != []
+    await drain(database_url, redis_url, 0.3, keep=None)
+    assert await look(database, ledger.acknowledged) == []
+    assert list(ledger.acknowledged.open()) == []
+    assert await rows(database) == []
+
+
+async def test_a_replay_is_no_new_answer(ledger):
+    await ledger.grant(Grant(account="ana", amount=100))
+    await ledger.deduct(spend("once"))
+    before = ledger.acknowledged.lost(0, 99, 0), [*ledger.acknowledged.open()]
+    assert (await ledger.deduct(spend("once"))).replayed
+    assert (ledger.acknowledged.lost(0, 99, 0), [*ledger.acknowledged.open()]) == before
+
+
+async def test_nothing_is_forgotten_while_postgresql_is_away(own_postgres):
+    acknowledged = Acknowledged()
+    acknowledged.keep(0, 1, 1, None)
+    async with await open_pool(own_postgres.url) as pool:
+        own_postgres.kill()
+        with pytest.raises(BackingUnavailable):
+            await look(pool, acknowledged)
+        assert list(acknowledged.open()) == [0]
+        pool.terminate()
+
+
+def test_it_is_bounded_and_names_the_last_ones():
+    acknowledged = Acknowledged(each_max=3)
+    for sequence in range(1, 6):
+        acknowledged.keep(0, sequence, 1, None)
+    lost = acknowledged.lost(0, 2, 0)
+    assert [each.sequence for each in lost.given] == [3, 4, 5]
+    assert acknowledged.lost(0, 1, 0) is None
