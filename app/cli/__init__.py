@@ -2,7 +2,7 @@
 
 import click
 
-from app.cli import fencing, keys, local, restoring, services
+from app.cli import fencing, keys, local, reconciling, restoring, services
 from app.cli.refusals import Commands
 
 
@@ -35,6 +35,7 @@ for command in (
     fencing.fence,
     fencing.unfence,
     fencing.drain,
+    reconciling.reconcile,
     restoring.restore,
 ):
     cli.add_command(command)

@@ -38,9 +38,11 @@ def _sentence(error: Exception) -> str | None:
     from persistence.birth import BirthRefused
     from persistence.fences import FenceRefused
     from persistence.migrate import MigrationRefused
+    from persistence.reconcile.command import Busy
     from persistence.restore import RestoreRefused
 
     told = (
+        Busy,
         CannotStart,
         SettingsError,
         BackingUnavailable,

@@ -18,7 +18,7 @@ from app.ledger.operations import Repair
 from app.ledger.replies import Lot
 from app.ledger.shards import TransactionId
 from persistence import rebuild
-from persistence.admission import Barrier, past
+from persistence.admission_steps import Barrier, past
 from persistence.pool import Connection
 from persistence.reconcile import drift, truth
 from persistence.reconcile.drift import Drift
