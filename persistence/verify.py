@@ -100,6 +100,7 @@ async def verify(
     *,
     since: int | None = None,
     heads: Sequence[Head] = (),
+    ledger: str | None = None,
     expect: Callable[[int], None] = lambda _rows: None,
     seen: Callable[[int], None] = lambda _rows: None,
 ) -> Verdict:
@@ -110,20 +111,23 @@ async def verify(
         since: The first sequence of each shard that is recomputed, 1 for all. By default the first that was
             not yet; with `heads`, all.
         heads: What must be in these chains.
+        ledger: Whose heads they are.
         expect: Told once how many rows there are to recompute.
         seen: Told now and then how many more were.
 
     Raises:
-        CannotVerify: There is no ledger, or a head is of a shard that it does not have.
+        CannotVerify: There is no ledger, it is another one, or it does not have the shard of a head.
     """
-    ledger = await connection.fetchval(LEDGER)
-    if ledger is None:
+    found = await connection.fetchval(LEDGER)
+    if found is None:
         raise CannotVerify("This database has no ledger.")
+    if ledger not in (None, str(found)):
+        raise CannotVerify(f"The heads are those of ledger {ledger}; this database has {found}.")
     standings = [_Standing(*row) for row in await connection.fetch(STANDINGS)]
     if strange := [head.shard for head in heads if not 0 <= head.shard < len(standings)]:
         raise CannotVerify(f"This ledger has {len(standings)} shards, and none with the number {strange[0]}.")
     first = since or (1 if heads else None)
-    walks = [_Walk(connection, ledger.bytes, each, since=first, heads=heads, seen=seen) for each in standings]
+    walks = [_Walk(connection, found.bytes, each, since=first, heads=heads, seen=seen) for each in standings]
     expect(sum(max(0, walk.standing.cursor - walk.first + 1) for walk in walks))
     proved = [await walk.walk() for walk in walks]
     findings = [each.finding for each in proved if each.finding is not None]
@@ -132,7 +136,7 @@ async def verify(
         why = f"Row {sequence} of shard {shard} was added: the ledger has no such shard."
         findings.append(Finding(shard, sequence, "added", why))
     rows = sum(each.last - each.first + 1 for each in proved)
-    return Verdict(str(ledger), rows, sum(each.erased for each in proved), findings, proved)
+    return Verdict(str(found), rows, sum(each.erased for each in proved), findings, proved)
 
 
 class _Found(Exception):

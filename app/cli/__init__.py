@@ -2,7 +2,7 @@
 
 import click
 
-from app.cli import fencing, keys, local, reconciling, restoring, services
+from app.cli import backups, fencing, keys, local, reconciling, restoring, services, verifying
 from app.cli.refusals import Commands
 
 
@@ -37,6 +37,10 @@ for command in (
     fencing.drain,
     reconciling.reconcile,
     restoring.restore,
+    verifying.verify,
+    backups.export,
+    backups.import_,
+    backups.drill,
 ):
     cli.add_command(command)
 

@@ -35,11 +35,13 @@ def _sentence(error: Exception) -> str | None:
     from app.ledger.backing import BackingUnavailable, NotAdmitted
     from app.settings import SettingsError
     from persistence.api_keys import KeyNotFound, KeyRefused
+    from persistence.backup.manifest import BackupRefused
     from persistence.birth import BirthRefused
     from persistence.fences import FenceRefused
     from persistence.migrate import MigrationRefused
     from persistence.reconcile.command import Busy
     from persistence.restore import RestoreRefused
+    from persistence.verify import CannotVerify
 
     told = (
         Busy,
@@ -53,6 +55,8 @@ def _sentence(error: Exception) -> str | None:
         BirthRefused,
         MigrationRefused,
         RestoreRefused,
+        BackupRefused,
+        CannotVerify,
     )
     if isinstance(error, told):
         return str(error)

@@ -61,7 +61,7 @@ async def import_backup(
             await _demand_empty(redis)
             return
         if not await _is_begun(connection, backup.manifest):
-            await _make_room(connection, redis, barrier)
+            await _make_room(connection, redis, len(backup.manifest.shards), barrier)
             await _found(connection, backup.manifest)
             await barrier("after founding")
         await _demand_empty(redis)
@@ -75,7 +75,7 @@ async def import_backup(
         await connection.execute("SELECT pg_advisory_unlock($1)", ADVISORY_LOCK)
 
 
-LEDGER = "SELECT id, born FROM ledger"
+LEDGER = "SELECT id, shards, born FROM ledger"
 
 STANDINGS = "SELECT shard, cursor, head, fence FROM shards ORDER BY shard"
 
@@ -121,7 +121,7 @@ UPDATE shards SET fence = $1, fenced_at = now(), fenced_by = 'operator' WHERE fe
 """
 
 
-async def _make_room(connection: Connection, redis: Redis, barrier: Barrier) -> None:
+async def _make_room(connection: Connection, redis: Redis, shards: int, barrier: Barrier) -> None:
     """Take back a ledger that nobody has used; nobody can use it any more before its keys go."""
     row = await connection.fetchrow(LEDGER)
     ledger = None if row is None else str(row["id"])
@@ -131,6 +131,11 @@ async def _make_room(connection: Connection, redis: Redis, barrier: Barrier) -> 
             "empty database in LASTRO_DATABASE_URL. To bring Redis back from this journal: `lastro restore`."
         )
     metas = await _demand_unused(redis, ledger)
+    if row is not None and row["shards"] != shards:  # which processes that run know by heart
+        raise BackupRefused(
+            f"The backup has {shards} shards, and the ledger that was founded here has {row['shards']}. Name "
+            f"an empty database and an empty Redis, and set LASTRO_SHARDS={shards}."
+        )
     if ledger is not None and row is not None and row["born"]:
         await connection.execute(FENCE, "A backup is being imported.")
         for shard in metas:

@@ -131,7 +131,7 @@ async def test_a_ledger_in_use_is_refused_and_left_as_it_was(
 async def test_a_ledger_that_was_founded_and_never_used_makes_room(
     connection, backup, second, second_url, redis, redis_url, step
 ):
-    await give_birth(second_url, redis_url, 5)
+    await give_birth(second_url, redis_url, SHARDS)
     async with await open_pool(second_url, connections_max=2) as pool:
         await admit(pool, redis)
     with pytest.raises(Killed):
@@ -139,6 +139,17 @@ async def test_a_ledger_that_was_founded_and_never_used_makes_room(
     await import_backup(second, redis, backup)
     assert await said_by(second) == await said_by(connection)
     assert await redis.dbsize() == 0
+
+
+async def test_a_ledger_that_was_founded_with_other_shards_stays(
+    backup, second, second_url, redis, redis_url
+):
+    await give_birth(second_url, redis_url, 5)
+    with pytest.raises(
+        BackupRefused, match="The backup has 3 shards, and the ledger that was founded here has"
+    ):
+        await import_backup(second, redis, backup)
+    assert await second.fetchval("SELECT count(*) FROM shards WHERE fence IS NULL") == 5
 
 
 async def test_whoever_uses_a_ledger_at_the_last_moment_keeps_it(
