@@ -54,11 +54,12 @@ class Reservation(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     `reserved_sequence`, `bound_sequence` and `ended_sequence` name the entries (in this shard) that made,
     bound and ended it, so that a repeated request gets the first answer. `notes` are the notes of the
     reserved entry.
+
+    The order is that of `lua/parts/reservations.lua`: an ending writes anew what stands before `id`, and
+    keeps the rest of the text as it is.
     """
 
     format: int
-    id: str
-    account: str
     status: Literal["pending", "confirmed", "cancelled"]
     reserved: int
     captured: int = 0
@@ -76,12 +77,14 @@ class Reservation(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     cancel_reason: str | None = None
     late: bool = False
     extensions: int = 0
-    task: str | None = None
-    provider: str | None = None
-    resource: str | None = None
-    model: str | None = None
     over_capture: Literal["reject", "cap", "charge"] = "reject"
     on_expired: Literal["reject", "charge"] = "reject"
+    id: str
+    account: str
+    task: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    resource: str | None = None
     metadata: dict[str, str] | None = None
 
 

@@ -24,6 +24,10 @@ class Traffic:
         self._tasks: list[tuple[str, str | None]] = []
         self._keyed: list[Write] = []
 
+    def calls_with(self, caller: Caller) -> None:
+        """Go on as another process, with what this one knows."""
+        self._caller = caller
+
     async def run(self, calls: int) -> None:
         """Make `calls` calls of 1 to 15 operations; some of them are refused."""
         for _ in range(calls):
