@@ -1,7 +1,8 @@
 """The parts of a whole ledger, each a process of its own that may be killed, and comes back on its data.
 
-Valkey keeps its file `always`, PostgreSQL is durable. Each API reaches Redis over a bad wire of its own;
-workers and cron reach it directly, because a worker needs its wire for more than calls.
+Valkey keeps its file `always` and answers are acknowledged as `fsync`; PostgreSQL is durable. Each API reaches
+Redis over a bad wire of its own; workers and cron reach it directly, because a worker needs its wire for more
+than calls.
 """
 
 import asyncio
@@ -162,6 +163,7 @@ class Stage:
             "LASTRO_QUEUE_URL": self.valkey.url,
             "LASTRO_DATABASE_URL": self.postgres.url,
             "LASTRO_SHARDS": str(SHARDS),
+            "LASTRO_ACK": "fsync",
             "LASTRO_LOG_LEVEL": "warning",
         }
         command = [*arguments, "--data", str(self.folder / "none")]
