@@ -1,5 +1,6 @@
 """I13: a Redis that takes no writes says why. Nothing of the call has run, and whoever asked is told so."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -9,6 +10,7 @@ from app.embedded import Valkey
 from app.ledger.batcher import Limits
 from app.ledger.connection import connect
 from app.ledger.errors import FULL, NOT_PERSISTING, READ_ONLY, TOO_FEW_REPLICAS, LedgerUnavailable
+from tests.chaos.proxy import Proxy
 from tests.chaos.test_servers import Running
 from tests.lua.dump import dump
 from tests.lua.invariants import check_keys
@@ -83,4 +85,24 @@ async def test_a_server_that_takes_no_writes_says_why_and_is_served_once_it_does
         await mend_it(aside, own_valkey)
         assert 95 == await running.deduct()
         await check_keys(aside)
+        await running.ledger.stop()
+
+
+async def test_of_a_call_that_may_have_run_before_it_is_not_said_that_nothing_was_done(own_valkey):
+    async with (
+        Proxy(own_valkey.url) as proxy,
+        connect(proxy.url, answer_seconds=0.2) as client,
+        connect(own_valkey.url) as aside,
+    ):
+        running = await Running.on(client, aside, Limits())
+        proxy.keep_calls(1)
+        asked = asyncio.create_task(running.deduct())
+        await proxy.until_kept(1)
+        await be_full(aside, own_valkey)
+        with pytest.raises(LedgerUnavailable) as raised:
+            await asked
+        assert "OOM" in str(raised.value.facts["why"])
+        assert "cause" not in raised.value.facts
+        await be_empty_enough(aside, own_valkey)
+        assert 95 == await running.deduct()
         await running.ledger.stop()
