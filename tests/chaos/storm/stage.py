@@ -1,8 +1,8 @@
 """The parts of a whole ledger, each a process of its own that may be killed, and comes back on its data.
 
-Valkey keeps its file `always` and answers are acknowledged as `fsync`; PostgreSQL is durable. Each API reaches
-Redis over a bad wire of its own; workers and cron reach it directly, because a worker needs its wire for more
-than calls.
+Valkey keeps its file `always` and answers are acknowledged as `fsync`; PostgreSQL is durable. Each API
+reaches Redis over a bad wire of its own; workers and cron reach it directly, because a worker needs its wire
+for more than calls.
 """
 
 import asyncio
