@@ -122,6 +122,9 @@ class Connections:
         except BaseException:
             connection.abort()
             raise
+        if half:  # answered before the rest was wanted, for which the server still waits
+            connection.abort()
+            return answer
         connection.idle_since = asyncio.get_running_loop().time()
         self._idle.append(connection)
         return answer
