@@ -113,6 +113,11 @@ async def _write_values(connection: Connection, redis: Redis, closed: Closed, se
         reservations = await rebuild.reservations(connection, list(ids))
         for reservation in reservations.values():
             page.reservation(reservation)
+        # A repair does not say in its entry what it has put right.
+        repaired = [row["account"] for row in rows if row["kind"] == "repaired"]
+        for open_ones in (await rebuild.open_reservations_of(connection, repaired)).values():
+            for reservation in open_ones:
+                page.reservation(reservation)
         for record in rebuild.records_of(rows):
             page.record(record)
         await load(redis, closed, page, sequence=sequence)

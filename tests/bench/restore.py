@@ -1,4 +1,4 @@
-"""How long a lost Redis takes to be made again: `python -m tests.bench.restore [--accounts N] [--holds-every N]`.
+"""How long a lost Redis takes to be made again: `python -m tests.bench.restore`.
 
 By default 100,000 accounts, every tenth with an open reservation, the append-only file synced every second.
 """

@@ -18,6 +18,7 @@ from persistence import admission
 from persistence.admission import admit
 from persistence.backing import PostgresBacking
 from persistence.birth import give_birth
+from persistence.fences import unfence
 from persistence.restore import RestoreRefused, restore
 from tests.integration.journal.workers import Killed, dies_at
 from tests.integration.restore.looking import Looking
@@ -203,6 +204,9 @@ async def test_a_restore_that_was_killed_after_any_step_is_begun_again(
         await restored(barrier=dies_at(step))
     terms = await admit(database, redis)
     assert terms.fences.keys() == set(range(SHARDS))
+    assert all(new > old for new, old in zip(terms.incarnations, caller.terms.incarnations, strict=True))
+    opening = await unfence(database, redis, None, "somebody is in a hurry")
+    assert (opening.opened, opening.stays.keys()) == ([], set(range(SHARDS)))
     found, _ = await restored()
     assert (found.drift, found.fences) == ([], {})
     assert_same(before, await in_redis(redis, SHARDS))
