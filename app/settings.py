@@ -63,6 +63,15 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     request_seconds: Annotated[
         float, Meta(gt=0, le=60, description="How long a request waits for the ledger")
     ] = 5.0
+    backup_dir: Annotated[
+        str,
+        Meta(
+            description="Folder for backups that are taken by themselves, of workers",
+            extra={"default": "none are taken"},
+        ),
+    ] = ""
+    backup_seconds: Annotated[int, Meta(ge=60, description="How long it is from one to the next")] = 86_400
+    backup_keep: Annotated[int, Meta(ge=1, description="How many of them stay")] = 14
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="What is logged at least")
     ] = "info"

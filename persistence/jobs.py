@@ -19,6 +19,11 @@ def journal() -> int:
     return bench.get().run(bench.get().journal)
 
 
+def backup() -> bool:
+    """Take the backup that is due, for a slice of time."""
+    return bench.get().run(bench.get().backup)
+
+
 def reconcile() -> bool:
     """Compare Redis with the journal for a slice of time, when it is due or somebody asked for it."""
     return bench.get().run(bench.get().reconcile)

@@ -25,6 +25,9 @@ SWEEP_SECONDS = 5
 RECONCILE_SECONDS = 5
 """How often a worker looks whether a reconciliation is due, was asked for, or goes on."""
 
+BACKUP_SECONDS = 5
+"""How often a worker looks whether a backup is due or goes on."""
+
 JOB_SECONDS_MAX = 30
 KEPT_SECONDS = 10
 FAILED_KEPT_SECONDS = 600
@@ -51,6 +54,7 @@ def enqueue_due(queues: Redis, now: float) -> list[str]:
         (jobs.journal, jobs.JOURNAL_QUEUE, JOURNAL_SECONDS),
         (jobs.sweep, jobs.TASKS_QUEUE, SWEEP_SECONDS),
         (jobs.reconcile, jobs.TASKS_QUEUE, RECONCILE_SECONDS),
+        (jobs.backup, jobs.TASKS_QUEUE, BACKUP_SECONDS),
     ):
         queue = Queue(queue_name, connection=queues)
         if queue.count >= QUEUED_MAX:

@@ -27,6 +27,7 @@ from app.ledger.ledger import Ledger
 from app.ledger.stream import Keep
 from persistence import admission
 from persistence.backing import PostgresBacking
+from persistence.backup.scheduled import Plan, backup_slice
 from persistence.drain import drain
 from persistence.pool import Pool, open_pool
 from persistence.reconcile.page import Behind
@@ -54,6 +55,7 @@ class Work(Struct, frozen=True, kw_only=True):
     database_url: str
     stream_keep_seconds: int = 3600
     stream_keep_bytes: int = 268_435_456
+    backups: Plan | None = None
     slice_seconds: float = SLICE_SECONDS
 
 
@@ -133,6 +135,24 @@ class Workbench:
             return False
         self._note("reconcile", None)
         return done is not None
+
+    async def backup(self) -> bool:
+        """A slice of the backup that is due, where this worker has a folder for it. Returns whether there was
+        anything to do.
+        """
+        work = self._work
+        if work.backups is None:
+            return False
+        taking = asyncio.create_task(
+            backup_slice(work.database_url, work.backups, work.slice_seconds), name="backup"
+        )
+        try:
+            done = await self._until_stopped(taking)
+        except (*AWAY, PostgresError, InterfaceError, InternalClientError) as error:
+            self._note("backup", error)
+            return False
+        self._note("backup", None)
+        return bool(done)
 
     async def _until_stopped(self, task: "asyncio.Task[_Result]") -> _Result | None:
         """What a task comes to; `None` when a request to stop came first, which cuts it off."""

@@ -6,12 +6,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from app.cli import restoring
 from app.cli.progress import Counter, counting
 from app.cli.refusals import Refusal
 from app.cli.shared import data_option, exit_by, settings_of
@@ -61,8 +61,7 @@ def export(data: Path, path: Path, folder: bool) -> None:
     help="Opening balances from elsewhere, granted to a ledger that runs: account,bucket,amount and, where "
     "wanted, priority,expires. Repeatable.",
 )
-@click.pass_context
-def import_(context: click.Context, data: Path, path: Path | None, balances: Path | None) -> None:
+def import_(data: Path, path: Path | None, balances: Path | None) -> None:
     """Bring a backup (FILE, of `lastro export`) into a fresh ledger, which then is that of the backup.
 
     Fresh: an empty database and an empty Redis, or a ledger in which no credits were ever moved. The backup
@@ -83,7 +82,7 @@ def import_(context: click.Context, data: Path, path: Path | None, balances: Pat
     click.echo(f"ledger {manifest.ledger}: {manifest.entries:,} entries are in PostgreSQL")
     if len(manifest.shards) != settings.shards:
         click.echo(f"From now on set LASTRO_SHARDS={len(manifest.shards)}: this ledger has so many.")
-    context.invoke(restoring.restore, data=data, yes=True, salvage=None)
+    _load(settings)
 
 
 def _checked(path: Path) -> "Backup":
@@ -109,6 +108,24 @@ async def _import(settings: "Settings", backup: "Backup", counter: Counter) -> N
             await import_backup(connection, redis, backup, seen=counter.add)
     finally:
         await connection.close()
+
+
+def _load(settings: "Settings") -> None:
+    """Bring Redis to the journal that was imported, and end by what came of it."""
+    from persistence.backup.drill import Willing, faults
+    from persistence.restore import restore
+
+    salvage = Path(f"lastro-salvage-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
+    with counting("accounts and open reservations loaded into Redis") as counter:
+        restored = asyncio.run(
+            restore(settings.database_url, settings.redis_url, salvage=salvage, watch=Willing(counter.add))
+        )
+    found = faults(restored)
+    for each in found:
+        click.echo(each)
+    if not found:
+        click.echo("Redis has everything, and the ledger serves.")
+    exit_by(not found)
 
 
 def _open_balances(settings: "Settings", path: Path) -> None:

@@ -3,10 +3,15 @@
 import asyncio
 import gc
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from app.cli.shared import data_option, exit_by, log, settings_of
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from persistence.backup.scheduled import Plan
 
 
 @click.command()
@@ -95,8 +100,18 @@ def worker(data: Path, alive: bool) -> None:
             database_url=settings.database_url,
             stream_keep_seconds=settings.stream_keep_seconds,
             stream_keep_bytes=settings.stream_keep_bytes,
+            backups=_plan(settings),
         )
     )
+
+
+def _plan(settings: "Settings") -> "Plan | None":
+    """How backups are taken; `None`: they are not."""
+    from persistence.backup.scheduled import Plan
+
+    if not settings.backup_dir:
+        return None
+    return Plan(Path(settings.backup_dir).absolute(), settings.backup_keep, settings.backup_seconds)
 
 
 @click.command()

@@ -20,8 +20,8 @@ Step = Callable[[str], None]
 Count = Callable[[int], None]
 
 
-class _Onlooker:
-    """Lets the restore have its way."""
+class Willing:
+    """Lets a restore have its way. `seen`: told how many more accounts and holds are loaded."""
 
     def __init__(self, seen: Count) -> None:
         self._seen = seen
@@ -40,7 +40,7 @@ class _Onlooker:
 
 
 async def drill(database_url: str, redis_url: str, backup: Backup, *, step: Step, seen: Count) -> list[str]:
-    """Import, verify, restore and reconcile, and return what was found wrong, in words; nothing if it is good.
+    """Import, verify, restore and reconcile. Returns what was found wrong, in words.
 
     Args:
         database_url: Of an empty PostgreSQL that nobody else uses.
@@ -63,10 +63,8 @@ async def drill(database_url: str, redis_url: str, backup: Backup, *, step: Step
             step("verify")
             found = await _verified(connection, backup, seen)
             step("restore")
-            restored = await restore(
-                database_url, redis_url, salvage=Path("/dev/null"), watch=_Onlooker(seen)
-            )
-            found += _faults(restored)
+            restored = await restore(database_url, redis_url, salvage=Path("/dev/null"), watch=Willing(seen))
+            found += faults(restored)
             step("reconcile")
             run = await Run(connection, redis, await begin(connection, "drill", full=True)).load()
             while not run.is_at_end:
@@ -88,7 +86,8 @@ async def _verified(connection: Connection, backup: Backup, seen: Count) -> list
     return [each.why for each in verdict.findings]
 
 
-def _faults(restored: Restored | None) -> list[str]:
+def faults(restored: Restored | None) -> list[str]:
+    """What a restore could not make good, in words."""
     if restored is None:
         return []
     drift = [f"{each.account_id}, {each.field}: {each.redis}, not {each.journal}" for each in restored.drift]

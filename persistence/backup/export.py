@@ -5,8 +5,10 @@ everything in it is on disk.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -62,6 +64,7 @@ class FileExport:
         self._barrier = barrier
         self._state: _State
         self._writer: PageWriter | None = None
+        self._hand = ThreadPoolExecutor(1, thread_name_prefix="export")
 
     async def begin(self) -> Manifest:
         """Go on with an unfinished file of this journal, or begin a new one.
@@ -87,12 +90,12 @@ class FileExport:
         Raises:
             BackupRefused: The journal is not as it was written.
         """
-        ends = time.monotonic() + seconds
+        ends, loop = time.monotonic() + seconds, asyncio.get_running_loop()
         place = self._following(self._state.shard, self._state.sequence)
         records = await self._fetch(place)
         while place is not None:
             state, text = self._fold(place, records)
-            writing = asyncio.create_task(asyncio.to_thread(self._write, state, text, len(records)))
+            writing = loop.run_in_executor(self._hand, self._write, state, text, len(records))
             try:
                 place = self._following(state.shard, state.sequence)
                 records = await self._fetch(place)
@@ -105,11 +108,24 @@ class FileExport:
             self._state = await self._afresh()  # what is written may have notes that are to be nowhere
             return await self.advance(max(0.0, ends - time.monotonic()))
         await self._barrier("before end")
-        await asyncio.to_thread(self._finish)
+        await loop.run_in_executor(self._hand, self._finish)
         return True
 
     def close(self) -> None:
-        """Leave an unfinished file as it is; another export goes on with it."""
+        """Leave an unfinished file as it is; another export goes on with it. A page that is being written,
+        also by an export that was cancelled, is finished first.
+        """
+        self._hand.shutdown()
+        self._let_go()
+
+    def discard(self) -> None:
+        """Remove an unfinished file."""
+        self.close()
+        for each in (self._part, self._note):
+            with contextlib.suppress(OSError):
+                each.unlink()
+
+    def _let_go(self) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -140,7 +156,7 @@ class FileExport:
         )
 
     async def _afresh(self) -> _State:
-        self.close()
+        self._let_go()
         erasures = await snapshot.erasures(self._connection)
         manifest = await snapshot.take(self._connection)
         line = encode(manifest)

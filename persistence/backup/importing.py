@@ -58,7 +58,6 @@ async def import_backup(
     await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
     try:
         if await _is_done(connection, backup.manifest):
-            await _demand_empty(redis)
             return
         if not await _is_begun(connection, backup.manifest):
             await _make_room(connection, redis, len(backup.manifest.shards), barrier)
@@ -201,7 +200,7 @@ async def _found(connection: Connection, manifest: Manifest) -> None:
 
 STANDING = "SELECT cursor, head FROM shards WHERE shard = $1 FOR UPDATE"
 
-ADVANCE = "UPDATE shards SET cursor = $2, link = $3, head = $4, journaled_at = now() WHERE shard = $1"
+ADVANCE = "UPDATE shards SET cursor = $2, link = $3, head = $4 WHERE shard = $1"
 
 
 async def _take_in(connection: Connection, page: Sequence[Proved]) -> None:
@@ -245,7 +244,8 @@ GIVE_BIRTH = "UPDATE ledger SET born = true"
 
 SETTLE = """
 UPDATE shards
-SET bytes = new.bytes, incarnation = greatest(new.incarnation, $4), fence = $5, fenced_at = now()
+SET bytes = new.bytes, incarnation = greatest(new.incarnation, $4), fence = $5, fenced_at = now(),
+  journaled_at = CASE WHEN cursor > 0 THEN $6::timestamptz END
 FROM unnest($1::integer[], $2::bigint[], $3::bigint[]) AS new (shard, bytes, incarnation)
 WHERE shards.shard = new.shard
 """
@@ -262,5 +262,5 @@ async def _give_birth(connection: Connection, manifest: Manifest) -> None:
         assert [(row["cursor"], row["head"].hex()) for row in rows] == [(s.cursor, s.head) for s in shards]
         numbers, sizes = [each.shard for each in shards], [each.bytes for each in shards]
         incarnations = [each.incarnation for each in shards]
-        await connection.execute(SETTLE, numbers, sizes, incarnations, minutes, DONE)
+        await connection.execute(SETTLE, numbers, sizes, incarnations, minutes, DONE, manifest.taken_at)
         await connection.execute(GIVE_BIRTH)

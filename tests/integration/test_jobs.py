@@ -27,6 +27,7 @@ from persistence.backing import PostgresBacking
 from persistence.birth import give_birth
 from persistence.pool import Pool, answering, open_pool
 from persistence.schedule import (
+    BACKUP_SECONDS,
     JOURNAL_SECONDS,
     QUEUED_MAX,
     RECONCILE_SECONDS,
@@ -78,7 +79,7 @@ def test_two_crons_put_in_no_more_than_one_job_a_slice(redis_url, queues):
             for client in (queues, other, queues):
                 enqueue_due(client, NOON + second / 2)
     assert 5 == queued(queues, jobs.JOURNAL_QUEUE)
-    assert 2 == queued(queues, jobs.TASKS_QUEUE)
+    assert 3 == queued(queues, jobs.TASKS_QUEUE)
 
 
 def test_a_queue_that_nobody_empties_does_not_grow(queues):
@@ -90,7 +91,8 @@ def test_a_queue_that_nobody_empties_does_not_grow(queues):
 
 def test_a_job_that_nobody_starts_expires(queues):
     ids = enqueue_due(queues, NOON)
-    for job_id, seconds in zip(ids, (JOURNAL_SECONDS, SWEEP_SECONDS, RECONCILE_SECONDS), strict=True):
+    every = (JOURNAL_SECONDS, SWEEP_SECONDS, RECONCILE_SECONDS, BACKUP_SECONDS)
+    for job_id, seconds in zip(ids, every, strict=True):
         assert 0 < queues.ttl(f"rq:job:{job_id}") <= seconds + 2
 
 
