@@ -38,7 +38,10 @@ class PostgresBacking:
     async def entry(self, shard: int, sequence: int) -> Recorded | None:
         async with answering(self._pool) as connection:
             row = await connection.fetchrow(self.ENTRY, shard, sequence)
-        return None if row is None else Recorded(sequence, decode_entry(row["entry"]), row["text"])
+        entry = None if row is None else decode_entry(row["entry"])
+        if row is None or entry is None or entry.adopted is not None:
+            return None  # what stands in the place of a lost entry is not what was answered then
+        return Recorded(sequence, entry, row["text"])
 
     async def reservation(self, reservation_id: str) -> Reservation | None:
         try:

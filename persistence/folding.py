@@ -5,6 +5,7 @@ other, row by row. An entry that does not follow from what came before it is not
 be the next one, its legs must lead from the balance before it to the balance that it names.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -70,6 +71,8 @@ class Account:
                 f"to {self.available + available} and {self.held + held}"
             )
         self._settle(entry)
+        if entry.lots is not None:
+            self._stand(entry.lots)
         self.version, self.available, self.held = entry.version, entry.available, entry.held
         self.last_at_ms = entry.at_ms
         return held
@@ -97,6 +100,13 @@ class Account:
         if is_reordered:
             self._tidy()
             self.lots.sort(key=spending_order)
+
+    def _stand(self, rows: Sequence[tuple[str, int, int, int, int, int]]) -> None:
+        """Take over lots as they are said to stand: the same credits, with what legs do not tell."""
+        lots = [Lot(bucket, expires, priority, *rest) for bucket, priority, expires, *rest in rows]
+        if _credits(lots) != _credits(self.lots):
+            raise Contradiction(f"says that lots of {self.id} stand where its legs do not lead")
+        self.lots = lots
 
     def _lot(self, bucket: str, expires_at_ms: int) -> Lot | None:
         for lot in self.lots:
@@ -126,6 +136,10 @@ class Account:
             gone = {id(lot) for lot in empty[:excess]}
             kept = [lot for lot in kept if id(lot) not in gone]
         self.lots = kept
+
+
+def _credits(lots: Sequence[Lot]) -> dict[tuple[str, int], tuple[int, int]]:
+    return {(lot.bucket, lot.expires_at_ms): (lot.available, lot.held) for lot in lots if not lot.is_empty}
 
 
 def spending_order(lot: Lot) -> tuple[int, float, int, str]:
@@ -173,6 +187,39 @@ class Reservation:
             provider=entry.provider,
             model=entry.model,
             bound_seq=None if entry.task is None else sequence,
+        )
+
+    @classmethod
+    def adopted_by(cls, entry: Entry, before: "Reservation | None", held: int) -> "Reservation":
+        """As an entry says that it stands, which changes what is held by `held`.
+
+        Raises:
+            Contradiction: It held something else before.
+        """
+        stands = entry.stands
+        if entry.reservation is None or stands is None:
+            raise Contradiction("does not say how its reservation stands")
+        if (before.held if before is not None else 0) + held != stands.held:
+            raise Contradiction(f"says that {stands.held} are held, and changes what is held by {held}")
+        return cls(
+            id=entry.reservation,
+            account=entry.account,
+            reserved=stands.reserved,
+            held=stands.held,
+            expires_at_ms=stands.deadline_ms,
+            created_at_ms=stands.created_at_ms,
+            reserved_seq=stands.reserved_sequence,
+            status=stands.status,
+            captured=stands.captured,
+            charged=stands.charged,
+            released=stands.released,
+            settled_at_ms=stands.settled_at_ms,
+            cancel_cause=stands.cause,
+            task=entry.task,
+            provider=entry.provider,
+            model=entry.model,
+            bound_seq=stands.bound_sequence,
+            ended_seq=stands.ended_sequence,
         )
 
     def fold(self, entry: Entry, sequence: int, held: int) -> None:

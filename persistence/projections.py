@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
+from app.ledger.entries import Entry
 from app.ledger.stream import Broken, Line
 from persistence.folding import Account, Contradiction, Lot, Reservation
 from persistence.pool import Connection
@@ -69,13 +70,23 @@ class Projections:
         elif account.shard != self._shard:
             raise Contradiction(f"is about {account.id}, which is at home in shard {account.shard}")
         held = account.fold(entry)
-        if entry.kind in _MOVES:
+        if entry.kind == "adjusted":
+            self._adopt(entry, held)
+        elif entry.kind in _MOVES:
             if held != 0:
                 raise Contradiction(f"is {entry.kind} and changes what is held by {held}")
         elif entry.kind in _RESERVES and entry.reservation is not None:
             self._fold_reservation(line, held)
         else:
             raise Contradiction(f"is of a kind that this release does not keep ({entry.kind})")
+
+    def _adopt(self, entry: Entry, held: int) -> None:
+        """An entry that took the place of a lost one may say how a reservation stands."""
+        if entry.reservation is not None:
+            before = self._reservations.get(entry.reservation)
+            self._reservations[entry.reservation] = Reservation.adopted_by(entry, before, held)
+        elif held != 0:
+            raise Contradiction(f"is adjusted and changes what is held by {held}")
 
     def _fold_reservation(self, line: Line, held: int) -> None:
         entry = line.entry

@@ -30,12 +30,36 @@ class Leg(Struct, frozen=True, array_like=True):
     held: int
 
 
+class Stands(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A reservation as it stands after an entry that adopted it, because the entries that led there are
+    lost.
+    """
+
+    status: Literal["pending", "confirmed", "cancelled"]
+    reserved: int
+    captured: int = 0
+    charged: int = 0
+    released: int = 0
+    held: int = 0
+    deadline_ms: int
+    created_at_ms: int
+    reserved_sequence: int
+    bound_sequence: int | None = None
+    ended_sequence: int | None = None
+    settled_at_ms: int | None = None
+    cause: Literal["requested", "failed", "expired"] | None = None
+
+
 class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"format": "v"}):
     """What happened to one account. `available` and `held` are the account's sums after it.
 
     `amount` is what was granted, deducted or lapsed; what a reservation took (reserved), what a confirm spent
     (confirmed), what was given back (cancelled, expired); 0 where no credits move (bound).
     `previous_nonce` stands in the first entry of each call only: with it the calls of a shard form a chain.
+
+    `adopted` stands in an entry that took the place of one that PostgreSQL has lost: the first and the last
+    sequence that were lost with it. `stands` is what its reservation is then, `lots` all lots of the account
+    as a row of bucket, priority, expiry, available, held, since.
     """
 
     format: int
@@ -65,6 +89,9 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"form
     released: int | None = None
     cause: str | None = None
     notes: str | None = None
+    adopted: tuple[int, int] | None = None
+    stands: Stands | None = None
+    lots: list[tuple[str, int, int, int, int, int]] | None = None
 
 
 class Notes(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -126,7 +126,7 @@ def _reservation(row: Record) -> Reservation:
         charged=row["charged"],
         released=row["released"],
         held=row["held"],
-        legs=[HeldLeg(leg.bucket, leg.expires_at_ms, leg.held) for leg in legs],
+        legs=[HeldLeg(leg.bucket, leg.expires_at_ms, leg.held) for leg in legs if leg.held > 0],
         expires_at_ms=row["expires_at_ms"],
         created_at_ms=row["created_at_ms"],
         reserved_sequence=row["reserved_seq"],

@@ -66,17 +66,27 @@ class State(Struct):
             return
         if entry.kind == "reserved":
             self.reservations[entry.reservation] = folding.Reservation.made_by(entry, sequence, held)
-            self.legs[entry.reservation] = [
-                HeldLeg(each.bucket, each.expires_at_ms, each.held) for each in entry.legs
-            ]
+            self.legs[entry.reservation] = _held(entry)
             return
         reservation = self.reservations.get(entry.reservation)
+        if entry.kind == "adjusted":
+            adopted = folding.Reservation.adopted_by(entry, reservation, held)
+            self.reservations[entry.reservation] = adopted
+            if adopted.status != "pending":
+                self.legs.pop(entry.reservation, None)
+            elif reservation is None:
+                self.legs[entry.reservation] = _held(entry)
+            return
         if reservation is not None:
             reservation.fold(entry, sequence, held)
             if reservation.status != "pending":
                 self.legs.pop(entry.reservation, None)
         elif entry.kind != "bound":  # one that has ended may be bound later, and nobody asked for it
             raise Contradiction(f"is about reservation {entry.reservation}, which is not open")
+
+
+def _held(entry: Entry) -> list[HeldLeg]:
+    return [HeldLeg(each.bucket, each.expires_at_ms, each.held) for each in entry.legs if each.held > 0]
 
 
 def _folded(each: Reservation) -> folding.Reservation:

@@ -142,9 +142,14 @@ WITH said AS (
   SELECT j.account, j.reservation AS id,
     sum((SELECT coalesce(sum((leg->>3)::numeric), 0) FROM jsonb_array_elements(j.entry::jsonb->'legs') leg))
       AS held,
-    sum(j.amount::numeric) FILTER (WHERE j.kind = 'reserved') AS reserved,
-    sum(coalesce((j.entry::jsonb->>'captured')::numeric, 0)) AS captured,
-    sum(coalesce((j.entry::jsonb->>'released')::numeric, 0)) AS released
+    coalesce(
+      sum(j.amount::numeric) FILTER (WHERE j.kind = 'reserved'),
+      max((j.entry::jsonb#>>'{stands,reserved}')::numeric)
+    ) AS reserved,
+    sum(coalesce((j.entry::jsonb->>'captured')::numeric, (j.entry::jsonb#>>'{stands,captured}')::numeric, 0))
+      AS captured,
+    sum(coalesce((j.entry::jsonb->>'released')::numeric, (j.entry::jsonb#>>'{stands,released}')::numeric, 0))
+      AS released
   FROM journal j WHERE j.account = ANY($1) AND j.reservation IS NOT NULL GROUP BY 1, 2
 )
 SELECT coalesce(r.account, said.account) AS account, coalesce(r.id, said.id)::text AS id,

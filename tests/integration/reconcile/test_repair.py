@@ -1,13 +1,13 @@
-"""Whatever is wrong is put right by what the journal says, alone, and never against a call that came in between."""
+"""Whatever is wrong is put right by what the journal says, alone, and never against a call that came in
+between.
+"""
 
-import asyncio
 import json
 
 import msgspec
 import pytest
 
 from app.ledger import keys
-from app.ledger.errors import LedgerFenced
 from app.ledger.operations import Balance, Confirm, Deduct, Grant
 from app.ledger.replies import Declined
 from app.ledger.shards import new_reservation_id

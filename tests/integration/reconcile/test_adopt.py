@@ -1,0 +1,120 @@
+"""PostgreSQL went back further than the stream goes: what Redis has is gone on with, entry by entry."""
+
+import itertools
+
+import msgspec
+import pytest
+
+from app.ledger import keys
+from app.ledger.entries import Entry, chained, genesis
+from persistence.admission import admit
+from persistence.fences import unfence
+from persistence.reconcile.adopt import adopt, losses
+from persistence.reconcile.lost import NotAdoptable
+from tests.integration.books import Shop
+from tests.integration.journal.workers import SHARDS, Killed, dies_at, keep_journal
+from tests.integration.streams import replace_server
+
+
+@pytest.fixture
+def urls(database_url, redis_url):
+    return database_url, redis_url
+
+
+async def lose(redis, shop, worker, *, seed_calls=30, lost_calls=30, kept_calls=30, kept=40):
+    """PostgreSQL has the first calls; the stream has `kept` entries of the last ones. A failover in between."""
+    await shop.trade(seed_calls)
+    await keep_journal(worker)
+    await shop.trade(lost_calls + kept_calls)
+    for shard in range(SHARDS):
+        last = int(await redis.hget(keys.meta(shard), "sequence"))
+        await redis.xtrim(keys.journal(shard), minid=f"{last - kept + 1}-0", approximate=False)
+    await replace_server(redis)
+
+
+async def state(redis):
+    found = {}
+    async for key in redis.scan_iter(match="*"):
+        if b":account:" in key or b":reservation:" in key:
+            found[key] = await redis.get(key)
+    return found
+
+
+async def assert_whole(connection, ledger_id):
+    """Sequences, versions, links and hashes without a gap, over what was adopted too."""
+    for shard in range(SHARDS):
+        rows = await connection.fetch("SELECT * FROM journal WHERE shard = $1 ORDER BY seq", shard)
+        assert list(range(1, len(rows) + 1)) == [row["seq"] for row in rows]
+        head, previous = genesis(ledger_id.bytes, shard), "genesis"
+        for row in rows:
+            entry = msgspec.json.decode(row["entry"], type=Entry)
+            head = chained(head, shard, row["seq"], row["entry"].encode())
+            assert head == row["hash"]
+            assert previous == (entry.previous_nonce or entry.nonce)
+            previous = entry.nonce
+    each_one = "SELECT account, array_agg(version ORDER BY version) FROM journal GROUP BY 1"
+    versions = await connection.fetch(each_one)
+    assert all(each[1] == list(range(1, len(each[1]) + 1)) for each in versions)
+
+
+@pytest.mark.parametrize(("seed", "kept"), list(itertools.product([1, 2], [0, 25])))
+async def test_both_sides_are_equal_again_and_nothing_in_redis_has_moved(
+    caller, redis, worker, connection, reconcile, urls, seed, kept
+):
+    await lose(redis, Shop(caller, SHARDS, seed=seed), worker, kept=kept)
+    found = await losses(*urls)
+    assert list(range(SHARDS)) == [each.shard for each in found]
+    before = await state(redis)
+    done = await adopt(*urls, "ana")
+    assert [None] * SHARDS == [each.still for each in done]
+    assert before == await state(redis)
+    await keep_journal(worker)
+    await assert_whole(connection, await connection.fetchval("SELECT id FROM ledger"))
+    run = await reconcile()
+    assert ("equal", []) == (run.status, run.drift)
+    lost = sum(each.loss.last - each.loss.first + 1 for each in done)
+    assert lost == await connection.fetchval("SELECT count(*) FROM journal WHERE kind = 'adjusted'")
+    assert [] == await losses(*urls)
+    assert [] == await adopt(*urls, "ana")
+
+
+async def test_the_ledger_goes_on_after_it(caller, redis, database, worker, reconcile, urls):
+    shop = Shop(caller, SHARDS, seed=5)
+    await lose(redis, shop, worker)
+    await adopt(*urls, "ana")
+    caller.terms = await admit(database, redis)
+    await shop.trade(30)
+    await keep_journal(worker)
+    run = await reconcile()
+    assert ("equal", []) == (run.status, run.drift)
+
+
+@pytest.mark.parametrize("step", ["after look", "after commit", "after lifting"])
+async def test_an_adoption_that_died_anywhere_is_begun_again(
+    caller, redis, database, worker, reconcile, urls, step
+):
+    await lose(redis, Shop(caller, SHARDS, seed=6), worker)
+    if step == "after lifting":
+        await adopt(*urls, "ana")
+    else:
+        with pytest.raises(Killed):
+            await adopt(*urls, "ana", barrier=dies_at(step))
+        await adopt(*urls, "ana")
+    await unfence(database, redis, None, "what was adopted is open")
+    await keep_journal(worker)
+    assert "equal" == (await reconcile()).status
+
+
+async def test_another_history_is_not_adopted(caller, redis, worker, connection, urls):
+    await lose(redis, Shop(caller, SHARDS, seed=7), worker)
+    name = await connection.fetchval("SELECT account FROM accounts WHERE shard = 0 LIMIT 1")
+    await redis.delete(keys.account(0, name))
+    rows = await connection.fetchval("SELECT count(*) FROM journal")
+    with pytest.raises(NotAdoptable):
+        await adopt(*urls, "ana")
+    assert rows == await connection.fetchval("SELECT count(*) FROM journal")
+
+
+async def test_where_nothing_is_lost_there_is_nothing_to_adopt(shop, urls):
+    assert [] == await losses(*urls)
+    assert [] == await adopt(*urls, "ana")
