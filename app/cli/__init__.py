@@ -2,7 +2,7 @@
 
 import click
 
-from app.cli import backups, fencing, keys, local, reconciling, restoring, services, verifying
+from app.cli import backups, doctor, fencing, keys, local, reconciling, restoring, services, verifying
 from app.cli.refusals import Commands
 
 
@@ -35,6 +35,7 @@ for command in (
     fencing.fence,
     fencing.unfence,
     fencing.drain,
+    doctor.doctor,
     reconciling.reconcile,
     restoring.restore,
     verifying.verify,

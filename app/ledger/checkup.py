@@ -1,0 +1,276 @@
+"""Redis' half of `lastro doctor`: whether this server can be trusted with credits. Writes nothing.
+
+Each check is one line: what was found, how bad it is, and what to do.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from app.ledger import keys
+from app.ledger.admission import CLOCKS_APART_MS_HEALTHY, CLOCKS_APART_MS_MAX, clocks_apart_ms
+
+Level = Literal["ok", "warning", "critical", "unknown"]
+
+SAMPLE_MAX = 10_000
+"""Keys that are looked at."""
+
+NAMED_MAX = 3
+
+_VERSION_MIN = (7, 0)
+_FULL_PERCENT, _NEARLY_FULL_PERCENT = 90, 75
+
+_TYPES = {
+    "meta": "hash",
+    "journal": "stream",
+    "account": "string",
+    "reservation": "string",
+    "holds": "zset",
+    "due": "zset",
+    "aside": "zset",
+    "task": "string",
+    "operation": "string",
+    "refunded": "string",
+    "lane": None,
+}
+"""The types of a shard's keys. A lane's is the script's own affair."""
+
+_NEVER_EXPIRES = frozenset({"meta", "journal", "account", "holds", "due", "aside"})
+
+_OF_A_SHARD = re.compile(
+    re.escape(keys.meta(7)).replace("7", r"(\d+)").replace("meta", r"(\w+)") + "(?::.*)?", re.DOTALL
+)
+"""The names of `keys`: shard and kind."""
+
+
+class Finding(NamedTuple):
+    """`do` is empty where there is nothing to do. `unknown`: it could not be told."""
+
+    check: str
+    level: Level
+    says: str
+    do: str = ""
+
+
+async def checkup(redis: Redis, shards: int, clock_ms: int, *, sample_max: int = SAMPLE_MAX) -> list[Finding]:
+    """Every check of the server.
+
+    Args:
+        redis: Whom to examine.
+        shards: How many the ledger has; 0: not known.
+        clock_ms: This machine's clock.
+        sample_max: How many keys are looked at.
+
+    Raises:
+        redis.exceptions.RedisError: It does not answer.
+    """
+    info: dict[str, Any] = await redis.info()
+    settings = await _settings(redis)
+    return [
+        _version(info),
+        _eviction(info),
+        _memory(info),
+        _persistence(info, settings),
+        _replicas(info, settings),
+        _clock(await clocks_apart_ms(redis, clock_ms)),
+        await _aside(redis, shards),
+        await _keys(redis, shards, sample_max),
+    ]
+
+
+async def _settings(redis: Redis) -> Mapping[str, str]:
+    """Empty where CONFIG is not allowed, as managed servers have it."""
+    wanted = ("appendfsync", "no-appendfsync-on-rewrite", "min-replicas-to-write")
+    try:
+        found: dict[Any, Any] = await redis.config_get(*wanted)
+    except ResponseError:
+        return {}
+    return {_text(name): _text(value) for name, value in found.items()}
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _version(info: Mapping[str, Any]) -> Finding:
+    valkey = info.get("valkey_version")
+    name = f"Valkey {valkey}" if valkey else f"Redis {info.get('redis_version')}"
+    compatible = tuple(int(part) for part in str(info.get("redis_version", "0")).split(".")[:2])
+    if compatible < _VERSION_MIN:
+        return Finding("redis_version", "critical", f"{name} is too old.", "Move to Redis 7.0 or Valkey 8.")
+    return Finding("redis_version", "ok", name)
+
+
+def _eviction(info: Mapping[str, Any]) -> Finding:
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy == "noeviction":
+        return Finding("redis_eviction", "ok", "maxmemory-policy noeviction")
+    return Finding(
+        "redis_eviction",
+        "critical" if info.get("maxmemory", 0) else "warning",
+        f"maxmemory-policy {policy}: keys, which are credits, may be thrown away when memory is short.",
+        "CONFIG SET maxmemory-policy noeviction, and write it into the configuration.",
+    )
+
+
+def _memory(info: Mapping[str, Any]) -> Finding:
+    bound = info.get("maxmemory", 0)
+    used = info.get("used_memory", 0)
+    if bound:
+        used -= info.get("mem_not_counted_for_evict", 0)
+    of = "maxmemory" if bound else "the machine's memory; no maxmemory is set"
+    bound = bound or info.get("total_system_memory", 0)
+    if not bound:
+        return Finding("redis_memory", "unknown", f"{_mib(used)} used; Redis does not say of how much.")
+    percent = used * 100 // bound
+    says = f"{_mib(used)} used, {percent}% of {_mib(bound)} ({of})"
+    if percent < _NEARLY_FULL_PERCENT:
+        return Finding("redis_memory", "ok", says)
+    level: Level = "critical" if percent >= _FULL_PERCENT else "warning"
+    return Finding("redis_memory", level, says, "Give Redis more memory: a full one refuses all new work.")
+
+
+def _mib(size: int) -> str:
+    return f"{size / 1024 / 1024:,.0f} MiB"
+
+
+def _persistence(info: Mapping[str, Any], settings: Mapping[str, str]) -> Finding:
+    name = "redis_persistence"
+    if not info.get("aof_enabled"):
+        return Finding(
+            name,
+            "critical",
+            "appendonly no: whatever PostgreSQL lacks when Redis stops is lost.",
+            "CONFIG SET appendonly yes, appendfsync always, and write both into the configuration.",
+        )
+    for what in ("aof_last_write_status", "aof_last_bgrewrite_status"):
+        if info.get(what, "ok") != "ok":
+            do = "Look at Redis' disk and its log: it refuses writes, or will."
+            return Finding(name, "critical", f"{what}: {info[what]}", do)
+    policy = settings.get("appendfsync")
+    if policy is None:
+        return Finding(name, "unknown", "appendonly yes; Redis does not tell appendfsync (CONFIG GET).")
+    if policy != "always":
+        return Finding(
+            name,
+            "warning",
+            f"appendfsync {policy}: a power loss takes what was acknowledged in the last moments.",
+            "CONFIG SET appendfsync always, unless that is what you want (docs/acknowledging.md).",
+        )
+    if settings.get("no-appendfsync-on-rewrite") == "yes":
+        do = "CONFIG SET no-appendfsync-on-rewrite no."
+        return Finding(name, "warning", "no-appendfsync-on-rewrite yes: no fsync during a rewrite.", do)
+    return Finding(name, "ok", "appendonly yes, appendfsync always, last write ok")
+
+
+def _replicas(info: Mapping[str, Any], settings: Mapping[str, str]) -> Finding:
+    name = "redis_replicas"
+    if info.get("role", "master") != "master":
+        do = "Name the primary in LASTRO_REDIS_URL."
+        return Finding(name, "critical", "This Redis is a replica: it takes no writes.", do)
+    replicas = [info[f"slave{number}"] for number in range(info.get("connected_slaves", 0))]
+    if not replicas:
+        return Finding(name, "ok", "no replicas: if this server is lost, `lastro restore` makes it again")
+    lagging = [each for each in replicas if each.get("state") != "online"]
+    if lagging:
+        do = "Look at the replica and the network between."
+        return Finding(name, "warning", f"{len(lagging)} of {len(replicas)} replicas are not in sync.", do)
+    if settings.get("min-replicas-to-write", "0") == "0":
+        return Finding(
+            name,
+            "warning",
+            f"{len(replicas)} replicas, min-replicas-to-write 0: cut off from them, this server goes on.",
+            "CONFIG SET min-replicas-to-write 1, so that the old side of a split refuses at once.",
+        )
+    needed = settings["min-replicas-to-write"]
+    return Finding(name, "ok", f"{len(replicas)} replicas, min-replicas-to-write {needed}")
+
+
+def _clock(apart_ms: int) -> Finding:
+    says = (
+        f"Redis' clock is {abs(apart_ms) / 1000:.1f} s {'ahead of' if apart_ms > 0 else 'behind'} this one's"
+    )
+    if abs(apart_ms) <= CLOCKS_APART_MS_HEALTHY:
+        return Finding("clock", "ok", says)
+    level: Level = "critical" if abs(apart_ms) > CLOCKS_APART_MS_MAX else "warning"
+    return Finding("clock", level, says, "Set the wrong one right: deadlines are judged by Redis' clock.")
+
+
+async def _aside(redis: Redis, shards: int) -> Finding:
+    async with redis.pipeline(transaction=False) as looks:
+        for shard in range(shards):
+            looks.zcard(keys.aside(shard))
+        counts: list[Any] = await looks.execute(raise_on_error=False) if shards else []
+    found = {shard: count for shard, count in enumerate(counts) if isinstance(count, int) and count}
+    if not found:
+        return Finding("set_aside", "ok", "nothing that was due has been set aside")
+    first = keys.aside(min(found))
+    return Finding(
+        "set_aside",
+        "critical",
+        f"{sum(found.values())} due members named nothing and were set aside, in shards {_some(found)}.",
+        f"Look at them (ZRANGE '{first}' 0 -1 WITHSCORES), then `lastro reconcile`.",
+    )
+
+
+async def _keys(redis: Redis, shards: int, sample_max: int) -> Finding:
+    """A sample: SCAN goes on only until enough were seen."""
+    strange: list[str] = []
+    seen, place = 0, 0
+    while True:
+        scanned: Any = await redis.scan(place, match=keys.SCAN_ALL, count=1000)
+        place, names = scanned
+        strange += await _strange(redis, names, shards)
+        seen += len(names)
+        if place == 0 or seen >= sample_max:
+            break
+    looked = f"{seen:,} keys looked at{'' if place == 0 else ', as many as are sampled'}"
+    if not strange:
+        return Finding("redis_keys", "ok", looked)
+    shown = "; ".join(sorted(strange)[:NAMED_MAX])
+    return Finding(
+        "redis_keys",
+        "critical",
+        f"{len(strange)} of {looked} are wrong: {shown}",
+        "Find out who writes here. `lastro reconcile` tells which accounts are affected.",
+    )
+
+
+async def _strange(redis: Redis, names: Sequence[bytes], shards: int) -> list[str]:
+    async with redis.pipeline(transaction=False) as looks:
+        for name in names:
+            looks.type(name)
+            looks.pttl(name)
+        answers: list[Any] = await looks.execute() if names else []
+    found = []
+    for name, type_, ttl_ms in zip(names, answers[::2], answers[1::2], strict=True):
+        why = _why_strange(_text(name), _text(type_), int(ttl_ms), shards)
+        if why:
+            found.append(f"{name.decode(errors='replace')} {why}")
+    return found
+
+
+def _why_strange(name: str, type_: str, ttl_ms: int, shards: int) -> str | None:
+    if type_ == "none":  # gone since
+        return None
+    if name == keys.LEDGER:
+        return None if type_ == "hash" and ttl_ms < 0 else "is not what it was made as"
+    shape = _OF_A_SHARD.fullmatch(name)
+    if shape is None or shape[2] not in _TYPES:
+        return "is nobody's"
+    if shards and int(shape[1]) >= shards:
+        return "is of a shard that does not exist"
+    wanted = _TYPES[shape[2]]
+    if wanted is not None and type_ != wanted:
+        return f"is a {type_}, not a {wanted}"
+    if ttl_ms >= 0 and shape[2] in _NEVER_EXPIRES:
+        return "will expire"
+    return None
+
+
+def _some(numbers: Mapping[int, object]) -> str:
+    shown = sorted(numbers)
+    return ", ".join(map(str, shown[:NAMED_MAX])) + (", ..." if len(shown) > NAMED_MAX else "")

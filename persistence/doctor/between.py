@@ -1,0 +1,88 @@
+"""How the two stores stand to each other: who is served, and what PostgreSQL lacks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from app.ledger import keys
+from app.ledger.admission import Standing, is_numbered, strangeness, survey
+from app.ledger.backing import NotAdmitted
+from app.ledger.checkup import Finding
+from persistence.doctor.words import listed
+from persistence.pool import Pool, answering
+from persistence.standings import LEDGER, read_strangers
+
+OLD_SECONDS = 60.0
+HALF_FULL, FULL = 0.5, 1.0
+NAMED_MAX = 5
+
+
+class Bounds(Struct, frozen=True, kw_only=True):
+    """As set: from where on a shard takes on nothing new."""
+
+    backlog_max: int = 1_000_000
+    backlog_bytes_max: int = 268_435_456
+
+
+async def admission(pool: Pool, redis: Redis, standings: Sequence[Standing]) -> Finding:
+    """Whether this Redis is the one that is served."""
+    async with answering(pool) as connection:
+        ledger, strangers = await connection.fetchval(LEDGER), await read_strangers(connection)
+    try:
+        sightings = await survey(redis, ledger, standings)
+    except NotAdmitted as error:
+        return Finding("admission", "critical", str(error), "See there.")
+    pairs = list(zip(standings, sightings, strict=True))
+    for standing, sighting in pairs:
+        if why := strangeness(standing, sighting, strangers):
+            return Finding("admission", "critical", why, "See there.")
+    other = [standing.shard for standing, sighting in pairs if not is_numbered(standing, sighting)]
+    if other:
+        says = f"Shards {listed(other)} are not admitted under PostgreSQL's number."
+        do = "The next request admits them; if not, `lastro up`'s or the API's log says why."
+        return Finding("admission", "warning", says, do)
+    return Finding("admission", "ok", f"this Redis is the one that is served ({sightings[0].server[:12]})")
+
+
+BYTES = "SELECT bytes FROM shards ORDER BY shard"
+
+
+async def backlog(redis: Redis, pool: Pool, standings: Sequence[Standing], bounds: Bounds) -> Finding:
+    """What PostgreSQL lacks, by the fullest shards: entries, bytes, age."""
+    async with answering(pool) as connection:
+        sizes = [row["bytes"] for row in await connection.fetch(BYTES)]
+    async with redis.pipeline(transaction=False) as looks:
+        for each in standings:
+            looks.hmget(keys.meta(each.shard), ["sequence", "bytes", "oldest_ms", "now_ms"])
+        metas: list[Any] = await looks.execute(raise_on_error=False)
+    lines, worst = [], 0.0
+    total = 0
+    for standing, size, meta in zip(standings, sizes, metas, strict=True):
+        sequence, bytes_, oldest_ms, now_ms = _numbers(meta)
+        entries, left = max(0, sequence - standing.cursor), max(0, bytes_ - size)
+        age_s = max(0, now_ms - oldest_ms) / 1000 if entries and oldest_ms else 0.0
+        total += entries
+        full = max(
+            entries / bounds.backlog_max,
+            left / bounds.backlog_bytes_max,
+            HALF_FULL if age_s > OLD_SECONDS else 0.0,
+        )
+        worst = max(worst, full)
+        if entries:
+            lines.append(
+                (entries, f"shard {standing.shard}: {entries:,} entries, {left:,} bytes, {age_s:.0f} s")
+            )
+    shown = "; ".join(text for _, text in sorted(lines, reverse=True)[:NAMED_MAX])
+    says = f"{total:,} entries that PostgreSQL lacks" + (f" ({shown})" if shown else "")
+    if worst < HALF_FULL:
+        return Finding("backlog", "ok", says)
+    do = "Are workers at work, and is PostgreSQL fast enough? At the bound new work is refused."
+    return Finding("backlog", "critical" if worst >= FULL else "warning", says, do)
+
+
+def _numbers(meta: Any) -> list[int]:
+    if not isinstance(meta, list):
+        return [0, 0, 0, 0]
+    return [int(each) if each and each.isdigit() else 0 for each in meta]

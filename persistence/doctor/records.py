@@ -1,0 +1,126 @@
+"""What PostgreSQL keeps about the ledger: fences, losses, orphans, proofs, comparisons, backups."""
+
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+
+from app.ledger.checkup import Finding
+from persistence.doctor.words import ago, listed
+from persistence.fences import fences
+from persistence.pool import Connection, Pool
+
+RECENT = timedelta(days=1)
+RECONCILED_WITHIN = timedelta(hours=1)
+BACKED_UP_WITHIN = timedelta(hours=26)
+VERIFIED_WITHIN = timedelta(days=7)
+
+
+async def fenced(pool: Pool) -> Finding:
+    """Which shards refuse, why, and by whose word."""
+    found = await fences(pool)
+    if not found:
+        return Finding("fence", "ok", "no shard is fenced")
+    shards: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for each in found:
+        shards[each.by, each.why].append(each.shard)
+    says = " ".join(f"Shards {listed(which)}, by {by}: {why}" for (by, why), which in shards.items())
+    only_operator = all(each.by == "operator" for each in found)
+    if only_operator:
+        return Finding("fence", "warning", says, "`lastro unfence --reason ...` when the work is done.")
+    return Finding("fence", "critical", says, "Each reason says what to do: see docs/operating.md, Fences.")
+
+
+LOST = """
+SELECT count(*) AS reports, count(*) FILTER (WHERE reported_at > $1) AS recent, max(reported_at) AS last
+FROM acknowledged_lost
+"""
+
+
+async def lost(connection: Connection) -> Finding:
+    """What was answered and is gone."""
+    row = await connection.fetchrow(LOST, datetime.now(UTC) - RECENT)
+    assert row is not None
+    if row["recent"]:
+        return Finding(
+            "acknowledged_lost",
+            "critical",
+            f"{row['recent']} reports within a day: Redis was replaced by one without what it had answered.",
+            "SELECT * FROM acknowledged_lost: who was told of these operations has to be told again.",
+        )
+    if row["reports"]:
+        return Finding("acknowledged_lost", "ok", f"{row['reports']} reports, the last {ago(row['last'])}")
+    return Finding("acknowledged_lost", "ok", "nothing acknowledged was lost")
+
+
+ORPHANS = "SELECT count(*) FROM orphans"
+
+
+async def orphans(connection: Connection) -> Finding:
+    """What was salvaged and nobody has settled."""
+    count = await connection.fetchval(ORPHANS)
+    if not count:
+        return Finding("orphans", "ok", "no entry was salvaged")
+    says = f"{count} entries of a Redis that were not the journal's are kept in the table orphans."
+    do = "Look whether anybody has to be made good; then delete what is settled."
+    return Finding("orphans", "warning", says, do)
+
+
+VERIFIED = """
+SELECT sum(cursor - verified_seq) AS left, min(verified_at) FILTER (WHERE cursor > 0) AS oldest,
+       bool_or(cursor > 0 AND verified_at IS NULL) AS never
+FROM shards
+"""
+
+
+async def verified(connection: Connection) -> Finding:
+    """How much of the journal nobody has verified."""
+    row = await connection.fetchrow(VERIFIED)
+    assert row is not None
+    left = int(row["left"] or 0)
+    is_old = row["never"] or (row["oldest"] and datetime.now(UTC) - row["oldest"] > VERIFIED_WITHIN)
+    if not left or not is_old:
+        return Finding("verified", "ok", f"{left:,} entries since the chain was last verified")
+    says = f"{left:,} entries of the journal are not verified; last {ago(row['oldest'])}."
+    return Finding("verified", "warning", says, "Run `lastro verify`.")
+
+
+RECONCILED = (
+    "SELECT status, finished_at, started_at, why FROM reconciliations ORDER BY started_at DESC LIMIT 10"
+)
+
+
+async def reconciled(connection: Connection) -> Finding:
+    """How the last comparison of the two stores ended."""
+    last = await connection.fetchrow(RECONCILED)
+    run = "Run `lastro reconcile`."
+    if last is None:
+        return Finding("reconciliation", "warning", "The two stores were never compared.", run)
+    says = f"{last['status']}, {ago(last['finished_at'])}"
+    if last["status"] == "drift":
+        do = "`lastro reconcile` names it; `lastro reconcile --repair` sets the wrong side right."
+        return Finding("reconciliation", "critical", says, do)
+    if last["status"] == "unknown":
+        return Finding("reconciliation", "warning", f"{says}: {last['why'] or 'it could not be told'}", run)
+    if datetime.now(UTC) - last["finished_at"] > RECONCILED_WITHIN:
+        return Finding("reconciliation", "warning", says, f"Are cron and workers at work? {run}")
+    return Finding("reconciliation", "ok", says)
+
+
+BACKED_UP = """
+SELECT finished_at, path, error FROM backups WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT 1
+"""
+
+
+async def backed_up(connection: Connection) -> Finding:
+    """How old the last backup is, or why there is none."""
+    row = await connection.fetchrow(BACKED_UP)
+    do = "Set LASTRO_BACKUP_DIR, or run `lastro export`."
+    if row is None:
+        return Finding("backup", "warning", "There is no backup of the journal.", do)
+    if row["error"]:
+        return Finding(
+            "backup", "critical", f"The last one failed, {ago(row['finished_at'])}: {row['error']}", do
+        )
+    says = f"{row['path']}, {ago(row['finished_at'])}"
+    if datetime.now(UTC) - row["finished_at"] > BACKED_UP_WITHIN:
+        return Finding("backup", "warning", says, do)
+    return Finding("backup", "ok", says)
