@@ -29,7 +29,7 @@ class Inspection:
         self.book = book
         self.redis = redis
         self.database = database
-        self._proofs = Proofs(stage.postgres.url, redis, book.findings)
+        self.proofs = Proofs(stage.postgres.url, redis, book.findings)
         self.settling = Settling(stage, redis, database, book.findings)
         self.history: History
 
@@ -48,7 +48,7 @@ class Inspection:
         await self.settling.drained()
         await self._stores.compare(everything=everything)
         if not self.book.findings.count:
-            await self._proofs.check(everything=everything)
+            await self.proofs.check(everything=everything)
         if everything:
             self._audit.all_again()
         else:

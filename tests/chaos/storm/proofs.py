@@ -21,6 +21,10 @@ class Proofs:
         self._database_url = database_url
         self._redis = redis
         self._findings = findings
+        self.may_lose = False
+        """Whether a Redis has come back without its end, so that something may be reported lost."""
+
+    LOST = "SELECT * FROM acknowledged_lost ORDER BY id"
 
     async def check(self, *, everything: bool = False) -> None:
         """Verify what was not yet, or all; reconcile."""
@@ -34,6 +38,9 @@ class Proofs:
                 return False
             for finding in (await verify(connection, since=since)).findings:
                 self._findings.add(f"verify: {finding}")
+            if not self.may_lose:
+                for reported in await connection.fetch(self.LOST):
+                    self._findings.add(f"acknowledged_lost, and nothing was: {dict(reported)}")
             name = await begin(connection, f"{COMMAND}storm", full=True)
             run = await Run(connection, self._redis, name).load()
             while not run.is_at_end:
