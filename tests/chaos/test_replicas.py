@@ -8,13 +8,13 @@ import pytest
 from redis.asyncio import Redis
 
 from app.embedded import Valkey
-from app.ledger import keys
+from app.ledger import keys, scripts
 from app.ledger.batcher import Limits
 from app.ledger.connection import connect
 from app.ledger.errors import InsufficientCredits, LedgerUnavailable
 from app.ledger.ledger import Ledger, Receipt
 from app.ledger.operations import Deduct, Grant
-from app.ledger.replicas import Replicas
+from app.ledger.replicas import LANE_MS, Replicas
 from tests.chaos.proxy import Proxy
 from tests.conftest import PASSWORD, reachable_folder
 from tests.engine import Streams
@@ -237,3 +237,7 @@ async def test_a_wire_that_breaks_while_replicas_are_waited_for_is_made_anew(ser
         await proxy.come_up()
         servers.let_go_on(servers.replicas[0])
         assert 99 == (await asked).account.available
+
+
+def test_a_lane_lives_as_long_as_the_script_lets_it_live():
+    assert f"local LANE_MS = '{LANE_MS}'" in scripts.load("apply").text
