@@ -20,8 +20,9 @@ from persistence.reconcile.drift import Drift
 from persistence.reconcile.page import Behind, compare
 from persistence.reconcile.sighting import NotExaminable, Place
 from persistence.restore.claim import Claim, RestoreRefused, claim, fenced
+from persistence.restore.draining import Drained, drain, drain_others
 from persistence.restore.filling import empty, fill, size
-from persistence.restore.salvage import Drained, Orphan, Salvage, drain, drain_others
+from persistence.restore.salvage import Orphan, Salvage
 from persistence.session import connect
 from persistence.standings import lock_shards, locking, read_standings
 

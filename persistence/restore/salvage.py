@@ -1,5 +1,5 @@
-"""The second and third step: what Redis still has is journaled where it continues the journal, and otherwise
-kept word for word, in the table `orphans` and in a file, before anything is removed.
+"""The third step of a restore: what Redis has and the journal has not is kept word for word, in the table
+`orphans` and in a file, before anything is removed.
 """
 
 import asyncio
@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -15,17 +15,13 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from app.ledger import keys
-from app.ledger.admission import Sighting, Standing, survey
 from app.ledger.loading import unbind
 from app.ledger.shards import TransactionId, shard_of, shard_of_reservation
 from app.ledger.stream import RawEntry
-from persistence.journal import Journal, Outcome
 from persistence.pool import Connection
-from persistence.restore.claim import Claim, RestoreRefused, fault_of, keep_claimed
+from persistence.restore.claim import Claim
 
 PAGE = 1_000
-MOVED_MAX = 100
-
 NAMED_MAX = 20
 """So many orphans are told; all are kept."""
 
@@ -62,54 +58,6 @@ class _Named(Struct):
 
 
 _decode_named = msgspec.json.Decoder(_Named).decode
-
-
-class Drained(NamedTuple):
-    """What became of one shard. `why`: what of it does not continue the journal; `None`: all of it does."""
-
-    entries: int
-    why: str | None
-
-
-async def drain(
-    connection: Connection, redis: Redis, claim: Claim, standing: Standing, sighting: Sighting
-) -> Drained:
-    """Journal what of a claimed shard continues the journal, as the worker would."""
-    why = fault_of(standing, sighting)
-    if why is not None:
-        return Drained(0, why)
-    journal = Journal(connection, redis, claim.ledger, keep=None, though_fenced_by=("restore",))
-    rows, moved = 0, 0
-    while moved < MOVED_MAX:
-        batch = await journal.one_batch(standing.shard)
-        rows += batch.rows
-        if batch.outcome is Outcome.DONE:
-            return Drained(rows, None)
-        if batch.outcome is Outcome.CONDEMNED:
-            why = await connection.fetchval("SELECT fence FROM shards WHERE shard = $1", standing.shard)
-            await keep_claimed(connection, standing)
-            return Drained(rows, why)
-        moved += batch.outcome is not Outcome.MORE
-    raise RestoreRefused(f"Shard {standing.shard} keeps moving while it is drained; try again.")
-
-
-OTHERS = "SELECT shard, cursor, link, incarnation, fence FROM shards WHERE fence IS NULL ORDER BY shard"
-
-CURSOR = "SELECT cursor, fence FROM shards WHERE shard = $1"
-
-
-async def drain_others(connection: Connection, redis: Redis, claim: Claim) -> None:
-    """Journal what the shards that are served have by now: it may bind tasks that claimed ones keep."""
-    standings = [Standing(*row) for row in await connection.fetch(OTHERS)]
-    journal = Journal(connection, redis, claim.ledger, keep=None)
-    for standing, seen in zip(standings, await survey(redis, claim.ledger, standings), strict=True):
-        goal = int(seen.sequence) if seen.sequence.isdecimal() else 0
-        for _ in range(MOVED_MAX):
-            row = await connection.fetchrow(CURSOR, standing.shard)
-            if row is None or row["cursor"] >= goal or row["fence"] is not None:
-                break
-            if (await journal.one_batch(standing.shard)).outcome is Outcome.MOVED:
-                await asyncio.sleep(0.01)  # a worker is at it
 
 
 class Salvage:

@@ -213,6 +213,30 @@ async def test_a_restore_that_was_killed_after_any_step_is_begun_again(
     assert (await admit(database, redis)).fences == {}
 
 
+async def test_a_restore_that_was_killed_between_two_pages_is_begun_again(
+    caller, database, database_url, redis, redis_url, restored, monkeypatch
+):
+    await Traffic(caller, SHARDS, seed=5).run(30)
+    await journal_all(database_url, redis_url)
+    before = await in_redis(redis, SHARDS)
+    await redis.flushall()
+    pages = 0
+
+    def dies(_watch: Looking, _by: int) -> None:
+        nonlocal pages
+        pages += 1
+        if pages == 2 * SHARDS + 2:  # drained and salvaged are counted, too
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Looking, "advance", dies)
+        with pytest.raises(Killed):
+            await restored()
+    assert 0 < len(await redis.keys("lastro:*:account:*")) < len(before.values)
+    assert (await restored())[0].fences == {}
+    assert_same(before, await in_redis(redis, SHARDS))
+
+
 async def test_what_was_not_journaled_yet_is_drained_before_anything_is_removed(
     caller, database, database_url, redis, redis_url, restored
 ):
@@ -227,6 +251,15 @@ async def test_what_was_not_journaled_yet_is_drained_before_anything_is_removed(
         "SELECT count(*) FROM journal"
     )
     assert_same(before, await in_redis(redis, SHARDS))
+
+
+async def test_a_lost_meta_does_not_keep_the_stream_from_being_drained(caller, database, redis, restored):
+    await caller.grant(0, calls=6)
+    await redis.delete(keys.meta(0))
+    found, lines = await restored()
+    (shard,) = found.shards
+    assert (shard.drained, shard.salvaged, shard.cursor, lines) == (6, 0, 6, [])
+    assert json.loads(await redis.get(keys.account(0, "ana0")))["available"] == 6
 
 
 async def test_what_an_older_copy_has_taken_on_is_kept_and_named(

@@ -26,7 +26,7 @@ SHARDS = 3
 
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch):
-    monkeypatch.setattr(rolling, "PAGE", 40)
+    monkeypatch.setattr(rolling, "PAGE", 25)
 
 
 @asynccontextmanager
@@ -96,10 +96,10 @@ async def behind(database, database_url, own_valkey, tmp_path):
     """A Redis that has gone back though all was journaled; and what it held before."""
     await give_birth(database_url, own_valkey.url, SHARDS)
     async with traffic(database, own_valkey) as (shop, _):
-        await shop.run(40)
+        await shop.run(25)
     copy = copied(own_valkey, tmp_path)
     async with traffic(database, own_valkey) as (shop, redis):
-        await shop.run(60)
+        await shop.run(35)
         await journal_all(database_url, own_valkey.url)
         before = await whole(redis)
     put_back(own_valkey, copy)

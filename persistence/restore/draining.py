@@ -1,0 +1,103 @@
+"""The second step of a restore: what Redis still has and what continues the journal is journaled."""
+
+import asyncio
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from app.ledger import keys
+from app.ledger.admission import Sighting, Standing, survey, unreadable
+from app.ledger.loading import Page, close, load
+from persistence.journal import Journal, Outcome
+from persistence.pool import Connection
+from persistence.restore.claim import Claim, RestoreRefused, fault_of, keep_claimed
+
+MOVED_MAX = 100
+
+
+class _Called(Struct):
+    nonce: str
+
+
+_decode_called = msgspec.json.Decoder(_Called).decode
+
+
+class Drained(NamedTuple):
+    """What became of one shard. `why`: what of it does not continue the journal; `None`: all of it does."""
+
+    entries: int
+    why: str | None
+
+
+async def drain(
+    connection: Connection, redis: Redis, claim: Claim, standing: Standing, sighting: Sighting
+) -> Drained:
+    """Journal what of a claimed shard continues the journal, as the worker would."""
+    if unreadable(standing, sighting) is not None and await _mend(redis, claim, standing, sighting):
+        (sighting,) = await survey(redis, claim.ledger, [standing])
+    why = fault_of(standing, sighting)
+    if why is not None:
+        return Drained(0, why)
+    journal = Journal(connection, redis, claim.ledger, keep=None, though_fenced_by=("restore",))
+    rows, moved = 0, 0
+    while moved < MOVED_MAX:
+        batch = await journal.one_batch(standing.shard)
+        rows += batch.rows
+        if batch.outcome is Outcome.DONE:
+            return Drained(rows, None)
+        if batch.outcome is Outcome.CONDEMNED:
+            why = await connection.fetchval("SELECT fence FROM shards WHERE shard = $1", standing.shard)
+            await keep_claimed(connection, standing)
+            return Drained(rows, why)
+        moved += batch.outcome is not Outcome.MORE
+    raise RestoreRefused(f"Shard {standing.shard} keeps moving while it is drained; try again.")
+
+
+async def _mend(redis: Redis, claim: Claim, standing: Standing, sighting: Sighting) -> bool:
+    """Make a lost meta again from a stream that goes further than the journal, so that it can be read.
+
+    Whether the stream continues the journal is for the journal to judge, as always. The shard stays closed.
+    """
+    number, _, rest = sighting.last_id.partition("-")
+    if not number.isdecimal() or rest != "0" or int(number) <= standing.cursor:
+        return False
+    last: Any = await redis.xrevrange(keys.journal(standing.shard), count=1)
+    try:
+        link = _decode_called(last[0][1].get(b"entry", b"")).nonce if last else ""
+    except msgspec.MsgspecError:
+        return False
+    closed = await close(redis, claim.ledger, standing.shard, claim.server, standing.fence or "")
+    page = Page(standing.shard)
+    page.meta(
+        incarnation=standing.incarnation,
+        sequence=number,
+        link=link,
+        now_ms=0,
+        journaled=standing.cursor,
+        bytes=0,
+        journaled_bytes=0,
+        oldest_ms="",
+    )
+    await load(redis, closed, page)
+    return True
+
+
+OTHERS = "SELECT shard, cursor, link, incarnation, fence FROM shards WHERE fence IS NULL ORDER BY shard"
+
+CURSOR = "SELECT cursor, fence FROM shards WHERE shard = $1"
+
+
+async def drain_others(connection: Connection, redis: Redis, claim: Claim) -> None:
+    """Journal what the shards that are served have by now: it may bind tasks that claimed ones keep."""
+    standings = [Standing(*row) for row in await connection.fetch(OTHERS)]
+    journal = Journal(connection, redis, claim.ledger, keep=None)
+    for standing, seen in zip(standings, await survey(redis, claim.ledger, standings), strict=True):
+        goal = int(seen.sequence) if seen.sequence.isdecimal() else 0
+        for _ in range(MOVED_MAX):
+            row = await connection.fetchrow(CURSOR, standing.shard)
+            if row is None or row["cursor"] >= goal or row["fence"] is not None:
+                break
+            if (await journal.one_batch(standing.shard)).outcome is Outcome.MOVED:
+                await asyncio.sleep(0.01)  # a worker is at it
