@@ -2,7 +2,22 @@
 
 from collections.abc import Iterator
 
-from tests.model.world import Lane, Postgres, Process, Redis, Rules, Sighting, Size, Step, World, put
+from tests.model.world import (
+    GENESIS,
+    Lane,
+    Postgres,
+    Process,
+    Redis,
+    Rules,
+    Sighting,
+    Size,
+    Step,
+    World,
+    put,
+)
+
+NOBODY = 0
+"""The number under which nobody is ever admitted."""
 
 
 def adopts_the_terms(world: World, _: Rules, __: Size) -> Iterator[Step]:
@@ -25,6 +40,10 @@ def looks_under_the_lock(world: World, rules: Rules, size: Size) -> Iterator[Ste
         return
     for who, process in enumerate(world.processes):
         if process.incarnation or process.sighting:
+            continue
+        if is_prefix(world.redis, postgres, rules):
+            caught_up = world.redis._replace(entries=postgres.rows, incarnation=NOBODY)
+            yield f"process {who} rolls forward under the lock", world._replace(redis=caught_up)
             continue
         if fault(world.redis, postgres, rules):
             yield f"process {who} looks under the lock: FENCED", fenced(world)
@@ -96,6 +115,14 @@ def restores(world: World, _: Rules, size: Size) -> Iterator[Step]:
             redis=opened, durable=opened, postgres=postgres._replace(fenced=False), restoring=None
         ),
     )
+
+
+def is_prefix(redis: Redis, postgres: Postgres, rules: Rules) -> bool:
+    """Whether Redis is merely behind. By its last link: nobody compares what comes before."""
+    count = len(redis.entries)
+    if redis.fenced or count >= postgres.cursor:
+        return False
+    return not rules.link or redis.link == (postgres.rows[count - 1].nonce if count else GENESIS)
 
 
 def fault(redis: Redis, postgres: Postgres, rules: Rules) -> bool:
