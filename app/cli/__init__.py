@@ -2,7 +2,18 @@
 
 import click
 
-from app.cli import backups, doctor, fencing, keys, local, reconciling, restoring, services, verifying
+from app.cli import (
+    backups,
+    doctor,
+    erasing,
+    fencing,
+    keys,
+    local,
+    reconciling,
+    restoring,
+    services,
+    verifying,
+)
 from app.cli.refusals import Commands
 
 
@@ -42,6 +53,7 @@ for command in (
     backups.export,
     backups.import_,
     backups.drill,
+    erasing.erase,
 ):
     cli.add_command(command)
 

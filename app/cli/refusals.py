@@ -37,6 +37,7 @@ def _sentence(error: Exception) -> str | None:
     from persistence.api_keys import KeyNotFound, KeyRefused
     from persistence.backup.manifest import BackupRefused
     from persistence.birth import BirthRefused
+    from persistence.erase import EraseRefused
     from persistence.fences import FenceRefused
     from persistence.migrate import MigrationRefused
     from persistence.reconcile.command import Busy
@@ -57,6 +58,7 @@ def _sentence(error: Exception) -> str | None:
         RestoreRefused,
         BackupRefused,
         CannotVerify,
+        EraseRefused,
     )
     if isinstance(error, told):
         return str(error)

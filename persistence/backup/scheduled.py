@@ -105,7 +105,8 @@ async def _due(connection: Connection, plan: Plan) -> Record | None:
     if row is None:
         return None
     now: datetime = row["now"]
-    name = f"lastro-{row['ledger'][:8]}-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}.jsonl.gz"
+    taken = f"{now.astimezone(UTC):%Y%m%dT%H%M%S}{now.microsecond // 1000:03d}Z"
+    name = f"lastro-{row['ledger'][:8]}-{taken}.jsonl.gz"
     return await connection.fetchrow(BEGIN, now, str(plan.folder / name))
 
 
