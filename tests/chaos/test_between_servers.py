@@ -5,17 +5,21 @@ import os
 import shutil
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from redis.asyncio import Redis
 
 from app.ledger.connection import connect
 from app.ledger.errors import LedgerFenced, LedgerUnavailable
 from app.ledger.operations import Deduct, Grant
+from persistence.acknowledged import look
 from persistence.admission import watch
 from persistence.birth import give_birth
 from persistence.drain import drain
 from persistence.pool import open_pool
 from tests.chaos.test_between_admission import SHARDS, process
+from tests.conftest import PASSWORD
 from tests.integration.books import assert_conserved, assert_equal
 from tests.integration.streams import put_back, replace_server, snapshot
 
@@ -137,6 +141,45 @@ async def test_an_everysec_tail_that_was_cut_off_is_rolled_forward_as_far_as_the
         await drain(database_url, own_valkey.url, 0.5, keep=None)
         async with connect(own_valkey.url) as redis:
             assert await assert_equal(database, redis) == 7
+
+
+async def in_step(with_: Redis, behind: Redis) -> None:
+    async with asyncio.timeout(15):
+        while True:
+            if await with_.dbsize() == await behind.dbsize() > 0 and (
+                (await behind.info("replication")).get("master_link_status") == "up"
+            ):
+                return
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("is_journaled", [True, False])
+async def test_data_that_goes_back_by_a_lagging_replica_under_a_living_connection_is_rolled_forward(
+    database, database_url, redis, redis_url, own_valkey, is_journaled
+):
+    """The client's server is demoted to a copy of what a replica had, and promoted again."""
+    await give_birth(database_url, redis_url, SHARDS)
+    async with process(database, redis_url, seconds=10.0) as ledger, connect(own_valkey.url) as replica:
+        for each in (redis, replica):
+            await each.config_set("masterauth", PASSWORD)
+        await ledger.grant(Grant(account="ana", amount=1000))
+        await replica.execute_command("REPLICAOF", "127.0.0.1", urlsplit(redis_url).port)
+        await in_step(redis, replica)
+        await replica.execute_command("REPLICAOF", "NO", "ONE")  # it lags for ever
+        for _ in range(4):
+            await ledger.deduct(spend())
+        if is_journaled:
+            await drain(database_url, redis_url, 0.5, keep=None)
+        await redis.execute_command("REPLICAOF", "127.0.0.1", own_valkey.port)
+        await in_step(replica, redis)
+        await redis.execute_command("REPLICAOF", "NO", "ONE")
+        left = 996 if is_journaled else 1000
+        assert (await answered(lambda: ledger.balance("ana"))).account.available == left
+        assert (await ledger.deduct(spend())).account.available == left - 1
+        assert bool(await look(database, ledger.acknowledged)) != is_journaled
+        await drain(database_url, redis_url, 0.5, keep=None)
+        assert await assert_equal(database, redis) == (6 if is_journaled else 2)
+    await assert_conserved(database)
 
 
 def copy_with_owner(folder: Path, copy: Path) -> None:
