@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from app.ledger import keys
 from app.main import create_app
 from app.settings import Settings
-from persistence import api_keys
+from persistence import admission, api_keys
 from persistence.birth import give_birth
 from persistence.pool import answering, open_pool
 from tests.http.conftest import ALL, running
@@ -131,6 +131,29 @@ async def test_a_fenced_shard_degrades_and_all_of_them_end_it(app, stranger, cli
         answer.json()["why"],
     )
     assert "retry-after" in answer.headers
+
+
+async def test_clocks_that_are_a_minute_apart_degrade(stranger, monkeypatch):
+    await until(lambda: stranger.get("/health/ready"), 200)
+    here = admission.this_machines_clock_ms
+    monkeypatch.setattr(admission, "this_machines_clock_ms", lambda: here() + 61_000)
+    ready = await stranger.get("/health/ready")
+    assert (200, {"status": "degraded", "degraded": ["clock"]}) == (ready.status_code, ready.json())
+
+
+async def test_what_was_acknowledged_and_lost_degrades(app, client, stranger, database, settings):
+    await grant(client)
+    async with Redis.from_url(settings.redis_url) as redis:
+        await redis.flushall()
+    await until(lambda: client.get("/api/credits/balance?accountId=alice"), 503)
+    async with answering(database) as connection:  # as a restore leaves it
+        await connection.execute("INSERT INTO incarnations SELECT shard, 9, 'x', 0, 'genesis' FROM shards")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            degraded = (await stranger.get("/health/ready")).json()["degraded"]
+            if "acknowledged_lost" in degraded:
+                return
+            await asyncio.sleep(0.05)
 
 
 async def test_an_account_that_redis_lost_is_fenced_never_opened_anew(app, client, settings, database):
