@@ -3,10 +3,19 @@
 The braces are the cluster's hash tag: all keys of a shard live in one slot.
 """
 
+import re
 from typing import Literal
 
 LEDGER = "lastro:ledger"
 SCAN_ALL = "lastro:*"
+
+_OF_SHARD = re.compile(rb"lastro:\{(\d{1,4})\}:([a-z]+)(?::|$)")
+
+
+def kind_of(name: bytes) -> tuple[int, str] | None:
+    """The shard of a key and the word that says what it holds; `None` for one that belongs to no shard."""
+    found = _OF_SHARD.match(name)
+    return (int(found[1]), found[2].decode()) if found else None
 
 
 def meta(shard: int) -> str:

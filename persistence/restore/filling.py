@@ -1,6 +1,5 @@
 """The fourth and fifth step: a claimed shard is emptied, but for lanes, and filled from the journal."""
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -19,8 +18,7 @@ STREAM_ENTRIES = 1_000
 
 SCAN_COUNT = 1_000
 
-_OURS = re.compile(rb"lastro:\{(\d+)\}:(\w+)")
-_STAYS = frozenset({b"meta", b"lane", b"aside"})
+_STAYS = frozenset({"meta", "lane", "aside"})
 
 Count = Callable[[int], None]
 """Is told how many accounts and reservations more have been loaded."""
@@ -59,9 +57,9 @@ async def empty(redis: Redis, claim: Claim) -> Shards:
         place, names = scanned
         found: dict[int, list[bytes]] = {}
         for name in names:
-            ours = _OURS.match(name)
-            if ours and int(ours[1]) in closed and ours[2] not in _STAYS:
-                found.setdefault(int(ours[1]), []).append(name)
+            shard, kind = keys.kind_of(name) or (-1, "")
+            if shard in closed and kind not in _STAYS:
+                found.setdefault(shard, []).append(name)
         for shard, gone in found.items():
             page = Page(shard)
             page.removed(gone)
