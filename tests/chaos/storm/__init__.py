@@ -5,7 +5,7 @@
 | file | idea |
 |---|---|
 | `stage` | the parts: real servers, two APIs behind bad wires, two workers, cron, each its own process |
-| `faults`, `deck` | what may happen to them, and in which order |
+| `scene`, `faults`, `disks`, `deck` | what may happen to them, and in which order |
 | `town`, `jobs` | those who ask: what they want, at what pace |
 | `asking`, `answers` | asking until the answer is definite, and what may be answered |
 | `records` | what was asked, and what came of it |

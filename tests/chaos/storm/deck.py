@@ -6,7 +6,7 @@ So that each kind happens about equally often, and a short storm has as many kin
 from collections.abc import Sequence
 from random import Random
 
-from tests.chaos.storm.faults import Fault
+from tests.chaos.storm.scene import Fault
 
 TWO_SHARE = 0.25
 

@@ -4,51 +4,17 @@ import asyncio
 import os
 import shutil
 import signal
-import subprocess
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from random import Random
-from typing import NamedTuple
 
-from app.embedded import Postgres, Process
-from app.embedded.unprivileged import postgres_user
-from tests.chaos.proxy import Proxy
-from tests.chaos.storm.stage import Stage
+from app.embedded import Process
+from tests.chaos.storm import disks
+from tests.chaos.storm.scene import Fault, Scene, pids_of
 
 DOWN_SECONDS_MAX = 1.0
 AWAY_TIMES = 3
 LOST_MAX = 6
-PRLIMIT = shutil.which("prlimit")
-"""Without it (elsewhere than on Linux) no disk is ever full."""
-_SMALL = 1 << 20
-_SEGMENT = 16 << 20
-
-
-class Scene(NamedTuple):
-    """Where a fault happens. `seconds_max`: how long something may hang."""
-
-    stage: Stage
-    rng: Random
-    seconds_max: float
-
-    @property
-    def seconds(self) -> float:
-        """How long this time."""
-        return self.rng.uniform(self.seconds_max / 4, self.seconds_max)
-
-    @property
-    def wire(self) -> Proxy:
-        """That of one of the APIs."""
-        return self.rng.choice(self.stage.apis).wire
-
-
-class Fault(NamedTuple):
-    """`name` as people read it; `victim`: the part that it befalls, at most one fault at a time."""
-
-    name: str
-    victim: str
-    strike: Callable[[Scene], Awaitable[None]]
 
 
 def _one_of(name: str) -> Callable[[Scene], Process]:
@@ -86,7 +52,7 @@ def stop(name: str) -> Fault:
     choose = _one_of(name)
 
     async def strike(scene: Scene) -> None:
-        pids = _all_of(choose(scene))
+        pids = pids_of(choose(scene))
         _signal(pids, signal.SIGSTOP)
         try:
             await asyncio.sleep(scene.seconds)
@@ -177,39 +143,6 @@ async def _keep(scene: Scene) -> None:
         wire.deliver_kept()
 
 
-async def _fill_valkeys_disk(scene: Scene) -> None:
-    """Its file may not grow beyond where it is: a write ends in the middle, and so does the server.
-
-    With `appendfsync always` it would exit at ENOSPC too, before it answers what it could not write; here the
-    kernel ends it (SIGXFSZ) at the same point.
-    """
-    server = scene.stage.valkey
-    written = max((file.stat().st_size for file in server.folder().rglob("*.aof")), default=0)
-    limit_files([server.pid], written + 4096)
-    await asyncio.sleep(scene.seconds)
-    if server.alive:  # nobody wrote as much
-        limit_files([server.pid], None)
-    await scene.stage.revive(server)
-
-
-async def _fill_postgres_disk(scene: Scene) -> None:
-    """No file of its may grow beyond a size. PostgreSQL ignores SIGXFSZ so that this is like a full disk:
-    tables cannot be extended, or (the smaller size) the write-ahead log cannot be written and it gives up.
-    """
-    server = scene.stage.postgres
-    size = scene.rng.choice((_SMALL, _SEGMENT))
-    await asyncio.to_thread(limit_files, _all_of(server), size)
-    await asyncio.sleep(scene.seconds)
-    while server.alive and (bound := [pid for pid in _all_of(server) if _is_limited(pid)]):
-        await asyncio.to_thread(limit_files, bound, None)  # those that were forked meanwhile, too
-    await scene.stage.revive(server)
-
-
-_FULL_DISKS = (
-    Fault("disk full: valkey", "valkey", _fill_valkeys_disk),
-    Fault("disk full: postgresql", "postgresql", _fill_postgres_disk),
-)
-
 ALL: tuple[Fault, ...] = (
     *map(kill, ("valkey", "postgresql", "api", "worker", "cron")),
     Fault("kill -9 both workers", "worker", _kill_workers),
@@ -221,7 +154,7 @@ ALL: tuple[Fault, ...] = (
     Fault("wire: answers lost, silent", "wire", _swallow),
     Fault("wire: requests delayed", "wire", _delay),
     Fault("wire: late copies", "wire", _keep),
-    *(_FULL_DISKS if PRLIMIT else ()),
+    *disks.FULL,
 )
 
 
@@ -231,44 +164,7 @@ def named(*names: str) -> tuple[Fault, ...]:
     return tuple(found[name] for name in names)
 
 
-def _all_of(process: Process) -> list[int]:
-    """Its pid, and those that PostgreSQL has forked."""
-    if not isinstance(process, Postgres):
-        return [process.pid]
-    told = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    try:
-        return [process.pid, *map(int, told.read_text().split())]
-    except OSError:  # it is gone, or this is not Linux
-        return [process.pid]
-
-
 def _signal(pids: Iterable[int], number: signal.Signals) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, number)
-
-
-def limit_files(pids: Iterable[int], size: int | None) -> None:
-    """How many bytes their files may have from now on, those that they have open included; `None`: any.
-
-    Asked of the kernel in the name of whom they run as: root itself may lack the capability.
-    """
-    user = postgres_user()
-    for pid in pids:
-        with suppress(FileNotFoundError):  # it has ended
-            theirs = user is not None and Path(f"/proc/{pid}").stat().st_uid == user.uid
-            subprocess.run(
-                [PRLIMIT or "", "--pid", str(pid), f"--fsize={'unlimited' if size is None else size}:"],
-                check=False,
-                capture_output=True,
-                user=user.uid if theirs and user else None,
-                group=user.gid if theirs and user else None,
-            )
-
-
-def _is_limited(pid: int) -> bool:
-    try:
-        limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
-    except OSError:
-        return False
-    return any(line.startswith("Max file size") and line.split()[3] != "unlimited" for line in limits)

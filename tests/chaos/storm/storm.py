@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from app.embedded import CannotStart
 from tests.chaos.storm.deck import Deck
-from tests.chaos.storm.faults import ALL, Fault, Scene
+from tests.chaos.storm.faults import ALL
 from tests.chaos.storm.inspection import inspected
 from tests.chaos.storm.report import Report
+from tests.chaos.storm.scene import Fault, Scene
 from tests.chaos.storm.stage import Stage
 from tests.chaos.storm.town import Town
 
