@@ -4,9 +4,11 @@ import asyncio
 
 import pytest
 from click.testing import CliRunner
+from msgspec import structs
 
 from app.cli import cli
 from app.ledger import keys
+from app.ledger.admission import survey, write
 from app.ledger.connection import connect
 from app.ledger.errors import LedgerFenced
 from app.ledger.operations import Grant
@@ -16,6 +18,7 @@ from persistence.drain import drain
 from persistence.fences import FenceRefused, fence, fences, unfence
 from persistence.planned import draining
 from persistence.pool import open_pool
+from persistence.standings import read_standings
 from tests.chaos.test_between_admission import ACCOUNTS, SHARDS, deduct, process
 from tests.chaos.test_between_servers import watching
 from tests.integration.books import assert_equal
@@ -256,6 +259,19 @@ async def test_a_fence_put_up_while_another_is_lifted_holds(database, redis, led
     opening = await unfence(database, redis, [1], "done", barrier=barrier)
     assert "second" in opening.stays[1]
     assert "second" in await refuses(ledger, 1)
+
+
+async def test_only_the_fence_that_was_judged_is_lifted_in_redis(database, redis, ledger):
+    """Another one has been put up between the judgement and its writing."""
+    await fence(database, redis, [1], "first")
+    seen = (await survey(redis, ledger.terms.ledger, await read_standings(database)))[1]
+    standing = structs.replace((await read_standings(database))[1], incarnation=9, fence=None)
+    await redis.hset(keys.meta(1), "fence", "second")
+    assert not await write(redis, ledger.terms.ledger, standing, seen)
+    assert await redis.hget(keys.meta(1), "fence") == b"second"
+    await redis.hset(keys.meta(1), "fence", seen.fence)
+    assert await write(redis, ledger.terms.ledger, standing, seen)
+    assert await redis.hget(keys.meta(1), "fence") == b""
 
 
 async def forked(redis, own_valkey):
