@@ -351,8 +351,9 @@ async def test_what_only_redis_has_because_postgresql_lost_it_is_not_given_up(
     assert await redis.dump(keys.account(0, "ana0")) == before
 
 
-async def test_a_server_that_is_replaced_while_it_is_loaded_is_not_opened(
-    caller, database, database_url, redis, redis_url, restored
+@pytest.mark.parametrize("moment", ["after load", "after comparison"])
+async def test_a_server_that_is_replaced_before_it_is_opened_stays_closed(
+    caller, database, database_url, redis, redis_url, restored, moment
 ):
     await caller.grant(0, calls=3)
     await journal_all(database_url, redis_url)
@@ -362,7 +363,7 @@ async def test_a_server_that_is_replaced_while_it_is_loaded_is_not_opened(
     async def replaced(step: str) -> None:
         if step == "after removal":
             copy.update(await snapshot(redis))
-        if step == "after load":
+        if step == moment:
             await roll_back(redis, copy)
 
     with pytest.raises(RestoreRefused, match="again"):
