@@ -28,7 +28,7 @@ class Proved(NamedTuple):
 
 
 class Backup:
-    """A file, or a folder of files. Blocks while it reads."""
+    """A file, or a folder of files (itself or its manifest). Blocks while it reads."""
 
     def __init__(self, path: Path) -> None:
         """Reads the manifest.
@@ -37,6 +37,7 @@ class Backup:
             BackupRefused: It is no backup, or not one that this release can read.
             OSError: It is not there.
         """
+        path = path.parent if path.name == MANIFEST else path
         self._path = path
         self._is_folder = path.is_dir()
         if self._is_folder and not (path / MANIFEST).exists():

@@ -84,7 +84,11 @@ async def _alone(database_url: str) -> AsyncIterator[Connection | None]:
     connection = await connect(database_url, name="lastro backup", answer_seconds=ANSWER_SECONDS)
     try:
         has_it = await connection.fetchval("SELECT pg_try_advisory_lock($1)", _ADVISORY_LOCK)
-        yield connection if has_it else None
+        try:
+            yield connection if has_it else None
+        finally:
+            if has_it and not connection.is_closed():  # the server would notice the end only after a moment
+                await connection.execute("SELECT pg_advisory_unlock($1)", _ADVISORY_LOCK)
     finally:
         connection.terminate()
 
