@@ -60,7 +60,7 @@ ACCOUNTS_NAMED_MAX = 20
 
 
 class Loss(Struct, frozen=True):
-    """What PostgreSQL lacks of a shard and Redis' stream lacks too: `first` to `last`; Redis has `sequence`."""
+    """What PostgreSQL and Redis' stream lack of a shard: `first` to `last`; Redis has `sequence`."""
 
     shard: int
     first: int
@@ -435,7 +435,7 @@ def _stands(each: Reservation) -> Stands:
 
 
 def _forgotten(each: Reservation, at_ms: int) -> Reservation:
-    """It has ended, and Redis has forgotten how: what it held is where Redis has it, whichever way it went."""
+    """It has ended, and Redis has forgotten how: what it held is where Redis has it."""
     return msgspec.structs.replace(
         each,
         status="cancelled",

@@ -88,8 +88,8 @@ async def _read(redis: Redis, prefix: str, names: list[bytes]) -> list[tuple[str
 async def _first_call(redis: Redis, shard: int, cursor: int) -> int | None:
     """The first entry after `cursor` that begins a call."""
     place = f"{cursor + 1}-0"
-    found: Any
-    while found := await redis.xrange(keys.journal(shard), place, "+", count=ENTRIES_AT_ONCE):
+    stream: Any = redis
+    while found := await stream.xrange(keys.journal(shard), place, "+", count=ENTRIES_AT_ONCE):
         for entry_id, fields in found:
             if _decode_entry(fields[b"entry"]).previous_nonce is not None:
                 return int(entry_id.split(b"-")[0])
@@ -99,8 +99,8 @@ async def _first_call(redis: Redis, shard: int, cursor: int) -> int | None:
 
 async def _take_back(redis: Redis, shard: int, then: Then) -> None:
     last = "+"
-    found: Any
-    while found := await redis.xrevrange(keys.journal(shard), last, f"{then.first}-0", count=ENTRIES_AT_ONCE):
+    stream: Any = redis
+    while found := await stream.xrevrange(keys.journal(shard), last, f"{then.first}-0", ENTRIES_AT_ONCE):
         for entry_id, fields in found:
             entry = _decode_entry(fields[b"entry"])
             then.bytes += len(fields[b"entry"]) + len(fields.get(b"notes", b""))
@@ -150,8 +150,11 @@ def _lots_before(lots: list[Lot], entry: Entry) -> list[Lot]:
         available, held = lot.available - leg.available, lot.held - leg.held
         if available < 0 or held < 0:
             raise NotAdoptable(f"A lot of {entry.account} does not have what its entries say.")
-        if available or held:
-            rows[key] = Lot(lot.bucket, lot.priority, lot.expires_at_ms, available, held, lot.since)
+        is_last = all(each.bucket != leg.bucket for each in rows.values())
+        if is_last and not available and not held:
+            key = (leg.bucket, 0)  # so stands a bucket that has nothing: with its priority
+        if is_last or available or held:
+            rows[key] = Lot(lot.bucket, lot.priority, key[1], available, held, lot.since)
     return sorted(
         rows.values(),
         key=lambda lot: (lot.priority, lot.expires_at_ms or 2**60, lot.since, lot.bucket),

@@ -52,11 +52,6 @@ class Looked(Struct):
     sighting: Sighting
     fault: Drift | None = None
 
-    @property
-    def seen_version(self) -> int:
-        account = drift.decoded_account(self.sighting.text)
-        return account.version if account is not None else self.known
-
 
 SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
@@ -132,7 +127,7 @@ async def _looked(
     under_way = {
         account: Looked(state, state.account.version, sightings[account]) for account, state in states.items()
     }
-    await _catch_up(connection, under_way)
+    await catch_up(connection, under_way)
     return list(under_way.values())
 
 
@@ -182,7 +177,7 @@ async def wait(connection: Connection, shard: int, sequence: int, seconds: float
 BETWEEN = """
 SELECT j.account, j.version, j.seq, j.available, j.held, j.entry
 FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS wanted (account, first, last)
-JOIN journal j ON j.account = wanted.account AND j.version BETWEEN wanted.first AND wanted.last
+JOIN journal j ON j.account = wanted.account AND j.version >= wanted.first AND j.seq <= wanted.last
 ORDER BY j.account, j.version
 """
 
@@ -190,10 +185,13 @@ ORDER BY j.account, j.version
 PROJECTED = "SELECT account FROM accounts WHERE account = ANY($1)"
 
 
-async def _catch_up(connection: Connection, under_way: Mapping[str, Looked]) -> None:
-    """Hold each snapshot against the row of its version, and fold what came after it, up to what was seen."""
+async def catch_up(connection: Connection, under_way: Mapping[str, Looked]) -> None:
+    """Hold each snapshot against the row of its version, and fold what came after it, up to the sequence at
+    which Redis was seen: not up to the version that it showed, which may be an older one that somebody put
+    back.
+    """
     firsts = [max(1, each.known) for each in under_way.values()]
-    lasts = [max(each.known, each.seen_version) for each in under_way.values()]
+    lasts = [each.sighting.sequence for each in under_way.values()]
     reached: dict[str, int] = {}
     async with connection.transaction(readonly=True):
         async for account, version, sequence, available, held, entry in connection.cursor(

@@ -9,6 +9,7 @@ from app.ledger.replies import Account, Reservation
 from app.ledger.shards import new_reservation_id
 from tests.integration.streams import Caller
 
+IN_2100_MS = 4_102_444_800_000
 NOW_MS = 1_767_355_200_000
 ANA, BOB = "ana", "bob"
 SHARD = {ANA: 0, BOB: 1}
@@ -31,7 +32,7 @@ class Past:
     async def happen(self) -> "Past":
         reply = await self._caller.call([
             Grant(shard=0, account=ANA, amount=100, open=True),
-            Grant(shard=0, account=ANA, amount=50, bucket="plan", priority=10, expires_at_ms=4_102_444_800_000),
+            Grant(shard=0, account=ANA, amount=50, bucket="plan", priority=10, expires_at_ms=IN_2100_MS),
             *(
                 Reserve(shard=0, account=ANA, reservation=each, amount=7, ttl_ms=3_600_000)
                 for each in (self.open, self.other, self.confirmed, self.cancelled)
