@@ -25,7 +25,7 @@ from tests.integration.restore.looking import Looking
 from tests.integration.restore.state import assert_same, in_journal, in_redis
 from tests.integration.restore.test_rolling import journal_all
 from tests.integration.restore.traffic import Traffic
-from tests.integration.streams import Caller, forge, roll_back, snapshot
+from tests.integration.streams import Caller, forge, put_back, replace_server, roll_back, snapshot
 
 SHARDS = 3
 STEPS = ["after claim", "after drain", "after salvage", "after removal", "after load", "after comparison"]
@@ -270,12 +270,14 @@ async def test_what_an_older_copy_has_taken_on_is_kept_and_named(
     copy = await snapshot(redis)
     await caller.grant(0, calls=3)
     await journal_all(database_url, redis_url)
-    await roll_back(redis, copy)
-    nonces = [await forge(redis, 0) for _ in range(7)]
+    await put_back(redis, copy)
+    await caller.grant(0, calls=7)
+    taken_on = [fields[b"entry"].decode() for _, fields in await redis.xrange(keys.journal(0), "6-0", "+")]
+    await replace_server(redis)
     assert (await admit(database, redis)).fences.keys() == {0}
     found, lines = await restored()
     assert (found.drift, found.fences) == ([], {})
-    assert [json.loads(each["entry"])["nonce"] for each in lines] == nonces
+    assert [each["entry"] for each in lines] == taken_on
     assert [each["sequence"] for each in lines] == list(range(6, 13))
     assert {(each["kind"], each["account"], each["amount"]) for each in lines} == {("granted", "ana0", 1)}
     kept = await database.fetch("SELECT entry FROM orphans ORDER BY seq")
