@@ -139,8 +139,8 @@ async def unfence(
             else:
                 stays[standing.shard] = why
     await barrier("after lifting")
-    for shard in lifted:
-        log.warning("the fence of shard %d is lifted: %s", shard, reason)
+    if lifted:
+        log.warning("the fences of shards %s are lifted: %s", ", ".join(map(str, lifted)), reason)
     # The second look brings to Redis what somebody may have fenced anew while the first one was lifting.
     await admit(pool, redis, clock_ms=clock_ms, barrier=barrier)
     terms = await admit(pool, redis, clock_ms=clock_ms, barrier=barrier)

@@ -65,9 +65,9 @@ async def orphans(connection: Connection) -> Finding:
 
 
 VERIFIED = """
-SELECT sum(cursor - verified_seq) AS left, min(verified_at) FILTER (WHERE cursor > 0) AS oldest,
-       bool_or(cursor > 0 AND verified_at IS NULL) AS never
-FROM shards
+SELECT sum(cursor - verified_seq) AS left, min(verified_at) AS last,
+       min(coalesce(verified_at, created_at)) AS since
+FROM shards, ledger WHERE cursor > 0
 """
 
 
@@ -76,10 +76,9 @@ async def verified(connection: Connection) -> Finding:
     row = await connection.fetchrow(VERIFIED)
     assert row is not None
     left = int(row["left"] or 0)
-    is_old = row["never"] or (row["oldest"] and datetime.now(UTC) - row["oldest"] > VERIFIED_WITHIN)
-    if not left or not is_old:
+    if not left or datetime.now(UTC) - row["since"] < VERIFIED_WITHIN:
         return Finding("verified", "ok", f"{left:,} entries since the chain was last verified")
-    says = f"{left:,} entries of the journal are not verified; last {ago(row['oldest'])}."
+    says = f"{left:,} entries of the journal are not verified; last verified: {ago(row['last'])}."
     return Finding("verified", "warning", says, "Run `lastro verify`.")
 
 

@@ -25,7 +25,7 @@ BY_HAND = {"workers", "cron"}
 
 
 HEALTH = """
-UPDATE ledger SET born = true;
+UPDATE ledger SET born = true, created_at = now();
 UPDATE shards
 SET verified_seq = cursor, verified_at = now(), fence = NULL, fenced_at = NULL, fenced_by = NULL;
 TRUNCATE acknowledged_lost, orphans, reconciliations, backups;
@@ -84,8 +84,9 @@ SHORTCOMINGS = {
         "orphans", "warning", "1 entries",
     ),
     "never verified": (
-        "UPDATE shards SET verified_seq = 0, verified_at = NULL",
-        "verified", "warning", "8 entries of the journal are not verified; last never",
+        """UPDATE shards SET verified_seq = 0, verified_at = NULL;
+        UPDATE ledger SET created_at = now() - interval '9 days'""",
+        "verified", "warning", "8 entries of the journal are not verified; last verified: never",
     ),
     "drift": (
         "UPDATE reconciliations SET status = 'drift'", "reconciliation", "critical", "drift",
