@@ -1,19 +1,22 @@
 """What was answered and then lost with a Redis is said: which shard, from where to where, what it was."""
 
+import asyncio
 import json
 
 import pytest
 
 from app.ledger.acknowledged import Acknowledged
 from app.ledger.backing import BackingUnavailable
+from app.ledger.connection import connect
 from app.ledger.operations import Deduct, Grant
+from app.ledger.shards import shard_of
 from persistence.acknowledged import look
 from persistence.admission import admit
 from persistence.birth import give_birth
 from persistence.drain import drain
 from persistence.pool import open_pool
 from tests.chaos.test_between_admission import SHARDS, process
-from tests.integration.streams import roll_back, snapshot
+from tests.integration.streams import Caller, replace_server, roll_back, snapshot
 
 
 @pytest.fixture
@@ -42,7 +45,8 @@ async def test_what_was_answered_and_lost_is_reported_once_with_its_operations(
     assert await look(database, ledger.acknowledged) == []
     await roll_back(redis, early)
     await admit(database, redis)
-    (found,) = await look(database, ledger.acknowledged)
+    assert await look(database, ledger.acknowledged, idle_seconds=60) == []
+    (found,) = await look(database, ledger.acknowledged, idle_seconds=0)
     assert (found.shard, found.incarnation, found.ends) == (journaled.shard, 2, journaled.sequence)
     assert await look(database, ledger.acknowledged) == []
     ((_, shard, incarnation, first, last, operations, _, _),) = await rows(database)
@@ -85,6 +89,39 @@ async def test_what_survived_a_change_of_server_is_not_reported(
     assert await look(database, ledger.acknowledged) == []
     assert list(ledger.acknowledged.open()) == []
     assert await rows(database) == []
+
+
+async def test_a_number_that_never_reached_redis_has_lost_nothing(
+    database, database_url, redis, redis_url, ledger
+):
+    """Two admit at once; calls go on under the lower number, and the higher one has to be given again."""
+    await ledger.grant(Grant(account="ana", amount=100))
+    shard = shard_of("ana", SHARDS)
+    await replace_server(redis)
+    second_is_given, first_is_served = asyncio.Event(), asyncio.Event()
+
+    async def until_served(step: str) -> None:
+        if step == "after commit":
+            second_is_given.set()
+            await first_is_served.wait()
+
+    async def until_given(step: str) -> None:
+        if step == "after commit":
+            seconds.append(asyncio.create_task(admit(database, other, barrier=until_served)))
+            await second_is_given.wait()
+
+    seconds: list[asyncio.Task] = []
+    async with connect(redis_url) as other:
+        first = await admit(database, redis, barrier=until_given)
+        reply = await Caller(redis, first).call([Deduct(shard=shard, account="ana", amount=1)])
+        acknowledged = Acknowledged()
+        acknowledged.keep(shard, reply.results[0].sequence, first.incarnations[shard], "kept")
+        first_is_served.set()
+        assert first.incarnations[shard] + 2 == (await seconds[0]).incarnations[shard]
+    assert await look(database, acknowledged, idle_seconds=0) == []
+    await drain(database_url, redis_url, 0.3, keep=None)
+    assert await look(database, acknowledged, idle_seconds=0) == []
+    assert list(acknowledged.open()) == []
 
 
 async def test_a_replay_is_no_new_answer(ledger):
