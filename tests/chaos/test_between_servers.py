@@ -176,8 +176,8 @@ async def test_data_that_goes_back_by_a_lagging_replica_under_a_living_connectio
         left = 996 if is_journaled else 1000
         assert (await answered(lambda: ledger.balance("ana"))).account.available == left
         assert (await ledger.deduct(spend())).account.available == left - 1
-        assert bool(await look(database, ledger.acknowledged)) != is_journaled
         await drain(database_url, redis_url, 0.5, keep=None)
+        assert bool(await look(database, ledger.acknowledged)) != is_journaled
         assert await assert_equal(database, redis) == (6 if is_journaled else 2)
     await assert_conserved(database)
 
