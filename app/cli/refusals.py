@@ -41,11 +41,13 @@ def _sentence(error: Exception) -> str | None:
     from persistence.fences import FenceRefused
     from persistence.migrate import MigrationRefused
     from persistence.reconcile.command import Busy
+    from persistence.reconcile.lost import NotAdoptable
     from persistence.restore import RestoreRefused
     from persistence.verify import CannotVerify
 
     told = (
         Busy,
+        NotAdoptable,
         CannotStart,
         SettingsError,
         BackingUnavailable,

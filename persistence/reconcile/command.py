@@ -56,15 +56,13 @@ class Repairs(Struct):
 
 
 @asynccontextmanager
-async def alone(
-    database_url: str, redis_url: str, *, patience_seconds: float = PATIENCE_SECONDS
-) -> AsyncIterator[Tools]:
+async def alone(database_url: str, redis_url: str) -> AsyncIterator[Tools]:
     """The tools, as soon as no other process reconciles.
 
     Raises:
         Busy: One goes on and on.
     """
-    ends = time.monotonic() + patience_seconds
+    ends = time.monotonic() + PATIENCE_SECONDS
     while True:
         async with working(database_url) as connection:
             if connection is not None:

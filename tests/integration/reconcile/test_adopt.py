@@ -1,6 +1,7 @@
 """PostgreSQL went back further than the stream goes: what Redis has is gone on with, entry by entry."""
 
 import itertools
+from functools import partial
 
 import msgspec
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from app.ledger import keys
 from app.ledger.entries import Entry, chained, genesis
 from persistence.admission import admit
+from persistence.backing import PostgresBacking
 from persistence.fences import unfence
 from persistence.reconcile.adopt import adopt, losses
 from persistence.reconcile.lost import NotAdoptable
@@ -122,3 +124,14 @@ async def test_another_history_is_not_adopted(caller, redis, worker, connection,
 async def test_where_nothing_is_lost_there_is_nothing_to_adopt(shop, urls):
     assert [] == await losses(*urls)
     assert [] == await adopt(*urls, "ana")
+
+
+async def test_a_repeated_request_is_not_answered_by_what_took_the_place_of_its_entry(
+    caller, redis, database, worker, connection, urls
+):
+    await lose(redis, Shop(caller, SHARDS, seed=8), worker)
+    await adopt(*urls, "ana")
+    backing = PostgresBacking(database, partial(admit, database, redis))
+    last = await connection.fetchval("SELECT max(seq) FROM journal WHERE shard = 0 AND kind = 'adjusted'")
+    assert await backing.entry(0, last) is None
+    assert await backing.entry(0, 1) is not None

@@ -15,6 +15,7 @@ from persistence.reconcile.state import State
 from tests.integration.books import Shop
 from tests.integration.journal.workers import SHARDS, keep_journal, to_the_end
 from tests.integration.reconcile.past import ANA, BOB, NOW_MS, Past
+from tests.integration.streams import replace_server
 
 
 @pytest.fixture
@@ -301,3 +302,10 @@ async def test_one_fenced_shard_leaves_the_others_to_be_told(past, connection, r
     run = await reconcile(full=False)
     assert ("drift", {ANA}) == (run.status, {each.account_id for each in run.drift})
     assert ["Shard 1 is fenced: x"] == run.position.unknown
+
+
+async def test_a_redis_that_is_not_the_one_that_was_admitted_is_not_compared(past, redis, reconcile):
+    await replace_server(redis)
+    run = await reconcile(full=False)
+    assert ("unknown", []) == (run.status, run.drift)
+    assert "the server has changed since it was admitted" in run.position.unknown[0]
