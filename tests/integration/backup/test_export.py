@@ -73,7 +73,7 @@ async def test_what_was_half_written_when_the_machine_died_is_written_again(conn
     with pytest.raises(Killed):
         await export(connection, path, barrier=dies_at("after page", 2))
     with part.open("ab") as file:
-        file.write(b"half a page")
+        file.write(b"half a page" * 10_000)
     await export(connection, path)
     assert rows_in(path) == await rows_of(connection)
     path.unlink()
