@@ -377,6 +377,18 @@ async def test_a_process_that_holds_the_lock_and_stops_does_not_stop_the_ledger(
     assert (await attempt).incarnations == [1, 1]
 
 
+def test_what_a_server_is_refused_for_stays_until_the_shard_has_another_number():
+    here = Terms("ledger", "server", [3, 3], {0: "the wrong one", 1: "a fence"}, frozenset({0}))
+    same = [Standing(0, 5, "x", 3, None), Standing(1, 5, "x", 3, "a fence")]
+    assert amended(here, same) is None
+    opened = [same[0], Standing(1, 5, "x", 4, None)]
+    assert amended(here, opened) == Terms("ledger", "server", [3, 4], {0: "the wrong one"}, frozenset({0}))
+    renumbered = [Standing(0, 5, "x", 4, None), same[1]]
+    assert amended(here, renumbered) == Terms("ledger", "server", [4, 3], {1: "a fence"})
+    fenced = [Standing(0, 5, "x", 3, "everywhere"), same[1]]
+    assert amended(here, fenced).fences == {0: "everywhere", 1: "a fence"}
+
+
 async def test_what_others_admit_and_fence_is_brought_in_by_watching(database, redis, ledger):
     own: list[Terms] = [await admit(database, redis)]
     changed = asyncio.Event()
