@@ -10,9 +10,9 @@ from redis.asyncio import Redis
 from app.ledger import keys, scripts
 from app.ledger.running import run
 
-ACCOUNTS_AT_ONCE = 100
-RESERVATIONS_AT_ONCE = 1_000
-"""A script holds up everybody. So many take Redis well below a millisecond; docs/reconciling.md measures it.
+ACCOUNTS_AT_ONCE = 50
+RESERVATIONS_AT_ONCE = 500
+"""A script holds up everybody. So many take Redis about a millisecond (docs/reconciling.md).
 """
 
 _encode = msgspec.json.Encoder().encode
