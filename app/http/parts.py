@@ -21,8 +21,8 @@ class Acknowledging(Protocol):
 
 
 class Standing(NamedTuple):
-    """What fails: `redis`, `admission`, `postgres`, `clock`, `acknowledged_lost`, `shard:<n>`; and whether one
-    shard at least `serves`.
+    """What fails: `redis`, `admission`, `postgres`, `clock`, `acknowledged_lost`, `shard:<n>`; and whether
+    one shard at least `serves`.
     """
 
     serves: bool

@@ -147,7 +147,11 @@ async def test_what_was_acknowledged_and_lost_degrades(app, client, stranger, da
         await redis.flushall()
     await until(lambda: client.get("/api/credits/balance?accountId=alice"), 503)
     async with answering(database) as connection:  # as a restore leaves it
-        await connection.execute("INSERT INTO incarnations SELECT shard, 9, 'x', 0, 'genesis' FROM shards")
+        await connection.execute(
+            "INSERT INTO incarnations"
+            " SELECT shard, 9, 'x', 0, 'genesis', now() - interval '1 hour' FROM shards"
+        )
+        await connection.execute("UPDATE shards SET incarnation = 9")
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             degraded = (await stranger.get("/health/ready")).json()["degraded"]
