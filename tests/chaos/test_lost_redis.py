@@ -90,11 +90,11 @@ async def test_a_redis_with_older_data_is_rolled_forward_and_what_it_lost_is_tol
     lost = await forget_what_was_lost(inspection)
     assert lost
     assert all(each.sequence > before[each.shard] for each in lost)
-    await until_reported(database, set(lost))
     book.excused.clear()
     inspection.proofs.may_lose = True
     async with inspection.town.at_work():
         await until_answered(inspection, 100)
+        await until_reported(database, set(lost))
     await inspection.calm(everything=True)
     assert book.findings.sentences == []
 
