@@ -8,6 +8,8 @@ import pytest
 
 from app.ledger import keys
 from app.ledger.entries import Entry, chained, genesis
+from app.ledger.operations import Grant
+from app.ledger.replies import Account
 from persistence.admission import admit
 from persistence.backing import PostgresBacking
 from persistence.fences import unfence
@@ -112,12 +114,22 @@ async def test_an_adoption_that_died_anywhere_is_begun_again(
 
 
 async def test_another_history_is_not_adopted(caller, redis, worker, connection, urls):
+    await caller.call([Grant(shard=0, account="quiet", amount=5, open=True)])
     await lose(redis, Shop(caller, SHARDS, seed=7), worker)
-    name = await connection.fetchval("SELECT account FROM accounts WHERE shard = 0 LIMIT 1")
-    await redis.delete(keys.account(0, name))
     rows = await connection.fetchval("SELECT count(*) FROM journal")
-    with pytest.raises(NotAdoptable):
-        await adopt(*urls, "ana")
+    key = keys.account(0, "quiet")
+    sound = msgspec.json.decode(await redis.get(key), type=Account)
+    for changes, why in (
+        ({"available": 6}, "quiet: another history"),
+        ({"version": 2}, "versions ahead"),
+        (None, "quiet: another history"),
+    ):
+        if changes is None:
+            await redis.delete(key)
+        else:
+            await redis.set(key, msgspec.json.encode(msgspec.structs.replace(sound, **changes)))
+        with pytest.raises(NotAdoptable, match=why):
+            await adopt(*urls, "ana")
     assert rows == await connection.fetchval("SELECT count(*) FROM journal")
 
 
