@@ -5,7 +5,7 @@
 local reservations = {}
 
 local digits = text.digits
-local TAIL = ',"id":"'
+local HEAD, TAIL = '{"v":1,"status":"', ',"id":"'
 
 -- `legs`: a list of { bucket, expiry, credits }; what is held of which lot.
 local function legs_text(legs)
@@ -25,7 +25,7 @@ local function head(reservation)
       .. text.sentence('cancel_reason', reservation.cancel_reason)
   end
   local held = reservation.held
-  return '{"v":1,"status":"' .. reservation.status .. '","reserved":' .. digits[reservation.reserved]
+  return HEAD .. reservation.status .. '","reserved":' .. digits[reservation.reserved]
     .. (reservation.captured > 0 and ',"captured":' .. digits[reservation.captured] or '')
     .. (reservation.charged > 0 and ',"charged":' .. digits[reservation.charged] or '')
     .. (reservation.released > 0 and ',"released":' .. digits[reservation.released] or '')
@@ -51,7 +51,7 @@ end
 -- is made; whoever asks the book for it gets the whole of it, read from there. `references`: those of the entry.
 function reservations.made(operation, account, legs, deadline_ms, references, sequence)
   local now_ms, sum = account.shard.now_ms, digits[operation.amount]
-  local stored = '{"v":1,"status":"pending","reserved":' .. sum .. ',"held":' .. sum .. ',"legs":['
+  local stored = HEAD .. 'pending","reserved":' .. sum .. ',"held":' .. sum .. ',"legs":['
     .. legs_text(legs) .. '],"expires_at_ms":' .. digits[deadline_ms] .. ',"created_at_ms":' .. digits[now_ms]
     .. ',"reserved_sequence":' .. digits[sequence]
     .. (operation.task and ',"bound_sequence":' .. digits[sequence] or '')
@@ -70,7 +70,10 @@ function reservations.read(shard, key, stored, format)
   reservation.charged = reservation.charged or 0
   reservation.released = reservation.released or 0
   reservation.held = reservation.held or 0
-  reservation.tail = string.sub(stored, (string.find(stored, TAIL, 1, true)))
+  -- Another order of members (somebody's hand, another release) has no tail that could be kept.
+  if string.find(stored, HEAD, 1, true) == 1 then
+    reservation.tail = string.sub(stored, (string.find(stored, TAIL, 1, true)))
+  end
   return reservation
 end
 
