@@ -14,7 +14,7 @@ from app.ledger.shards import new_reservation_id
 from persistence.reconcile.hands import NotRepaired
 from persistence.reconcile.repair import Repairer
 from tests.integration.journal.workers import Killed, dies_at, keep_journal
-from tests.integration.reconcile.past import ANA, BOB, NOW_MS, Past
+from tests.integration.reconcile.past import ANA, BOB, IN_2100_MS, NOW_MS, Past
 from tests.integration.reconcile.test_compare import ONE_MORE, tamper
 
 
@@ -90,6 +90,13 @@ async def test_an_account_that_redis_lost_comes_back(past, redis, caller, reconc
     await repair(await reconcile(full=False))
     assert "equal" == (await reconcile()).status
     assert account.available == (await past.account(BOB)).available
+
+
+async def test_what_is_due_of_an_account_of_which_nothing_ends_goes(past, redis, reconcile, repair):
+    await redis.zadd(keys.due(1), {f"account:{BOB}": IN_2100_MS})
+    await repair(await reconcile(full=False))
+    assert "equal" == (await reconcile()).status
+    assert await redis.zscore(keys.due(1), f"account:{BOB}") is None
 
 
 async def test_an_account_that_the_journal_has_never_heard_of_has_nothing(past, redis, reconcile, repair):
