@@ -17,7 +17,7 @@ from persistence.projections import at
 PAGE = 2_000
 
 _OF_RESERVATION = frozenset({"confirmed", "cancelled", "bound", "extended"})
-_BIND = frozenset({"reserved", "bound", "extended"})
+_BIND = frozenset({"reserved", "bound", "extended", "adjusted"})
 
 
 class _Asked(Struct):
@@ -87,7 +87,7 @@ BINDINGS = """
 SELECT j.at, j.shard, j.seq, j.kind, j.task, j.entry, r.id::text AS reservation,
   (extract(epoch FROM r.expires_at) * 1000)::bigint AS expires_at_ms
 FROM journal j JOIN reservations r ON r.id = j.reservation
-WHERE (j.at, j.shard, j.seq) > ($1, $2, $3) AND j.kind IN ('reserved', 'bound', 'extended')
+WHERE (j.at, j.shard, j.seq) > ($1, $2, $3) AND j.kind IN ('reserved', 'bound', 'extended', 'adjusted')
   AND j.task IS NOT NULL
 ORDER BY j.at, j.shard, j.seq LIMIT $4
 """

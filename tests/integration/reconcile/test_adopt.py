@@ -15,6 +15,7 @@ from persistence.backing import PostgresBacking
 from persistence.fences import unfence
 from persistence.reconcile.adopt import adopt, losses
 from persistence.reconcile.lost import NotAdoptable
+from persistence.verify import verify
 from tests.integration.books import Shop
 from tests.integration.journal.workers import SHARDS, Killed, dies_at, keep_journal
 from tests.integration.streams import replace_server
@@ -73,6 +74,7 @@ async def test_both_sides_are_equal_again_and_nothing_in_redis_has_moved(
     assert [None] * SHARDS == [each.still for each in done]
     assert before == await state(redis)
     await keep_journal(worker)
+    assert [] == (await verify(connection, since=1)).findings
     await assert_whole(connection, await connection.fetchval("SELECT id FROM ledger"))
     run = await reconcile()
     assert [] == [(each.account_id, each.field, each.redis, each.journal) for each in run.drift]
