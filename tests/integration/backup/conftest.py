@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
+from app.ledger import keys
 from persistence.admission import admit
 from persistence.birth import give_birth
 from persistence.drain import drain
@@ -18,6 +19,9 @@ from tests.conftest import fresh_database
 from tests.integration.backup.books import SHARDS
 from tests.integration.restore.traffic import Traffic
 from tests.integration.streams import Caller
+
+
+CURSORS = "SELECT cursor FROM shards ORDER BY shard"
 
 
 async def _live(database_url: str, redis_url: str) -> None:
@@ -31,8 +35,15 @@ async def _live(database_url: str, redis_url: str) -> None:
 
 
 async def _journal(database_url: str, redis_url: str) -> None:
-    while (await drain(database_url, redis_url, 0.15, keep=None)).rows:
-        pass
+    """Until PostgreSQL has everything, however slow the machine is."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        async with Redis.from_url(redis_url) as redis:
+            sequences = [int(await redis.hget(keys.meta(shard), "sequence")) for shard in range(SHARDS)]
+        while [row["cursor"] for row in await connection.fetch(CURSORS)] != sequences:
+            await drain(database_url, redis_url, 0.15, keep=None)
+    finally:
+        await connection.close()
 
 
 @pytest.fixture(scope="session")
