@@ -76,17 +76,17 @@ async def import_backup(
 
 LEDGER = "SELECT id, shards, born FROM ledger"
 
-STANDINGS = "SELECT shard, cursor, head, fence FROM shards ORDER BY shard"
+STANDINGS = "SELECT shard, cursor, head, fence, fenced_by FROM shards ORDER BY shard"
 
 
 async def _is_done(connection: Connection, manifest: Manifest) -> bool:
-    """Whether this very backup is in, and nothing happened since."""
+    """Whether this very backup is in, and nothing happened since but, perhaps, the beginning of a restore."""
     row = await connection.fetchrow(LEDGER)
     if row is None or not row["born"] or str(row["id"]) != manifest.ledger:
         return False
     rows = await connection.fetch(STANDINGS)
-    return [(cursor, head.hex(), fence) for _, cursor, head, fence in rows] == [
-        (each.cursor, each.head, DONE) for each in manifest.shards
+    return [(row["cursor"], row["head"].hex(), row["fenced_by"]) for row in rows] == [
+        (each.cursor, each.head, "restore") for each in manifest.shards
     ]
 
 
@@ -98,7 +98,7 @@ async def _is_begun(connection: Connection, manifest: Manifest) -> bool:
     """
     row = await connection.fetchrow(LEDGER)
     rows = await connection.fetch(STANDINGS)
-    if row is None or row["born"] or not any(fence == BEGUN for *_, fence in rows):
+    if row is None or row["born"] or not any(each["fence"] == BEGUN for each in rows):
         return False
     if str(row["id"]) != manifest.ledger:
         raise BackupRefused(

@@ -20,7 +20,6 @@ from tests.integration.backup.books import SHARDS
 from tests.integration.restore.traffic import Traffic
 from tests.integration.streams import Caller
 
-
 CURSORS = "SELECT cursor FROM shards ORDER BY shard"
 
 

@@ -10,6 +10,7 @@ from app.ledger import keys
 from app.ledger.operations import Grant
 from persistence.admission import admit
 from persistence.backup import snapshot
+from persistence.backup.drill import Willing, faults
 from persistence.backup.export import export
 from persistence.backup.folder import export_folder
 from persistence.backup.importing import BEGUN, DONE, import_backup
@@ -19,6 +20,7 @@ from persistence.backup.reading import Backup
 from persistence.birth import BirthRefused, give_birth
 from persistence.migrate import migrate
 from persistence.pool import open_pool
+from persistence.restore import restore
 from persistence.verify import verify
 from tests.integration.backup.books import SHARDS, Killed, dies_at, said_by
 from tests.integration.streams import Caller
@@ -83,6 +85,22 @@ async def test_an_import_that_is_done_changes_nothing_when_it_is_repeated(backup
     before = await said_by(second)
     await import_backup(second, redis, backup)
     assert await said_by(second) == before
+
+
+@pytest.mark.parametrize("step", ["after claim", "after removal", "after load", "after comparison"])
+async def test_an_import_killed_while_redis_is_loaded_goes_on_with_that(
+    connection, backup, second, second_url, redis, redis_url, tmp_path, step
+):
+    onlooker = Willing(lambda _count: None)
+    await import_backup(second, redis, backup)
+    with pytest.raises(Killed):
+        await restore(second_url, redis_url, salvage=tmp_path / "s", watch=onlooker, barrier=dies_at(step))
+    await import_backup(second, redis, backup)
+    restored = await restore(second_url, redis_url, salvage=tmp_path / "s", watch=onlooker)
+    assert faults(restored) == []
+    assert await said_by(second) == await said_by(connection)
+    with pytest.raises(BackupRefused, match="in use"):
+        await import_backup(second, redis, backup)
 
 
 async def test_a_later_backup_may_go_on_with_an_import_an_earlier_one_may_not(
