@@ -11,7 +11,8 @@ RUN /opt/lastro/bin/pip install --no-cache-dir --constraint constraints.txt . \
 
 FROM python:3.12-slim
 ENV PATH=/opt/lastro/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin lastro
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin lastro \
+ && install --directory --owner 10001 --mode 0700 /backups
 COPY --from=build /opt/lastro /opt/lastro
 USER 10001
 EXPOSE 8000
