@@ -93,7 +93,8 @@ def test_redis_keeps_everything_evicts_nothing_and_asks_for_a_password() -> None
 
 
 def test_data_lives_in_volumes_and_the_stores_are_not_published() -> None:
-    assert set(yaml.safe_load(TEXT)["volumes"]) == {"redis", "postgres"}
+    assert set(yaml.safe_load(TEXT)["volumes"]) == {"redis", "postgres", "backups"}
+    assert SERVICES["worker"]["volumes"] == ["backups:/backups"]
     assert SERVICES["postgres"]["volumes"] == ["postgres:/var/lib/postgresql"]
     assert [name for name, service in SERVICES.items() if "ports" in service] == ["api"]
     assert all(port.startswith("127.0.0.1:") for port in SERVICES["api"]["ports"])
