@@ -103,6 +103,7 @@ class _Part(NamedTuple):
             try:
                 await self._session()
             except _AWAY as error:
+                _heed_cancellation()
                 self.drained.failures += 1
                 log.warning("the journal waits: %s", str(error) or type(error).__name__)
                 await asyncio.sleep(min(TRY_SECONDS, left))
@@ -128,6 +129,15 @@ class _Part(NamedTuple):
             own = range(self.number, shards, self.parts)
             await _Slice(journal, pool, redis, own, self.drained).run(self.ends)
             await connection.close(timeout=1.0)
+
+
+def _heed_cancellation() -> None:
+    """End although a library has swallowed the cancellation: `asyncio.wait_for`, with which redis-py sends,
+    does so up to Python 3.11 when its result comes in the same moment.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 LEDGER = "SELECT id::text AS id, shards FROM ledger WHERE born"
@@ -173,6 +183,7 @@ class _Slice:
     async def run(self, ends: float) -> None:
         tried = -TRY_SECONDS
         while (now := time.monotonic()) < ends:
+            _heed_cancellation()
             if now - tried >= TRY_SECONDS:
                 tried = now
                 await self._try()

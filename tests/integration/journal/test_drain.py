@@ -225,3 +225,28 @@ async def test_a_commit_whose_answer_was_lost_is_looked_up_and_not_repeated(
         with pytest.raises(asyncio.CancelledError):
             await draining
     assert await assert_equal(database, redis) == 6
+
+
+@pytest.mark.parametrize("instead", [None, OSError("gone")])
+async def test_a_slice_ends_when_it_is_told_to_though_something_on_its_way_swallows_that(
+    database_url, redis_url, ledger, instead
+):
+    reached = asyncio.Event()
+    once = set()
+
+    async def swallows(_step):
+        if asyncio.current_task() in once:
+            return
+        once.add(asyncio.current_task())
+        reached.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            if instead is not None:
+                raise instead from None
+
+    draining = asyncio.create_task(drain(database_url, redis_url, 60, keep=None, barrier=swallows))
+    await asyncio.wait_for(reached.wait(), 10)
+    draining.cancel()
+    done, _ = await asyncio.wait({draining}, timeout=5.0)
+    assert done
