@@ -70,7 +70,7 @@ class Verdict(Struct, frozen=True):
 
 
 class _Standing(NamedTuple):
-    """`added`: the first row after the cursor."""
+    """`added`: the first row after the cursor; `noted`: the first notes that no row can have."""
 
     shard: int
     cursor: int
@@ -78,20 +78,26 @@ class _Standing(NamedTuple):
     head: bytes
     verified: int
     added: int | None
+    noted: int | None
 
 
-LEDGER = "SELECT id FROM ledger WHERE born"
+LEDGER = "SELECT id, shards FROM ledger WHERE born"
 
 # In one statement, so that a batch that is committed meanwhile is seen whole or not at all.
 STANDINGS = """
 SELECT shard, cursor, link, head, verified_seq,
-  (SELECT min(seq) FROM journal WHERE journal.shard = shards.shard AND seq > cursor) AS added
+  (SELECT min(seq) FROM journal WHERE journal.shard = shards.shard AND seq > cursor) AS added,
+  least(
+    (SELECT min(seq) FROM notes WHERE notes.shard = shards.shard AND seq > cursor),
+    (SELECT min(seq) FROM notes WHERE notes.shard = shards.shard AND seq < 1)
+  ) AS noted
 FROM shards ORDER BY shard
 """
 
 STRANGERS = """
-SELECT shard, seq FROM journal
-WHERE shard < 0 OR shard >= (SELECT count(*) FROM shards) ORDER BY shard, seq LIMIT 1
+(SELECT shard, seq, 'Row' AS what FROM journal WHERE shard < 0 OR shard >= $1 ORDER BY shard, seq LIMIT 1)
+UNION ALL
+(SELECT shard, seq, 'The notes of row' FROM notes WHERE shard < 0 OR shard >= $1 ORDER BY shard, seq LIMIT 1)
 """
 
 
@@ -118,25 +124,41 @@ async def verify(
     Raises:
         CannotVerify: There is no ledger, it is another one, or it does not have the shard of a head.
     """
-    found = await connection.fetchval(LEDGER)
-    if found is None:
+    row = await connection.fetchrow(LEDGER)
+    if row is None:
         raise CannotVerify("This database has no ledger.")
+    found, shards = row["id"], row["shards"]
     if ledger not in (None, str(found)):
         raise CannotVerify(f"The heads are those of ledger {ledger}; this database has {found}.")
+    _demand_possible(heads, shards)
     standings = [_Standing(*row) for row in await connection.fetch(STANDINGS)]
-    if strange := [head.shard for head in heads if not 0 <= head.shard < len(standings)]:
-        raise CannotVerify(f"This ledger has {len(standings)} shards, and none with the number {strange[0]}.")
     first = since or (1 if heads else None)
     walks = [_Walk(connection, found.bytes, each, since=first, heads=heads, seen=seen) for each in standings]
     expect(sum(max(0, walk.standing.cursor - walk.first + 1) for walk in walks))
     proved = [await walk.walk() for walk in walks]
     findings = [each.finding for each in proved if each.finding is not None]
-    if stranger := await connection.fetchrow(STRANGERS):
-        shard, sequence = stranger
-        why = f"Row {sequence} of shard {shard} was added: the ledger has no such shard."
-        findings.append(Finding(shard, sequence, "added", why))
+    for shard in sorted(set(range(shards)) ^ {each.shard for each in standings}):
+        what: Literal["missing", "added"] = "missing" if shard < shards else "added"
+        why = f"Shard {shard} {'is missing' if what == 'missing' else 'was added'}: the ledger has {shards}."
+        findings.append(Finding(shard, 1, what, why))
+    for shard, sequence, of in await connection.fetch(STRANGERS, shards):
+        why = f"{of} {sequence} of shard {shard} {'was' if of == 'Row' else 'were'} added: "
+        findings.append(Finding(shard, sequence, "added", f"{why}the ledger has no such shard."))
     rows = sum(each.last - each.first + 1 for each in proved)
     return Verdict(str(found), rows, sum(each.erased for each in proved), findings, proved)
+
+
+def _demand_possible(heads: Sequence[Head], shards: int) -> None:
+    """Raises `CannotVerify` for heads that no chain of this ledger can have."""
+    if strange := [head.shard for head in heads if not 0 <= head.shard < shards]:
+        raise CannotVerify(f"This ledger has {shards} shards, and none with the number {strange[0]}.")
+    known: dict[tuple[int, int], bytes] = {}
+    for shard, sequence, digest in heads:
+        if known.setdefault((shard, sequence), digest) != digest:
+            raise CannotVerify(
+                f"Two of the heads are of row {sequence} of shard {shard}, and differ: one of them was kept "
+                "wrong. Prove against each by itself."
+            )
 
 
 class _Found(Exception):
@@ -167,6 +189,9 @@ class _Walk:
         seen: Callable[[int], None],
     ) -> None:
         self.standing = standing
+        self._is_note_false = since is None and standing.verified > standing.cursor
+        if self._is_note_false:
+            since = 1
         self.first = min(standing.verified + 1 if since is None else since, standing.cursor + 1)
         self._connection = connection
         self._ledger = ledger
@@ -262,9 +287,9 @@ class _Walk:
                 raise _Unchained(row)
             try:
                 entry = _decode(text)
-            except msgspec.MsgspecError as error:
+                derived = row_of(shard, sequence, entry, text, head)
+            except (msgspec.MsgspecError, OverflowError) as error:
                 raise self._unreadable(sequence, error) from error
-            derived = row_of(shard, sequence, entry, text, head)
             if row[:_COLUMNS] != derived:
                 raise _Found(sequence, "changed", column_that_differs(row, derived))
             if row[17] is not None or entry.notes is not None:
@@ -294,7 +319,8 @@ class _Walk:
 
     def _end(self) -> None:
         """What `shards` says of the last row, and nothing after it."""
-        shard, cursor, added = self.standing.shard, self.standing.cursor, self.standing.added
+        shard, cursor = self.standing.shard, self.standing.cursor
+        added, noted = self.standing.added, self.standing.noted
         if added is not None:
             why = f"Row {added} of shard {shard} was added: its journal ends at {cursor}."
             raise _Found(added, "added", why)
@@ -311,12 +337,21 @@ class _Walk:
             if said != found:
                 why = f"The {name} of shard {shard} was changed: it says {said}; row {cursor} has {found}."
                 raise _Found(cursor, "head", why)
+        if noted is not None:
+            why = f"The notes of row {noted} of shard {shard} were added: its journal is 1 to {cursor}."
+            raise _Found(noted, "notes", why)
+        if self._is_note_false:
+            why = (
+                f"How far shard {shard} was proved was changed: it says up to row "
+                f"{self.standing.verified}, and its journal ends at {cursor}. All of it was proved now."
+            )
+            raise _Found(cursor, "head", why)
 
     READ_ONLY = "SELECT pg_is_in_recovery()"
 
     REMEMBER = """
     UPDATE shards SET verified_seq = $2, verified_at = now()
-    WHERE shard = $1 AND verified_seq >= $3 AND verified_seq <= $2
+    WHERE shard = $1 AND verified_seq >= $3 AND (verified_seq <= $2 OR verified_seq > cursor)
     """
 
     async def _remember(self) -> None:

@@ -86,6 +86,19 @@ TAMPERED = {
         ADD.replace("SELECT shard, seq + 1", "SELECT 3, 1"),
         "Row 1 of shard 3 was added: the ledger has no such shard",
     ),
+    "a whole shard": (
+        "DELETE FROM journal WHERE shard = 1; DELETE FROM notes WHERE shard = 1; "
+        "DELETE FROM shards WHERE shard = 1",
+        "Shard 1 is missing: the ledger has 3.",
+    ),
+    "notes for a row to come": (
+        "INSERT INTO notes SELECT 1, cursor + 1, 'x' FROM shards WHERE shard = 1",
+        r"The notes of row \d+ of shard 1 were added: its journal is 1 to",
+    ),
+    "notes of a shard of its own": (
+        "INSERT INTO notes VALUES (3, 5, 'x')",
+        "The notes of row 5 of shard 3 were added: the ledger has no such shard",
+    ),
     "the last ones, with the cursor": (
         """
         UPDATE shards SET cursor = cursor - 2 WHERE shard = 1;
@@ -111,6 +124,23 @@ async def test_a_row_that_is_not_as_it_was_written_is_named(connection, how):
     verdict = await verify(connection, since=1)
     assert [each.shard for each in verdict.findings] == [3 if "shard 3" in said else 1]
     assert re.match(said, verdict.findings[0].why), verdict.findings
+
+
+async def test_an_entry_that_no_row_can_be_of_is_named_though_its_chain_fits(connection):
+    await _rewrite(connection, 1, 5, lambda text: re.sub(r'"at_ms":\d+', '"at_ms":9007199254740991', text))
+    finding = (await verify(connection, since=1)).findings[0]
+    assert finding.why.startswith("The entry of row 5 of shard 1 cannot be read: ")
+
+
+async def test_a_proof_does_not_believe_that_it_went_beyond_the_end(connection):
+    await tamper(
+        connection, TAMPERED["a column"][0], "UPDATE shards SET verified_seq = 1000000 WHERE shard > 0"
+    )
+    first, second = (await verify(connection)).findings
+    assert re.match(TAMPERED["a column"][1], first.why)
+    assert re.match(r"How far shard 2 was proved was changed: it says up to row 1000000", second.why)
+    (again,) = (await verify(connection)).findings
+    assert again == first, "the false note is gone, and what it hid is still named"
 
 
 async def test_a_proof_that_found_something_finds_it_again(connection):
@@ -159,14 +189,18 @@ async def test_notes_that_were_erased_are_erased_not_changed(connection):
     assert (verdict.findings, verdict.erased) == ([], 1)
 
 
-async def _rewrite(connection, shard: int, since: int) -> None:
+def _more(text: str) -> str:
+    return text.replace('{"v":1,', '{"v":1,"more":1,')
+
+
+async def _rewrite(connection, shard: int, since: int, change=_more) -> None:
     """What somebody does who knows how: change a row, and compute everything after it anew."""
     ledger = await connection.fetchval("SELECT id FROM ledger")
     rows = await connection.fetch("SELECT seq, entry FROM journal WHERE shard = $1 ORDER BY seq", shard)
     head = genesis(ledger.bytes, shard)
     statements = []
     for sequence, text in rows:
-        entry = text if sequence != since else text.replace('{"v":1,', '{"v":1,"more":1,')
+        entry = text if sequence != since else change(text)
         head = chained(head, shard, sequence, entry.encode())
         statements.append(
             f"UPDATE journal SET entry = $x${entry}$x$, hash = '\\x{head.hex()}' "
@@ -200,6 +234,8 @@ async def test_a_head_beyond_the_journal_says_that_rows_are_missing(connection):
 async def test_heads_of_another_ledger_are_refused_or_found(connection):
     with pytest.raises(CannotVerify, match="has 3 shards, and none with the number 3"):
         await verify(connection, heads=[Head(3, 1, bytes(32))])
+    with pytest.raises(CannotVerify, match="Two of the heads are of row 5 of shard 1, and differ"):
+        await verify(connection, heads=[Head(1, 5, bytes(32)), Head(1, 5, b"x" * 32)])
     finding = (await verify(connection, heads=[Head(0, 0, bytes(32))])).findings[0]
     assert finding.why == "The head of shard 0 before its first row is another ledger's."
 
