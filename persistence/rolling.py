@@ -10,6 +10,7 @@ import msgspec
 from asyncpg import Record
 from msgspec import Struct
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from app.ledger import keys
 from app.ledger.admission import Sighting, Standing
@@ -87,9 +88,14 @@ async def roll_forward(
             "its balances are ahead of the journal."
         ) from error
     await barrier("after closing")
-    await _write_values(connection, redis, closed, sequence)
-    await barrier("after values")
-    await _write_entries(connection, redis, closed, sequence, barrier)
+    try:
+        await _write_values(connection, redis, closed, sequence)
+        await barrier("after values")
+        await _write_entries(connection, redis, closed, sequence, barrier)
+    except ResponseError as error:
+        if not str(error).startswith("WRONGTYPE"):
+            raise
+        raise CannotRoll(f"Something else stands under a key that shard {shard} needs in Redis.") from error
 
 
 LINES = """

@@ -5,11 +5,12 @@ is decided once, under PostgreSQL's lock, and then carried by a number (the inca
 compares. The lock and the number are `persistence.admission`'s.
 """
 
+import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
@@ -22,6 +23,13 @@ CLOCKS_APART_MS_MAX = 600_000
 
 CLOCKS_APART_MS_HEALTHY = 60_000
 """From here on somebody should look at the two clocks."""
+
+_COUNT_MAX = 2**53 - 1
+
+_NUMBERS_AHEAD_MAX = 1_000_000_000
+"""How far a Redis' number may be ahead of a PostgreSQL that has lost its last ones."""
+
+_PLAIN = re.compile(r"[\w-]+", re.ASCII)
 
 UNTIL = (
     "Fenced until `lastro restore` has brought it back from the journal, or its own Redis is back and "
@@ -59,7 +67,8 @@ class Standing(Struct, frozen=True):
 
 
 class Sighting(Struct, frozen=True, array_like=True):
-    """What a Redis shows of a shard in one moment. Texts are empty where there is nothing to show.
+    """What a Redis shows of a shard in one moment. Texts are empty where there is nothing to show, or
+    nothing that a ledger has written: counts that are none, a link that is no nonce.
 
     `server` is who answered, `admitted_server` who was admitted; `next_id` and `next_entry` are the first
     entry of the stream after the journal's cursor; `goal` is where a rolling forward that has not ended was
@@ -99,14 +108,28 @@ async def survey(redis: Redis, ledger: str, standings: Sequence[Standing]) -> li
             shard = each.shard
             looks.eval(script.text, 2, keys.meta(shard), keys.journal(shard), each.cursor + 1)
         replies: list[list[bytes]] = await looks.execute()
-    sightings = [
-        msgspec.convert([each.decode() for each in reply], Sighting, strict=False) for reply in replies
-    ]
+    sightings = [_plain(reply) for reply in replies]
     if len({each.server for each in sightings}) > 1:
         raise NotAdmitted("Redis was replaced by another server while it was looked at.")
     for stranger in {each.ledger for each in sightings} - {"", ledger}:
         raise _inhabited(stranger, ledger)
     return sightings
+
+
+def _plain(reply: Sequence[bytes]) -> Sighting:
+    """PostgreSQL takes no broken UTF-8 and no NUL, and nobody could lift a fence that cannot be spelt."""
+    texts = [each.decode(errors="replace").replace("\0", "?") for each in reply]
+    seen: Sighting = msgspec.convert(texts, Sighting, strict=False)
+    changes = {name: _count(getattr(seen, name)) for name in ("incarnation", "sequence", "goal")}
+    changes["link"] = seen.link if _PLAIN.fullmatch(seen.link) else ""
+    if seen.fence.encode() not in reply:
+        changes |= {"fence": "", "sequence": ""}
+    return structs.replace(seen, **changes)
+
+
+def _count(text: str) -> str:
+    is_count = text.isascii() and text.isdecimal() and len(text) <= len(str(_COUNT_MAX))
+    return text if is_count and int(text) <= _COUNT_MAX else ""
 
 
 async def demand_fit_server(redis: Redis, ledger: str, shards: int, clock_ms: int) -> None:
@@ -136,7 +159,10 @@ async def demand_fit_server(redis: Redis, ledger: str, shards: int, clock_ms: in
             f"Redis' clock is {abs(apart_ms) // 1000} s {'ahead of' if apart_ms > 0 else 'behind'} this "
             "machine's. Deadlines are judged by it, so it is not let in before one of the two is set right."
         )
-    owner = await redis.hmget(keys.LEDGER, ["id", "shards"])
+    try:
+        owner = await redis.hmget(keys.LEDGER, ["id", "shards"])
+    except ResponseError as error:
+        raise NotAdmitted(f"{keys.LEDGER} in this Redis is not what a ledger has written: {error}") from error
     if owner not in ([None, None], [ledger.encode(), str(shards).encode()]):
         raise _inhabited(f"{owner[0]!r} with {owner[1]!r} shards", f"{ledger} with {shards}")
 
@@ -224,7 +250,8 @@ def unreadable(standing: Standing, sighting: Sighting) -> str | None:
         return f"Redis has nothing of shard {shard}: it has lost its data, or it is not this ledger's Redis."
     if sighting.meta_type != "hash" or sighting.journal_type not in ("stream", "none"):
         return f"The keys of shard {shard} in Redis have been overwritten by something else."
-    if not (sighting.ledger and sighting.sequence.isdecimal() and sighting.incarnation.isdecimal()):
+    written = (sighting.ledger, sighting.sequence, sighting.incarnation, sighting.link)
+    if not all(written) or int(sighting.incarnation) > standing.incarnation + _NUMBERS_AHEAD_MAX:
         return f"The meta of shard {shard} in Redis is not readable."
     return None
 
