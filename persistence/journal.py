@@ -25,6 +25,7 @@ from app.ledger.stream import (
     ReadRefused,
     first_call,
     lines,
+    nonce_of,
     read,
     tell,
     whole_calls,
@@ -200,6 +201,8 @@ class Journal:
             try:
                 proved = lines(piece, standing.cursor, standing.link)
             except Broken as error:
+                if is_careful and (sound := _before(piece, standing, error)):
+                    return piece, sound
                 raise _Suspicious(piece, str(error)) from error
             found = whole_calls(proved, piece.sequence)
             if found or not proved:
@@ -272,6 +275,18 @@ class Journal:
         log.error("shard %d is fenced: %s", shard, why)
         await fence(self._redis, admitted.ledger, shard, why)
         return Batch(Outcome.CONDEMNED, 0, standing.cursor)
+
+
+def _before(piece: Piece, standing: Standing, error: Broken) -> list[Line]:
+    """The first call of a piece with a broken entry in it, if that call is known to be whole: the broken one
+    comes later, or tells that it is of another call.
+    """
+    sound = piece.entries[: max(0, error.sequence - standing.cursor - 1)]
+    if not sound:
+        return []
+    found = first_call(lines(piece._replace(entries=sound), standing.cursor, standing.link))
+    is_last = len(found) == len(sound)
+    return [] if is_last and nonce_of(piece.entries[len(sound)]) in (None, found[-1].entry.nonce) else found
 
 
 def _sentence(error: Exception, found: Sequence[Line]) -> str:

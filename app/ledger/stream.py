@@ -7,6 +7,7 @@ the call before it on its shard, so a stream goes on from where a journal stands
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import Struct
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
@@ -29,6 +30,7 @@ class Broken(Exception):
 
     def __init__(self, sequence: int, why: str) -> None:
         super().__init__(f"Entry {sequence} {why}")
+        self.sequence = sequence
 
 
 class Admitted(NamedTuple):
@@ -170,6 +172,21 @@ def _line(sequence: int, entry_id: bytes, fields: dict[bytes, bytes]) -> Line:
     if entry.format != FORMAT:
         raise Broken(sequence, f"has format {entry.format}; this release reads {FORMAT}.")
     return Line(sequence, entry, text, notes)
+
+
+class _Called(Struct):
+    nonce: str
+
+
+_decode_called = msgspec.json.Decoder(_Called).decode
+
+
+def nonce_of(raw: RawEntry) -> str | None:
+    """Whose call an entry is of, as far as anybody can read it."""
+    try:
+        return _decode_called(raw[1].get(b"entry", b"")).nonce
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
 
 
 def whole_calls(found: list[Line], last: int) -> list[Line]:

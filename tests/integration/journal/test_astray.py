@@ -89,10 +89,10 @@ async def _other_fields(redis) -> None:
 POISON = {
     "not json": (lambda redis: _append_text(redis, "{"), "Entry 3 cannot be read", 1),
     "not utf-8": (lambda redis: _append_text(redis, b'{"v":1,"kind":"\xff"}'), "Entry 3 cannot be read", 1),
-    "unknown kind": (lambda redis: forge(redis, 0, kind="gifted"), "Entry 3 cannot be read", 1),
-    "another format": (lambda redis: forge(redis, 0, v=2), "Entry 3 has format 2", 1),
-    "begins no call": (lambda redis: forge(redis, 0, previous_nonce=None), "Entry 3 neither belongs to", 1),
-    "unlinked": (lambda redis: forge(redis, 0, previous_nonce="0" * 16), "Entry 3 follows call 00000000", 1),
+    "unknown kind": (lambda redis: forge(redis, 0, kind="gifted"), "Entry 3 cannot be read", 2),
+    "another format": (lambda redis: forge(redis, 0, v=2), "Entry 3 has format 2", 2),
+    "begins no call": (lambda redis: forge(redis, 0, previous_nonce=None), "Entry 3 neither belongs to", 2),
+    "unlinked": (lambda redis: forge(redis, 0, previous_nonce="0" * 16), "Entry 3 follows call 00000000", 2),
     "version": (lambda redis: forge(redis, 0, version=9), "Entry 3 is version 9 of ana0, which is at", 2),
     "balance": (lambda redis: forge(redis, 0, available=9), "Entry 3 says 9 available and 0 held in ana0", 2),
     "below zero": (
@@ -128,7 +128,7 @@ POISON = {
 }  # fmt: skip
 
 
-# The call before one that cannot be read is not known to be whole, and is not journaled either.
+# The call before one that does not even tell its call is not known to be whole, and is not journaled either.
 @pytest.mark.parametrize("poison", POISON)
 async def test_a_poisonous_entry_fences_its_shard_alone_and_is_not_dropped(
     database, redis, caller, worker, poison
