@@ -8,25 +8,27 @@ ARGV
   1    ledger id
   2    server, as when the shard was closed: one that was replaced may have lost what was loaded before
   3    sequence that the meta has, '' for none
-  4..  commands on keys of this shard, each as the number of its words and then its words
+  4    loader, as when the shard was closed
+  5..  commands on keys of this shard, each as the number of its words and then its words
 
 REPLIES
   loaded
   moved    the shard is not as it was left, or somebody was let in; nothing was written
 ]]
 local meta = KEYS[1]
-local ledger, server, sequence = ARGV[1], ARGV[2], ARGV[3]
+local ledger, server, sequence, loader = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local info = redis.pcall('INFO', 'replication')
 local server_now = type(info) == 'string' and string.match(info, 'master_replid:(%x+)') or ''
 if server_now ~= server then return 'moved' end
 if redis.call('TYPE', meta).ok ~= 'hash' then return 'moved' end
-local found = redis.call('HMGET', meta, 'ledger', 'incarnation', 'server', 'sequence')
+local found = redis.call('HMGET', meta, 'ledger', 'incarnation', 'server', 'sequence', 'loader')
 if found[1] ~= ledger or found[2] ~= '0' or found[3] ~= server or (found[4] or '') ~= sequence then return 'moved' end
+if (found[5] or '') ~= loader then return 'moved' end
 
 local WRITES = { MSET = true, SET = true, UNLINK = true, ZADD = true, ZREM = true, XADD = true, HSET = true, HDEL = true }
 
-local at = 4
+local at = 5
 while at <= #ARGV do
   local words = tonumber(ARGV[at])
   assert(WRITES[ARGV[at + 1]], 'not a command for loading')

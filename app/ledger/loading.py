@@ -65,11 +65,14 @@ class Beyond(Exception):
 
 
 class Closed(NamedTuple):
-    """A shard that nobody is let into but its loader. `server`: whose pages belong together."""
+    """A shard that nobody is let into but its loader. `server`: whose pages belong together; `loader`: whose
+    pages they are, so that what another one still has to send comes too late.
+    """
 
     ledger: str
     shard: int
     server: str
+    loader: str = ""
 
 
 class Page:
@@ -153,13 +156,13 @@ def _cut(command: list[Word], words: list[Word]) -> list[Sequence[Word]]:
     return [command + words[first : first + WORDS_MAX] for first in range(0, len(words), WORDS_MAX)]
 
 
-async def close(redis: Redis, ledger: str, shard: int, server: str, why: str) -> Closed:
+async def close(redis: Redis, closed: Closed, why: str) -> Closed:
     """Begin to load a shard anew. Its meta is replaced by one without a sequence.
 
     Raises:
         Moved: Another server answers, or another ledger lives there.
     """
-    return await _close(redis, Closed(ledger, shard, server), ["", "", "", why])
+    return await _close(redis, closed, ["", "", "", why])
 
 
 async def close_behind(redis: Redis, ledger: str, shard: int, sighting: Sighting, goal: int) -> Closed:
@@ -175,7 +178,8 @@ async def close_behind(redis: Redis, ledger: str, shard: int, sighting: Sighting
 
 async def _close(redis: Redis, closed: Closed, arguments: list[str | int]) -> Closed:
     names = [keys.meta(closed.shard)]
-    verdict = await run(redis, scripts.load("close"), names, [closed.ledger, closed.server, *arguments])
+    arguments = [closed.ledger, closed.server, *arguments, closed.loader]
+    verdict = await run(redis, scripts.load("close"), names, arguments)
     if verdict == b"beyond":
         raise Beyond
     if verdict != b"closed":
@@ -195,7 +199,7 @@ async def load(redis: Redis, closed: Closed, page: Page, *, sequence: int | None
     Raises:
         Moved: Nothing of the page was written.
     """
-    words: list[Word] = [closed.ledger, closed.server, "" if sequence is None else sequence]
+    words: list[Word] = [closed.ledger, closed.server, "" if sequence is None else sequence, closed.loader]
     for command in page.commands():
         words.append(len(command))
         words += command

@@ -19,6 +19,7 @@ from app.ledger.admission import (
     write,
 )
 from app.ledger.backing import NotAdmitted
+from app.ledger.loading import Closed
 from persistence.admission import admit
 from persistence.fences import ledger_of
 from persistence.pool import Connection, Pool, answering
@@ -43,6 +44,10 @@ class Claim(NamedTuple):
     @property
     def numbers(self) -> list[int]:
         return [each.shard for each in self.standings]
+
+    def closed(self, standing: Standing) -> Closed:
+        """A claimed shard as its loader closes it. Every claim has a number of its own."""
+        return Closed(self.ledger, standing.shard, self.server, str(standing.incarnation))
 
 
 async def fenced(pool: Pool, redis: Redis, clock_ms: Callable[[], int]) -> list[Standing]:
@@ -106,12 +111,15 @@ def _demand_restorable(standing: Standing, sighting: Sighting) -> None:
 
 
 def fault_of(standing: Standing, sighting: Sighting) -> str | None:
-    """Why what Redis shows does not continue the journal, whatever fences it; `None` when it does."""
-    return fault(standing, structs.replace(sighting, fence=""))
+    """Why what Redis shows does not continue the journal, whatever fences it; `None` when it does.
+
+    A rolling forward that has not ended has left balances behind that are wrong, and entries that are not.
+    """
+    return fault(standing, structs.replace(sighting, fence="", goal=""))
 
 
 def _claimed(standing: Standing, sighting: Sighting) -> Standing:
-    seen = int(sighting.incarnation) if sighting.incarnation.isdecimal() else 0
+    seen = int(sighting.incarnation) if unreadable(standing, sighting) is None else 0
     why = standing.fence
     if standing.fenced_by != "restore":
         why = (

@@ -3,25 +3,20 @@
 import asyncio
 from typing import Any, NamedTuple
 
-import msgspec
-from msgspec import Struct
 from redis.asyncio import Redis
 
 from app.ledger import keys
 from app.ledger.admission import Sighting, Standing, survey, unreadable
 from app.ledger.loading import Page, close, load
+from app.ledger.stream import nonce_of
 from persistence.journal import Journal, Outcome
 from persistence.pool import Connection
 from persistence.restore.claim import Claim, RestoreRefused, fault_of, keep_claimed
 
 MOVED_MAX = 100
 
-
-class _Called(Struct):
-    nonce: str
-
-
-_decode_called = msgspec.json.Decoder(_Called).decode
+LOST = "lost"
+"""A link that nobody has to follow: the shard is not opened with it."""
 
 
 class Drained(NamedTuple):
@@ -64,11 +59,8 @@ async def _mend(redis: Redis, claim: Claim, standing: Standing, sighting: Sighti
     if not number.isdecimal() or rest != "0" or int(number) <= standing.cursor:
         return False
     last: Any = await redis.xrevrange(keys.journal(standing.shard), count=1)
-    try:
-        link = _decode_called(last[0][1].get(b"entry", b"")).nonce if last else ""
-    except msgspec.MsgspecError:
-        return False
-    closed = await close(redis, claim.ledger, standing.shard, claim.server, standing.fence or "")
+    link = (last and nonce_of(last[0])) or LOST
+    closed = await close(redis, claim.closed(standing), standing.fence or "")
     page = Page(standing.shard)
     page.meta(
         incarnation=standing.incarnation,

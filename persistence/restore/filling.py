@@ -48,8 +48,7 @@ async def empty(redis: Redis, claim: Claim) -> Shards:
         Moved: (`app.ledger.loading`) The server was replaced meanwhile.
     """
     closed = {
-        each.shard: await close(redis, claim.ledger, each.shard, claim.server, each.fence or "")
-        for each in claim.standings
+        each.shard: await close(redis, claim.closed(each), each.fence or "") for each in claim.standings
     }
     place = 0
     while True:
@@ -66,8 +65,10 @@ async def empty(redis: Redis, claim: Claim) -> Shards:
             await load(redis, closed[shard], page)
         if place == 0:
             break
-    for field, value in {"id": claim.ledger, "shards": str(claim.shards)}.items():
-        await redis.hsetnx(keys.LEDGER, field, value)
+    async with redis.pipeline(transaction=True) as both:
+        for field, value in {"id": claim.ledger, "shards": str(claim.shards)}.items():
+            both.hsetnx(keys.LEDGER, field, value)
+        await both.execute()
     return Shards(claim, closed)
 
 
@@ -167,4 +168,5 @@ async def _complete(connection: Connection, redis: Redis, closed: Closed) -> Non
         journaled_bytes=size,
         oldest_ms="",
     )
+    page.without_meta("loader")
     await load(redis, closed, page)

@@ -216,7 +216,8 @@ async def _open(pool: Pool, redis: Redis, claim: Claim) -> dict[int, str]:
         standings = [each for each in await read_standings(connection) if each.shard in claim.numbers]
         sightings: list[Sighting] = await survey(redis, claim.ledger, standings)
         for standing, sighting in zip(standings, sightings, strict=True):
-            if standing.fenced_by != "restore" or sighting.sequence != str(standing.cursor):
+            is_closed = standing.fenced_by == "restore" and sighting.server == claim.server
+            if not is_closed or sighting.sequence != str(standing.cursor):
                 raise Moved(f"Shard {standing.shard} is not as it was left when it was loaded.")
             await lift(connection, standing, sighting)
     await admit(pool, redis)

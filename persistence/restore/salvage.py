@@ -86,7 +86,9 @@ class Salvage:
     async def _read(self, shard: int, first: str) -> list[RawEntry]:
         try:
             found: Any = await self._redis.xrange(keys.journal(shard), first, "+", count=PAGE)
-        except ResponseError:  # something else stands under the key
+        except ResponseError as error:
+            if not str(error).startswith("WRONGTYPE"):
+                raise
             return []
         entries: list[RawEntry] = found
         return entries
@@ -102,7 +104,7 @@ class Salvage:
         journaled = {row["seq"]: row["entry"].encode() for row in rows}
         found = []
         for sequence, (_, fields) in zip(sequences, raw, strict=True):
-            if journaled.get(sequence) == fields.get(b"entry"):
+            if sequence in journaled and journaled[sequence] == fields.get(b"entry"):
                 continue
             reason = why or "It is not what the journal has."
             if sequence in journaled:
@@ -143,7 +145,8 @@ class Salvage:
             return
         if shard_of_reservation(named.reservation, self._claim.shards) is None:
             return
-        if await self._connection.fetchval(self.BOUND, named.reservation, named.task):
+        is_text = "\0" not in named.task  # which PostgreSQL does not have
+        if is_text and await self._connection.fetchval(self.BOUND, named.reservation, named.task):
             return
         shard = shard_of(f"{named.provider or ''}:{named.task}", self._claim.shards)
         await unbind(self._redis, shard, named.provider, named.task, named.reservation)

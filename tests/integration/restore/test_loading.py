@@ -19,7 +19,7 @@ async def server(redis) -> str:
 
 @pytest.fixture
 async def closed(redis, server) -> Closed:
-    return await close(redis, LEDGER, 0, server, "it is being restored")
+    return await close(redis, Closed(LEDGER, 0, server, "7"), "it is being restored")
 
 
 def page() -> Page:
@@ -78,9 +78,9 @@ async def test_what_follows_a_sequence_is_written_only_there(redis, closed):
 async def test_another_ledgers_shard_and_another_server_are_not_closed(redis, server):
     await redis.hset(keys.meta(0), mapping={"ledger": "another", "sequence": "4"})
     with pytest.raises(Moved):
-        await close(redis, LEDGER, 0, server, "why")
+        await close(redis, Closed(LEDGER, 0, server, "7"), "why")
     with pytest.raises(Moved):
-        await close(redis, "another", 0, "0" * 40, "why")
+        await close(redis, Closed("another", 0, "0" * 40, "7"), "why")
     assert await redis.hget(keys.meta(0), "sequence") == b"4"
 
 

@@ -1,0 +1,309 @@
+"""Restoring and rolling forward against whoever wishes them ill: keys that people have written by hand,
+servers that change at the worst moment, two operators, and entries that only look like ours.
+"""
+
+import asyncio
+import json
+from contextlib import suppress
+
+import pytest
+from redis.asyncio import Redis
+
+from app.ledger import keys
+from app.ledger.backing import NotAdmitted
+from app.ledger.connection import connect
+from app.ledger.operations import Deduct, Reserve
+from app.ledger.shards import new_reservation_id
+from persistence import rolling
+from persistence.admission import admit
+from persistence.birth import give_birth
+from persistence.restore import RestoreRefused, filling, restore
+from tests.integration.journal.workers import Killed, dies_at
+from tests.integration.restore.looking import Looking
+from tests.integration.restore.state import assert_same, in_redis
+from tests.integration.restore.test_rolling import journal_all
+from tests.integration.streams import Caller, forge, replace_server, roll_back, snapshot
+
+SHARDS = 3
+RESERVATION = "01a00000-0000-7000-9000-000000000000"
+"""One that shard 0 could have made."""
+
+CUT_OFF = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE application_name = 'lastro restore' AND datname = current_database()
+"""
+
+
+@pytest.fixture
+async def caller(database, database_url, redis_url, redis) -> Caller:
+    await give_birth(database_url, redis_url, SHARDS)
+    return Caller(redis, await admit(database, redis))
+
+
+@pytest.fixture
+def restored(database_url, redis_url, tmp_path):
+    async def run(**options):
+        return await restore(
+            database_url, redis_url, salvage=tmp_path / "orphans", watch=Looking(), **options
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("field", [b"entry", b"other"])
+async def test_bytes_that_are_no_text_fence_their_shard_and_no_other(
+    caller, database, database_url, redis, redis_url, restored, field
+):
+    for shard in range(2):
+        await caller.grant(shard)
+    await journal_all(database_url, redis_url)
+    await redis.xadd(keys.journal(0), {field: b"\xff\xfe\x00"}, id="2-0")
+    await redis.hset(keys.meta(0), mapping={"sequence": 2, "link": b"\xff\x00", "fence": b"\xfe\x00"})
+    await replace_server(redis)
+    terms = await admit(database, redis)
+    assert terms.fences.keys() == {0}
+    await Caller(redis, terms).grant(1)
+    found = await restored()
+    assert (found.fences, [each[-3:-1] for each in found.shards]) == ({}, [(0, 1)])
+    assert await redis.hget(keys.meta(0), "sequence") == b"1"
+
+
+@pytest.mark.parametrize("name", ["incarnation", "sequence"])
+@pytest.mark.parametrize("number", ["99999999999999999999", "9007199254740993", "\u0663"])
+async def test_numbers_that_no_ledger_counts_to_fence_their_shard_and_no_other(
+    caller, database, database_url, redis, redis_url, restored, name, number
+):
+    for shard in range(2):
+        await caller.grant(shard)
+    await journal_all(database_url, redis_url)
+    await redis.hset(keys.meta(0), name, number)
+    await replace_server(redis)
+    terms = await admit(database, redis)
+    assert terms.fences.keys() == {0}
+    await Caller(redis, terms).grant(1)
+    assert (await restored()).fences == {}
+    await Caller(redis, await admit(database, redis)).grant(0)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"task": "a\0b", "reservation": RESERVATION},
+        {"task": "t", "reservation": RESERVATION, "provider": "\0"},
+        {"task": "t", "reservation": RESERVATION[:-1] + "\n"},
+        {"task": "t" * 100_000, "reservation": RESERVATION, "amount": 10**400},
+        {"task": 7},
+    ],
+)
+async def test_whatever_stands_in_a_stream_is_salvaged(caller, redis, restored, members):
+    await caller.grant(0)
+    await forge(redis, 0, available=77, **members)
+    await redis.hset(keys.meta(0), "fence", "look at this")
+    found = await restored()
+    assert ([each.salvaged for each in found.shards], found.fences) == ([1], {})
+
+
+async def test_a_redis_that_is_busy_is_not_taken_for_one_without_a_stream(
+    database, database_url, own_valkey, tmp_path
+):
+    """What was not read would be removed unsalvaged."""
+    await give_birth(database_url, own_valkey.url, SHARDS)
+    async with connect(own_valkey.url) as redis, connect(own_valkey.url) as another:
+        await Caller(redis, await admit(database, redis)).grant(0)
+        await forge(redis, 0, available=77)
+        await redis.hset(keys.meta(0), "fence", "look at this")
+        await redis.config_set("lua-time-limit", 1)
+        endless = None
+
+        async def busy(step: str) -> None:
+            nonlocal endless
+            if step == "after drain":
+                endless = asyncio.create_task(another.eval("while true do end", 0))
+                async with asyncio.timeout(5):
+                    while not await is_busy(redis):
+                        pass
+            if step == "after salvage":
+                await redis.script_kill()
+
+        path = tmp_path / "orphans"
+        with pytest.raises(Exception, match="busy"):
+            await restore(database_url, own_valkey.url, salvage=path, watch=Looking(), barrier=busy)
+        await redis.script_kill()
+        await asyncio.gather(endless, return_exceptions=True)
+        found = await restore(database_url, own_valkey.url, salvage=path, watch=Looking())
+    assert [each.salvaged for each in found.shards] == [1]
+
+
+async def is_busy(redis) -> bool:
+    try:
+        await redis.ping()
+    except Exception as error:  # noqa: BLE001 - the client has no name for it
+        return "busy" in str(error).lower()
+    return False
+
+
+async def test_the_ledger_key_is_never_there_by_half(
+    caller, database, database_url, redis, redis_url, restored, monkeypatch
+):
+    """A half would be another ledger's, to whoever begins again."""
+    await caller.grant(0)
+    await journal_all(database_url, redis_url)
+    await redis.flushall()
+    send, sent = Redis.execute_command, 0
+
+    async def dies(self, *command, **options):
+        nonlocal sent
+        if command[1:2] == (keys.LEDGER,) and command[0].startswith("HSET") and (sent := sent + 1) == 2:
+            raise Killed
+        return await send(self, *command, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Redis, "execute_command", dies)
+        with suppress(Killed):
+            await restored()
+    with suppress(RestoreRefused):
+        assert (await restored()).fences == {}
+    assert (await admit(database, redis)).fences == {}
+
+
+async def test_a_ledger_key_of_another_type_is_said_in_words(caller, database, redis):
+    await redis.delete(keys.LEDGER)
+    await redis.set(keys.LEDGER, "mine")
+    with pytest.raises(NotAdmitted, match=keys.LEDGER):
+        await admit(database, redis)
+
+
+async def test_a_restore_that_has_lost_its_lock_removes_nothing_of_the_next_one(
+    caller, database, database_url, redis, redis_url, restored, monkeypatch
+):
+    """Cut off from PostgreSQL, which lets another operator begin, it still has a page to send to Redis."""
+    operation = Deduct(shard=0, account="ana0", amount=1, key="k", fingerprint="f")
+    await caller.grant(0, calls=3)
+    await caller.call([operation])
+    await journal_all(database_url, redis_url)
+    before = await in_redis(redis, SHARDS)
+    await redis.hset(keys.meta(0), "fence", "look at this")
+    sending, goes_on = asyncio.Event(), asyncio.Event()
+    send = filling.load
+
+    async def held_up(*arguments, **named):
+        monkeypatch.undo()
+        sending.set()
+        await goes_on.wait()
+        return await send(*arguments, **named)
+
+    monkeypatch.setattr(filling, "load", held_up)
+    first = asyncio.create_task(restored())
+    await sending.wait()
+    await database.execute(CUT_OFF)
+
+    async def late(step: str) -> None:
+        if step == "after removal":
+            goes_on.set()
+            with pytest.raises(RestoreRefused):
+                await first
+
+    found = await restored(barrier=late)
+    assert (found.drift, found.fences) == ([], {})
+    assert_same(before, await in_redis(redis, SHARDS))
+
+
+async def test_a_restore_that_slept_while_another_one_was_done_touches_nothing(
+    caller, database, database_url, redis, redis_url, restored
+):
+    """Its next step would be to empty what is served by now."""
+    await caller.grant(0, calls=3)
+    await journal_all(database_url, redis_url)
+    await redis.flushall()
+    asleep, awake = asyncio.Event(), asyncio.Event()
+
+    async def sleeps(step: str) -> None:
+        if step == "after salvage":
+            asleep.set()
+            await awake.wait()
+
+    first = asyncio.create_task(restored(barrier=sleeps))
+    await asleep.wait()
+    await database.execute(CUT_OFF)
+    assert (await restored()).fences == {}
+    await Caller(redis, await admit(database, redis)).grant(0, calls=2)
+    awake.set()
+    with pytest.raises(RestoreRefused, match="no longer as it was"):
+        await first
+    await journal_all(database_url, redis_url)
+    assert json.loads(await redis.get(keys.account(0, "ana0")))["available"] == 5
+    assert await database.fetchval("SELECT available FROM accounts") == 5
+
+
+async def test_a_server_that_brings_back_a_wrong_balance_at_the_same_entry_is_not_opened(
+    caller, database, database_url, redis, redis_url, restored
+):
+    await caller.grant(0, calls=3)
+    await journal_all(database_url, redis_url)
+    await redis.flushall()
+
+    async def replaced(step: str) -> None:
+        if step == "after comparison":
+            text = (await redis.get(keys.account(0, "ana0"))).replace(b'"available":3', b'"available":4')
+            await redis.set(keys.account(0, "ana0"), text)
+            await replace_server(redis)
+
+    with pytest.raises(RestoreRefused, match="again"):
+        await restored(barrier=replaced)
+    assert (await admit(database, redis)).fences.keys() == set(range(SHARDS))
+
+
+async def test_what_postgresql_lost_while_redis_was_rolled_is_drained_from_what_was_rolled(
+    caller, database, database_url, redis, redis_url, restored, monkeypatch
+):
+    monkeypatch.setattr(rolling, "PAGE", 1)
+    await caller.grant(0, calls=2)
+    early = await snapshot(redis)
+    copies = {}
+    for table in ("journal", "accounts", "lots", "shards"):
+        await journal_all(database_url, redis_url)
+        copies[table] = await database.fetch(f"SELECT * FROM {table}")
+    await caller.grant(0, calls=3)
+    await journal_all(database_url, redis_url)
+    await roll_back(redis, early)
+    with pytest.raises(Killed):
+        await admit(database, redis, barrier=dies_at("after entries 4"))
+    await _go_back(database, copies)
+    assert (await admit(database, redis)).fences.keys() == {0}
+    found = await restored()
+    assert [(each.drained, each.salvaged, each.cursor) for each in found.shards] == [(2, 0, 4)]
+    assert json.loads(await redis.get(keys.account(0, "ana0")))["available"] == 4
+
+
+async def _go_back(database, copies) -> None:
+    """A standby that lacked the last seconds was promoted."""
+    async with database.acquire() as connection, connection.transaction():
+        await connection.execute("SET LOCAL session_replication_role = replica")
+        for table, rows in copies.items():
+            await connection.execute(f"DELETE FROM {table}")
+            await connection.copy_records_to_table(table, records=[tuple(row) for row in rows])
+
+
+async def test_something_else_under_a_key_fences_what_is_rolled_forward_and_no_other(
+    caller, database, database_url, redis, redis_url, restored
+):
+    for shard in range(2):
+        await caller.grant(shard)
+    early = await snapshot(redis)
+    now_ms = (await redis.time())[0] * 1000
+    for shard in range(2):
+        await caller.call(
+            [Reserve(shard=shard, account=f"ana{shard}", amount=1, ttl_ms=60_000,
+                     reservation=new_reservation_id(shard, now_ms))]
+        )  # fmt: skip
+    await journal_all(database_url, redis_url)
+    before = await in_redis(redis, SHARDS)
+    await roll_back(redis, early)
+    await redis.set(keys.due(0), "mine")
+    terms = await admit(database, redis)
+    assert terms.fences.keys() == {0}
+    await Caller(redis, terms).grant(1)
+    await journal_all(database_url, redis_url)
+    assert (await restored()).fences == {}
+    after = await in_redis(redis, SHARDS)
+    assert after.values[keys.due(0)] == before.values[keys.due(0)]
