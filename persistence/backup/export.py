@@ -18,7 +18,7 @@ from msgspec import Struct
 from persistence.admission import Barrier, past
 from persistence.backup import snapshot
 from persistence.backup.manifest import BackupRefused, Manifest, encode
-from persistence.backup.pages import PageWriter, Written, begun_with, put_in_place
+from persistence.backup.pages import PageWriter, Written, begun_with
 from persistence.pool import Connection
 
 FOR_EVER = float("inf")
@@ -60,6 +60,7 @@ class FileExport:
         self._path = path
         self._part = path.with_name(path.name + ".part")
         self._note = path.with_name(path.name + ".part.json")
+        self._half = path.with_name(path.name + ".part.json.half")
         self._seen = seen
         self._barrier = barrier
         self._state: _State
@@ -72,8 +73,7 @@ class FileExport:
         Raises:
             BackupRefused: Something is there already, or there is no ledger.
         """
-        if self._path.exists():
-            raise BackupRefused(f"{self._path} is there already. Name another file, or remove it.")
+        self._demand_free()
         state = self._read_note()
         if state is None or not await self._can_go_on(state):
             state = await self._afresh()
@@ -81,8 +81,15 @@ class FileExport:
             self._writer = PageWriter(self._part, state.written)
             self._seen(state.written.entries)
         self._state = state
+        if self._path.exists():  # by whoever finished while we looked
+            self.discard()
+            self._demand_free()
         await self._barrier("begun")
         return state.manifest
+
+    def _demand_free(self) -> None:
+        if self._path.exists():
+            raise BackupRefused(f"{self._path} is there already. Name another file, or remove it.")
 
     async def advance(self, seconds: float = FOR_EVER) -> bool:
         """Write pages for about so long. Returns whether the backup is finished and in its place.
@@ -121,7 +128,7 @@ class FileExport:
     def discard(self) -> None:
         """Remove an unfinished file."""
         self.close()
-        for each in (self._part, self._note):
+        for each in (self._part, self._note, self._half):
             with contextlib.suppress(OSError):
                 each.unlink()
 
@@ -198,16 +205,14 @@ class FileExport:
         self._seen(entries)
 
     def _keep(self, state: _State) -> None:
-        half = self._note.with_name(self._note.name + ".half")
-        half.write_bytes(encode(state))
-        half.replace(self._note)
+        self._half.write_bytes(encode(state))
+        self._half.replace(self._note)
 
     def _finish(self) -> None:
         assert self._writer is not None
-        self._writer.finish()
+        self._writer.finish(self._path)
         self._writer = None
-        put_in_place(self._part, self._path)
-        self._note.unlink()
+        self._note.unlink(missing_ok=True)
 
 
 async def export(

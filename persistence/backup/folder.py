@@ -7,8 +7,12 @@ since is written again.
 """
 
 import asyncio
+import contextlib
+import errno
+import fcntl
+import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -45,9 +49,40 @@ async def export_folder(
         barrier: `after file`, `before last`; tests stop an export there.
 
     Raises:
-        BackupRefused: The folder is another ledger's or not a backup, the journal is not the one that the
-            folder has the beginning of, or it is not as it was written.
+        BackupRefused: The folder is another ledger's or not a backup, another export is at it, the journal
+            is not the one that the folder has the beginning of, or it is not as it was written.
     """
+    with _alone_in(folder):
+        return await _bring_up(connection, folder, expect, seen, barrier)
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Two exports would each remove what the other has written and not named yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise BackupRefused(f"Another process is writing into {folder} now.") from None
+    except OSError as error:  # NFS has no locks for folders; those of the files are left
+        if error.errno != errno.EBADF:
+            os.close(descriptor)
+            raise
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+async def _bring_up(
+    connection: Connection,
+    folder: Path,
+    expect: Callable[[int], None],
+    seen: Callable[[int], None],
+    barrier: Barrier,
+) -> Manifest:
     known = _known(folder)
     manifest = await snapshot.take(connection)
     if known is not None:
@@ -74,7 +109,6 @@ async def export_folder(
 
 def _known(folder: Path) -> Manifest | None:
     """What an earlier export has finished: all of it, or some files."""
-    folder.mkdir(parents=True, exist_ok=True)
     for note in (folder / NOTE, folder / MANIFEST):
         if note.exists():
             return read_manifest(note.read_bytes(), str(note))
@@ -151,20 +185,18 @@ class _Folder:
         try:
             for shard, begin, end in zip(self._shards, self._ends(before), ends, strict=True):
                 await self._write_shard(writer, shard.shard, begin, end)
-            written = writer.written
-            await asyncio.to_thread(writer.finish)
+            made = FileOf(
+                day=day,
+                entries=writer.written.entries,
+                sha256=writer.written.digest.hex(),
+                ends=ends,
+                closed=day < self._manifest.taken_at.astimezone(UTC).date(),
+                written_at=written_at,
+            )
+            await asyncio.to_thread(writer.finish, self._folder / made.name)
         except BaseException:
             writer.close()
             raise
-        made = FileOf(
-            day=day,
-            entries=written.entries,
-            sha256=written.digest.hex(),
-            ends=ends,
-            closed=day < self._manifest.taken_at.astimezone(UTC).date(),
-            written_at=written_at,
-        )
-        put_in_place(part, self._folder / made.name)
         return made
 
     HASH = "SELECT hash FROM journal WHERE shard = $1 AND seq = $2"

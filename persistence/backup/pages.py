@@ -44,23 +44,38 @@ def begun_with(text: bytes) -> bytes:
 
 
 class PageWriter:
-    """Appends to a file. Blocks; `close` does not finish it, `finish` does."""
+    """Appends to a file that nobody else writes. Blocks; `close` does not finish it, `finish` does."""
 
     def __init__(self, path: Path, written: Written) -> None:
         """Goes on where `written` ended; whatever stands after that is cut off.
 
         Raises:
-            BackupRefused: Another process is at it.
+            BackupRefused: Another process is at it, or was a moment ago.
+            OSError: It is a link, or somebody else's.
         """
         self.written = written
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._path = path
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            self._claim()
+        except BaseException:
+            os.close(self._file)
+            raise
+        os.ftruncate(self._file, written.offset)
+        os.lseek(self._file, written.offset, os.SEEK_SET)
+
+    def _claim(self) -> None:
+        busy = BackupRefused(f"Another process is writing {self._path} now.")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(self._file)
-            raise BackupRefused(f"Another process is writing {path} now.") from None
-        os.ftruncate(self._file, written.offset)
-        os.lseek(self._file, written.offset, os.SEEK_SET)
+            raise busy from None
+        found = os.fstat(self._file)
+        # It may have got its name, or have begun anew, between our opening it and having it for ourselves.
+        if not found.st_nlink or found.st_size < self.written.offset or not _is_at(self._path, found):
+            raise busy
+        if found.st_mode & 0o077:
+            os.fchmod(self._file, 0o600)
 
     @classmethod
     def begin(cls, path: Path, first_line: bytes | None, digest: bytes) -> "PageWriter":
@@ -78,10 +93,11 @@ class PageWriter:
         os.fsync(self._file)
         self.written = Written(self.written.offset, number, self.written.entries + entries, digest)
 
-    def finish(self) -> None:
-        """Write the last line, and let go of the file."""
+    def finish(self, name: Path) -> None:
+        """Write the last line, give the file its name, and let go of it."""
         self._append(encode(End(self.written.entries, self.written.digest.hex())) + b"\n")
         os.fsync(self._file)
+        put_in_place(self._path, name)
         self.close()
 
     def close(self) -> None:
@@ -93,6 +109,13 @@ class PageWriter:
         while done < len(packed):
             done += os.write(self._file, packed[done:])
         self.written = msgspec.structs.replace(self.written, offset=self.written.offset + len(packed))
+
+
+def _is_at(path: Path, found: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), found)
+    except FileNotFoundError:
+        return False
 
 
 def put_in_place(half: Path, whole: Path) -> None:

@@ -215,10 +215,10 @@ def forge(path, *, rows=lambda lines: lines, manifest=lambda manifest: manifest)
     lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
     first = msgspec.json.encode(manifest(msgspec.json.decode(first_line(path), type=Manifest)))
     kept = rows([each for each in lines if each.startswith(b'{"shard"')])
-    writer = PageWriter.begin(path, first, begun_with(first))
+    writer = PageWriter.begin(path.with_name("forged"), first, begun_with(first))
     for begin in range(0, len(kept), 10):
         writer.write(b"".join(kept[begin : begin + 10]), len(kept[begin : begin + 10]))
-    writer.finish()
+    writer.finish(path)
 
 
 def _without(lines, number):

@@ -87,8 +87,10 @@ TAMPERED = {
         "Row 1 of shard 3 was added: the ledger has no such shard",
     ),
     "a whole shard": (
-        "DELETE FROM journal WHERE shard = 1; DELETE FROM notes WHERE shard = 1; "
-        "DELETE FROM shards WHERE shard = 1",
+        """
+        DELETE FROM journal WHERE shard = 1; DELETE FROM notes WHERE shard = 1;
+        DELETE FROM shards WHERE shard = 1
+        """,
         "Shard 1 is missing: the ledger has 3.",
     ),
     "notes for a row to come": (
