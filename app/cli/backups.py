@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from persistence.backup.reading import Backup
 
 
-@click.command()
+@click.command(short_help="Back the whole journal up.")
 @data_option
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 @click.option("--folder", is_flag=True, help="FILE is a folder with a file for each day; days kept stay.")
@@ -51,7 +51,7 @@ def export(data: Path, path: Path, folder: bool) -> None:
     click.echo(f"ledger {manifest.ledger}: {manifest.entries:,} entries in {path}")
 
 
-@click.command("import")
+@click.command("import", short_help="Bring a backup, or opening balances, in.")
 @data_option
 @click.argument("path", metavar="[FILE]", required=False, type=click.Path(path_type=Path, exists=True))
 @click.option(
@@ -59,7 +59,7 @@ def export(data: Path, path: Path, folder: bool) -> None:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     metavar="FILE.csv",
     help="Opening balances from elsewhere, granted to a ledger that runs: account,bucket,amount and, where "
-    "wanted, priority,expires. Repeatable.",
+    "wanted, priority,expires. The same file may be brought again: nothing is granted twice.",
 )
 def import_(data: Path, path: Path | None, balances: Path | None) -> None:
     """Bring a backup (FILE, of `lastro export`) into a fresh ledger, which then is that of the backup.
@@ -69,7 +69,7 @@ def import_(data: Path, path: Path | None, balances: Path | None) -> None:
     `lastro restore`, and the ledger serves.
     """
     if (path is None) == (balances is None):
-        raise click.UsageError("Name a backup, or opening balances with --balances.")
+        raise click.UsageError("Name a backup, or opening balances with --balances: one of the two.")
     settings = settings_of(data)
     if balances is not None:
         _open_balances(settings, balances)
@@ -142,12 +142,13 @@ def _open_balances(settings: "Settings", path: Path) -> None:
     if opened.bad and not opened.begun:
         raise Refusal(f"{len(opened.bad)} of the lines cannot be granted; nothing was.")
     click.echo(
-        f"{opened.granted:,} granted, {opened.there:,} had been granted before, {opened.empty:,} lines of 0"
+        f"{opened.granted:,} granted, {opened.there:,} had been granted before, "
+        f"{opened.empty:,} skipped (amount 0)"
     )
     exit_by(not opened.bad)
 
 
-@click.command()
+@click.command(short_help="Prove that a backup can be brought back.")
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path, exists=True))
 def drill(path: Path) -> None:
     """Prove that a backup (FILE, of `lastro export`) can be brought back, on servers of its own.

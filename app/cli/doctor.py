@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _STYLES = {"ok": "green", "warning": "yellow", "critical": "red", "unknown": "magenta"}
 
 
-@click.command()
+@click.command(short_help="Say what is wrong, and what to do.")
 @data_option
 @click.option("--json", "as_json", is_flag=True, help="For programs: check, level, says, do of each line.")
 def doctor(data: Path, as_json: bool) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from persistence.erase import Erased
 
 
-@click.command()
+@click.command(short_help="Erase an account's personal text.")
 @data_option
 @click.option("--account", required=True, help="Without credits, and without open reservations.")
 @click.option("--reason", required=True, help="Why. It stays, so nothing personal.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
+from app.cli.shards import alike, named, says
 from app.cli.shared import data_option, exit_by, settings_of
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Stores(NamedTuple):
     pool: "Pool"
 
 
-@click.command()
+@click.command(short_help="Make shards refuse.")
 @data_option
 @shard_option
 @click.option("--reason", required=True, help="In words; whoever is refused is told.")
@@ -39,27 +40,32 @@ class Stores(NamedTuple):
 def fence(data: Path, shards: tuple[int, ...], reason: str, yes: bool) -> None:
     """Make shards refuse: their writes and balances answer 503 `ledger_fenced`, the others go on.
 
-    Redis refuses at once, every process within two seconds. What was acknowledged is journaled on.
+    Redis refuses at once, every process within two seconds. What was acknowledged is journaled on. `lastro
+    unfence` opens again.
     """
     from persistence.fences import fence as put_up
     from persistence.fences import fences
 
     if not yes:
-        which = f"shard {', '.join(map(str, shards))}" if shards else "every shard"
+        which = named(sorted(set(shards))) if shards else "every shard"
         click.confirm(f"Make {which} refuse?", abort=True)
 
     async def work(stores: Stores) -> tuple[list[int], list[Any]]:
         return await put_up(stores.pool, stores.redis, shards or None, reason), await fences(stores.pool)
 
     new, all_of_them = _with_stores(data, work)
-    for each in all_of_them:
-        if each.shard in new:
-            click.echo(f"shard {each.shard} refuses")
-        elif not shards or each.shard in shards:
-            click.echo(f"shard {each.shard} refused already, by {each.by}: {each.why}")
+    if new:
+        click.echo(f"{says(sorted(new), 'refuses', 'refuse')}; `lastro unfence` opens again")
+    before = {
+        each.shard: f"by {each.by}: {each.why}"
+        for each in all_of_them
+        if each.shard not in new and (not shards or each.shard in shards)
+    }
+    for those, why in alike(before):
+        click.echo(f"{named(those)} refused already, {why}")
 
 
-@click.command()
+@click.command(short_help="Open fenced shards again.")
 @data_option
 @shard_option
 @click.option("--reason", required=True, help="In words; it is logged.")
@@ -76,16 +82,16 @@ def unfence(data: Path, shards: tuple[int, ...], reason: str) -> None:
         return await take_down(stores.pool, stores.redis, shards or None, reason)
 
     opening = _with_stores(data, work)
-    for shard in opening.opened:
-        click.echo(f"shard {shard} is open")
-    for shard, why in sorted(opening.stays.items()):
-        click.echo(f"shard {shard} stays fenced: {why}")
+    if opening.opened:
+        click.echo(says(sorted(opening.opened), "is open", "are open"))
+    for which, why in alike(opening.stays):
+        click.echo(f"{says(which, 'stays', 'stay')} fenced: {why}")
     if not opening.opened and not opening.stays:
         click.echo("nothing was fenced")
     exit_by(not opening.stays)
 
 
-@click.command()
+@click.command(short_help="Make all refuse until PostgreSQL has everything.")
 @data_option
 @click.option("--reason", default="planned work", show_default=True, help="Whoever is refused is told.")
 @yes_option
@@ -110,8 +116,8 @@ def drain(data: Path, reason: str, yes: bool) -> None:
         return stuck
 
     stuck = _with_stores(data, work)
-    for shard, why in sorted(stuck.items()):
-        click.echo(f"shard {shard} is not drained: {why}")
+    for which, why in alike(stuck):
+        click.echo(f"{says(which, 'is', 'are')} not drained: {why}")
     if not stuck:
         click.echo("PostgreSQL has everything: Redis may be stopped or moved. `lastro unfence` opens again.")
     exit_by(not stuck)

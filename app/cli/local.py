@@ -9,7 +9,7 @@ from app.cli.refusals import Refusal
 from app.cli.shared import data_option, exit_by
 
 
-@click.command()
+@click.command(short_help="Run a whole ledger here, to try things out.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Of the API (0: any free one).  [default: 8000]")
 @click.option(
     "--data",
@@ -40,7 +40,7 @@ def up(port: int | None, data: Path, ephemeral: bool) -> None:
     run(data, port=port, ephemeral=ephemeral)
 
 
-@click.command()
+@click.command(short_help="Play a shop, and account for every credit.")
 @data_option
 @click.option("--url", help="Of the API of another ledger; needs --key.")
 @click.option("--key", help="With the scopes spend, grant and read, instead of the development key.")

@@ -2,12 +2,15 @@
 
 import asyncio
 import getpass
+import logging
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import click
 
+from app.cli.shards import alike, says
 from app.cli.shared import data_option, settings_of
 
 if TYPE_CHECKING:
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 SHOWN_MAX = 100
 GOOD, FOUND, COULD_NOT_TELL = 0, 1, 2
 
+_FENCED = re.compile(r"Shard (\d+) is fenced: (.*)", re.DOTALL)
+
 _PHASES = {
     "accounts": "accounts of the journal",
     "strays": "accounts of Redis",
@@ -25,7 +30,7 @@ _PHASES = {
 }
 
 
-@click.command()
+@click.command(short_help="Compare Redis with the journal; put it right.")
 @data_option
 @click.option("--repair", is_flag=True, help="Put right what differs, by what the journal says.")
 @click.option("--adopt", is_flag=True, help="First go on after PostgreSQL lost what Redis no longer has.")
@@ -44,7 +49,8 @@ def reconcile(  # noqa: PLR0917 - click passes them by name
     Exit codes: 0 equal, 1 something differs (or did, and could not be repaired), 2 could not tell.
     """
     settings = settings_of(data)
-    work = _Work(account, by or getpass.getuser(), as_json=as_json, yes=yes)
+    logging.getLogger("persistence").addHandler(logging.NullHandler())  # what could not be told is told below
+    work = _Work(account, by or getpass.getuser(), as_json=as_json, yes=yes, repairs=repair)
     code = asyncio.run(work.run(settings.database_url, settings.redis_url, repair=repair, adopt=adopt))
     click.get_current_context().exit(code)
 
@@ -52,11 +58,12 @@ def reconcile(  # noqa: PLR0917 - click passes them by name
 class _Work:
     """One call of the command."""
 
-    def __init__(self, account: str | None, by: str, *, as_json: bool, yes: bool) -> None:
+    def __init__(self, account: str | None, by: str, *, as_json: bool, yes: bool, repairs: bool) -> None:
         self._account = account
         self._by = by
         self._as_json = as_json
         self._yes = yes
+        self._repairs = repairs
 
     async def run(self, database_url: str, redis_url: str, *, repair: bool, adopt: bool) -> int:
         from persistence.reconcile.command import alone
@@ -130,7 +137,7 @@ class _Work:
             _table(findings.drift[:SHOWN_MAX])
         if findings.drifts > SHOWN_MAX:
             click.echo(f"and {findings.drifts - SHOWN_MAX:,} more")
-        for why in findings.unknown:
+        for why in _unknown(findings.unknown):
             click.echo(f"could not tell: {why}")
         totals = findings.totals
         click.echo(
@@ -140,8 +147,14 @@ class _Work:
             if totals.came == totals.there_or_gone
             else f"{totals.came:,} credits came and {totals.there_or_gone:,} are there or gone"
         )
-        outcome = {"equal": "equal", "drift": f"{findings.drifts:,} differences", "unknown": "could not tell"}
-        click.echo(f"{findings.accounts:,} accounts: {outcome[findings.status]}")
+        outcome = {
+            "equal": "equal",
+            "drift": f"{findings.drifts:,} differences"
+            + "; see `lastro reconcile --repair`" * (not self._repairs),
+            "unknown": "could not tell",
+        }
+        looked_at = "1 account" if findings.accounts == 1 else f"{findings.accounts:,} accounts"
+        click.echo(f"{looked_at}: {outcome[findings.status]}")
 
     def _echo(self, line: str) -> None:
         click.echo(line, err=self._as_json)
@@ -179,10 +192,22 @@ def _table(drift: "list[Drift]") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("account", "field", "Redis, or the table named", "journal", box=None)
+    table = Table("account", "field", "Redis (projection.*: the table)", "journal", box=None)
     for each in drift:
         table.add_row(each.account_id, each.field, _shown(each.redis), _shown(each.journal))
     Console(width=200, highlight=False, markup=False, soft_wrap=True).print(table)
+
+
+def _unknown(reasons: "list[str]") -> list[str]:
+    """What could not be told, the fences of several shards as one where they say the same."""
+    fenced: dict[int, str] = {}
+    others = []
+    for each in reasons:
+        if found := _FENCED.fullmatch(each):
+            fenced[int(found[1])] = found[2]
+        else:
+            others.append(each)
+    return [f"{says(shards, 'is', 'are')} fenced: {why}" for shards, why in alike(fenced)] + others
 
 
 def _shown(value: int | str | None) -> str:

@@ -1,5 +1,6 @@
 """What a command tells people when it could not do what it was asked: one sentence, and exit code 2."""
 
+from socket import gaierror
 from typing import Any
 
 import click
@@ -17,8 +18,13 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except (click.ClickException, click.exceptions.Exit):
             raise
+        except click.Abort:
+            raise Refusal("Nobody said yes, and nothing was changed. --yes does not ask.") from None
+        except KeyboardInterrupt:
+            click.echo(err=True)
+            raise Refusal("Cut off. The same command goes on, or begins again.") from None
         except Exception as error:
             if sentence := _sentence(error):
                 raise Refusal(sentence) from error
@@ -70,6 +76,8 @@ def _sentence(error: Exception) -> str | None:
         return f"Redis refused: {error}"
     if type(error).__module__.startswith("asyncpg"):
         return f"PostgreSQL refused: {error}"
+    if isinstance(error, ConnectionError | TimeoutError | gaierror):  # redis has errors of its own
+        return f"PostgreSQL does not answer: {error}"
     if isinstance(error, OSError):
-        return f"{type(error).__name__}: {error}"
+        return f"{error.filename}: {error.strerror}" if error.filename else f"{type(error).__name__}: {error}"
     return None

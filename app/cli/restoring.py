@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from app.cli.refusals import Refusal
+from app.cli.shards import alike, named, says
 from app.cli.shared import data_option, exit_by, settings_of
 
 if TYPE_CHECKING:
     from app.ledger.admission import Standing
     from persistence.restore import Orphan, Restored, Shard
 
-SHARDS_SHOWN_MAX = 16
+REASONS_SHOWN_MAX = 16
 
 _DOING = {
     "claim": "claiming the shards",
@@ -30,7 +31,7 @@ _DOING = {
 }
 
 
-@click.command()
+@click.command(short_help="Make a lost Redis again from the journal.")
 @data_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option(
@@ -90,10 +91,13 @@ class _Onlooker:
 
     async def claimed(self, standings: "list[Standing]") -> bool:
         """Show what will be restored, and ask."""
-        for each in standings[:SHARDS_SHOWN_MAX]:
-            click.echo(f"shard {each.shard}, journaled to entry {each.cursor:,}: {each.fence}")
-        if len(standings) > SHARDS_SHOWN_MAX:
-            click.echo(f"and {len(standings) - SHARDS_SHOWN_MAX:,} more")
+        fenced = alike({each.shard: each.fence or "" for each in standings})
+        for shards, why in fenced[:REASONS_SHOWN_MAX]:
+            click.echo(f"{named(shards)}: {why}")
+        if len(fenced) > REASONS_SHOWN_MAX:
+            click.echo(f"and {len(fenced) - REASONS_SHOWN_MAX:,} more reasons")
+        entries = sum(each.cursor for each in standings)
+        click.echo(f"The journal has {entries:,} entries to restore from.")
         if not self._yes and not click.confirm("Make them again from the journal?"):
             return False
         self._begun = self._step_begun = time.monotonic()
@@ -177,5 +181,5 @@ def _tell_faults(restored: "Restored") -> None:
         )
     if restored.drift:
         click.echo("The shards stay closed. Run `lastro verify`, then `lastro restore` again.", err=True)
-    for shard, why in sorted(restored.fences.items()):
-        click.echo(f"shard {shard} refuses all the same: {why}", err=True)
+    for shards, why in alike(restored.fences):
+        click.echo(f"{says(shards, 'refuses', 'refuse')} all the same: {why}", err=True)

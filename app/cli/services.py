@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from persistence.backup.scheduled import Plan
 
 
-@click.command()
+@click.command(short_help="Bring PostgreSQL to this release; found the ledger.")
 @data_option
 def migrate(data: Path) -> None:
     """Bring PostgreSQL to this release, and found the ledger where both stores are empty.
@@ -80,7 +80,7 @@ def _spare_the_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-@click.command()
+@click.command(short_help="Journal entries, and do what cron asks for.")
 @data_option
 @click.option("--alive", is_flag=True, help="Only tell whether any worker is at work (exit code 0 or 1).")
 def worker(data: Path, alive: bool) -> None:
@@ -114,7 +114,7 @@ def _plan(settings: "Settings") -> "Plan | None":
     return Plan(Path(settings.backup_dir).absolute(), settings.backup_keep, settings.backup_seconds)
 
 
-@click.command()
+@click.command(short_help="Ask the workers for what is due.")
 @data_option
 @click.option("--alive", is_flag=True, help="Only tell whether any cron is at work (exit code 0 or 1).")
 def cron(data: Path, alive: bool) -> None:

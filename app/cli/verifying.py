@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from persistence.verify import Head, Verdict
 
 
-@click.command()
+@click.command(short_help="Prove that the journal is as it was written.")
 @data_option
 @click.option(
     "--from",
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     help="The first entry of each shard to recompute; 1 for all.  [default: after what was proved before]",
 )
 @click.option(
-    "--head", "heads", multiple=True, metavar="SHARD:SEQ:HEX", help="One that was kept elsewhere. Repeatable."
+    "--head",
+    "heads",
+    multiple=True,
+    metavar="SHARD:SEQ:HEX",
+    help="One that was kept elsewhere. May be repeated.",
 )
 @click.option(
     "--manifest",
@@ -79,7 +83,7 @@ def _tell(verdict: "Verdict", kept: int) -> None:
     for finding in verdict.findings:
         click.echo(finding.why)
     if verdict.findings:
-        click.echo(f"ledger {verdict.ledger} is not as it was written")
+        click.echo(f"ledger {verdict.ledger} is not as it was written; what to do: docs/backups.md")
         return
     erased = f", the notes of {verdict.erased:,} erased on purpose" if verdict.erased else ""
     against = f", {kept} heads kept elsewhere found in the chain" if kept else ""

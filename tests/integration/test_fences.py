@@ -357,14 +357,15 @@ def test_the_commands_say_what_they_did(own_valkey, own_postgres):
         done = CliRunner().invoke(cli, arguments, env=environment, **more)
         return done.exit_code, done.output
 
-    assert lastro("fence", "--shard", "1", "--reason", "a look", input="n\n")[0] == 1
-    assert lastro("fence", "--shard", "1", "--reason", "a look", "--yes") == (0, "shard 1 refuses\n")
+    assert lastro("fence", "--shard", "1", "--reason", "a look", input="n\n")[0] == 2
+    code, said = lastro("fence", "--shard", "1", "--reason", "a look", "--yes")
+    assert (code, said) == (0, "shard 1 refuses; `lastro unfence` opens again\n")
     code, said = lastro("fence", "--reason", "more", "--yes")
-    assert (code, said.splitlines()[0]) == (0, "shard 0 refuses")
+    assert (code, said.splitlines()[0]) == (0, "shard 0 refuses; `lastro unfence` opens again")
     assert "shard 1 refused already, by operator: Fenced by the operator: a look." in said
     assert lastro("unfence", "--shard", "0", "--reason", "done") == (0, "shard 0 is open\n")
     code, said = lastro("drain", "--yes")
     assert (code, "PostgreSQL has everything" in said) == (0, True)
-    assert lastro("unfence", "--reason", "done") == (0, "shard 0 is open\nshard 1 is open\n")
+    assert lastro("unfence", "--reason", "done") == (0, "shards 0, 1 are open\n")
     assert lastro("unfence", "--reason", "done") == (0, "nothing was fenced\n")
     assert lastro("fence", "--shard", "7", "--reason", "a look", "--yes")[0] == 2

@@ -65,7 +65,7 @@ async def test_what_was_restored_is_told_with_its_moment_and_what_may_be_missing
     await redis.flushall()
     code, said, complained = await lastro("restore", answer="y\n")
     assert (code, complained) == (0, "")
-    assert said.count("Redis has nothing of shard") == SHARDS
+    assert said.count("Redis has nothing of the shard") == 1
     assert "loading accounts and holds: " in said
     assert "/s\n" in said
     assert said.count("and had not reached PostgreSQL by ") == SHARDS

@@ -1,0 +1,59 @@
+"""What the commands say in common."""
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from app.cli import cli
+from app.cli.refusals import Commands
+from app.cli.shards import alike, named, says
+
+
+@pytest.mark.parametrize(
+    ("shards", "text"),
+    [([3], "shard 3"), ([0, 1], "shards 0, 1"), ([0, 1, 2, 5, 7, 8], "shards 0 to 2, 5, 7, 8")],
+)
+def test_shards_are_named_by_their_runs(shards, text):
+    assert text == named(shards)
+
+
+def test_what_is_true_of_one_is_said_of_one():
+    assert ("shard 3 is open", "shards 3, 4 are open") == tuple(
+        says(each, "is open", "are open") for each in ([3], [3, 4])
+    )
+
+
+def test_reasons_that_name_their_own_shard_are_one_reason():
+    lost = {shard: f"Redis has nothing of shard {shard}: lost" for shard in (1, 2, 11)}
+    found = alike({**lost, 4: "Fenced by the operator: a look at shard 1", 5: "alone, of shard 5"})
+    assert found == [
+        ([1, 2, 11], "Redis has nothing of the shard: lost"),
+        ([4], "Fenced by the operator: a look at shard 1"),
+        ([5], "alone, of shard 5"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KeyboardInterrupt(), "Cut off. The same command goes on, or begins again."),
+        (click.Abort(), "Nobody said yes, and nothing was changed. --yes does not ask."),
+        (ConnectionRefusedError(111, "refused"), "PostgreSQL does not answer: [Errno 111] refused"),
+        (FileExistsError(17, "File exists", "kept"), "kept: File exists"),
+    ],
+)
+def test_what_could_not_be_done_is_one_sentence_and_not_a_finding(error, said):
+    @click.group(cls=Commands)
+    def commands() -> None:
+        """For the test."""
+
+    @commands.command()
+    def fail() -> None:
+        raise error
+
+    done = CliRunner().invoke(commands, ["fail"])
+    assert (2, f"Error: {said}") == (done.exit_code, done.output.strip())
+
+
+def test_the_list_of_commands_cuts_none_of_them_off():
+    assert "..." not in CliRunner().invoke(cli, ["--help"]).output.partition("Commands:")[2]
