@@ -8,7 +8,7 @@ and a line that can never be granted keeps all of it from being.
 import asyncio
 import csv
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from msgspec import Struct
+from redis.asyncio import Redis
 
 from app.ledger.connection import connect
 from app.ledger.credits import CREDITS_MAX
@@ -103,12 +104,12 @@ async def open_balances(
             granted. Bringing the file again goes on.
     """
     async with _ledger(database_url, redis_url) as (ledger, pool, now_ms):
-        file = _read(path, now_ms)
+        file = _read(path)
         there, contradicting = await _looked_up(pool, file.openings)
-        bad = sorted([*file.bad, *contradicting])
-        if bad:
-            return Opened(0, 0, file.empty, bad, begun=False)
         missing = [(line, each) for line, each in file.openings.items() if line not in there]
+        bad = sorted([*file.bad, *contradicting, *_past(missing, now_ms)])
+        if bad:
+            return Opened(0, 0, file.empty, _shortened(bad), begun=False)
         expect(len(missing))
         granted = 0
         refused: list[Bad] = []
@@ -131,13 +132,18 @@ async def _ledger(database_url: str, redis_url: str) -> AsyncIterator[tuple[Ledg
         async with connect(redis_url) as redis, connect(redis_url) as aside:
             ledger = Ledger(redis, PostgresBacking(pool, partial(admission.admit, pool, aside)))
             await ledger.start()
-            seconds, _ = await aside.time()
+            now_ms = await _clock_ms(aside)
             try:
-                yield ledger, pool, seconds * 1000
+                yield ledger, pool, now_ms
             finally:
                 await ledger.stop()
     finally:
         pool.terminate()
+
+
+async def _clock_ms(redis: Redis) -> int:
+    seconds, _ = await redis.time()
+    return int(seconds) * 1000
 
 
 async def _grant(ledger: Ledger, opening: Opening) -> str | None:
@@ -195,7 +201,22 @@ async def _looked_up(pool: Pool, openings: dict[int, Opening]) -> tuple[set[int]
     return there, bad
 
 
-def _read(path: Path, now_ms: int) -> _File:
+def _past(missing: Sequence[tuple[int, Opening]], now_ms: int) -> list[Bad]:
+    """What can be granted no more. What was granted in time may be past when its file is brought again."""
+    return [
+        (line, f"expires {datetime.fromtimestamp(each.expires_at_ms / 1000, UTC).isoformat()} is past")
+        for line, each in missing
+        if 0 < each.expires_at_ms <= now_ms
+    ]
+
+
+def _shortened(bad: list[Bad]) -> list[Bad]:
+    if len(bad) <= BAD_MAX:
+        return bad
+    return [*bad[:BAD_MAX], (bad[BAD_MAX - 1][0], f"and no further: more than {BAD_MAX} lines are wrong")]
+
+
+def _read(path: Path) -> _File:
     """All lines, each by itself and all together."""
     openings: dict[int, Opening] = {}
     bad: list[Bad] = []
@@ -203,15 +224,14 @@ def _read(path: Path, now_ms: int) -> _File:
     together = _Together()
     for line, row in _rows(path):
         try:
-            opening = _opening(row, now_ms)
+            opening = _opening(row)
             if opening is None:
                 empty += 1
                 continue
             together.add(line, opening)
         except ValueError as error:
             bad.append((line, str(error)))
-            if len(bad) >= BAD_MAX:
-                bad.append((line, f"and no further: {BAD_MAX} lines are wrong"))
+            if len(bad) > BAD_MAX:
                 break
         else:
             openings[line] = opening
@@ -242,7 +262,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise BackupRefused(f"{path} cannot be read: {error}.") from error
 
 
-def _opening(row: dict[str, str], now_ms: int) -> Opening | None:
+def _opening(row: dict[str, str]) -> Opening | None:
     """What a line asks for; `None`: nothing.
 
     Raises:
@@ -265,7 +285,7 @@ def _opening(row: dict[str, str], now_ms: int) -> Opening | None:
         priority = int(row["priority"])
         if priority > _PRIORITY_MAX:
             raise ValueError(f"priority {priority} is more than {_PRIORITY_MAX}")
-    expires_at_ms = _milliseconds(row["expires"], now_ms) if row.get("expires") else 0
+    expires_at_ms = _milliseconds(row["expires"]) if row.get("expires") else 0
     return Opening(row["account"], bucket, amount, priority, expires_at_ms) if amount else None
 
 
@@ -274,7 +294,7 @@ def _demand(shape: re.Pattern[str], name: str, value: str, wanted: str) -> None:
         raise ValueError(f"{name} {value[:200]!r} is not {wanted}")
 
 
-def _milliseconds(text: str, now_ms: int) -> int:
+def _milliseconds(text: str) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -283,7 +303,7 @@ def _milliseconds(text: str, now_ms: int) -> int:
         raise ValueError(f"expires {text!r} lacks its offset (Z for UTC)")
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
     found = int(moment.replace(microsecond=0).timestamp()) * 1000 + moment.microsecond // 1000
-    if found <= now_ms:
+    if found <= 0:
         raise ValueError(f"expires {text} is past")
     return found
 

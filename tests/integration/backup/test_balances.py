@@ -8,7 +8,7 @@ from persistence.backup import balances
 from persistence.backup.balances import open_balances
 from persistence.backup.manifest import BackupRefused
 from persistence.birth import give_birth
-from tests.integration.backup.books import SHARDS
+from tests.integration.backup.books import SHARDS, Killed
 
 GOOD = """\
 account,bucket,amount,priority,expires
@@ -25,9 +25,9 @@ eve,default,0,,
 async def bring(database_url, redis_url, redis, tmp_path):
     await give_birth(database_url, redis_url, SHARDS)
 
-    async def bring(text: str):
-        (tmp_path / "b.csv").write_text(text)
-        return await open_balances(database_url, redis_url, tmp_path / "b.csv")
+    async def bring(text: str, **options):
+        (tmp_path / "b.csv").write_bytes(text.encode())
+        return await open_balances(database_url, redis_url, tmp_path / "b.csv", **options)
 
     return bring
 
@@ -58,10 +58,23 @@ async def test_balances_are_granted_to_their_buckets_and_lots(bring, database, j
     ]
 
 
-async def test_bringing_a_file_again_grants_nothing(bring, database, journal_all, redis):
-    await bring(GOOD)
-    again = await bring(GOOD)
-    assert (again.granted, again.bad) == (4, [])  # replayed under their keys: not journaled yet
+async def test_a_file_that_was_cut_off_and_is_brought_again_grants_the_rest(
+    bring, database, journal_all, redis, monkeypatch
+):
+    left = 2
+
+    def dies(_lines: int) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise Killed
+
+    monkeypatch.setattr(balances, "AT_ONCE", 1)
+    with pytest.raises(Killed):
+        await bring(GOOD, seen=dies)
+    spreadsheet = "\ufeff" + GOOD.replace("\n", "\r\n").replace("ana,extra", '"ana","extra"')
+    again = await bring(spreadsheet)
+    assert (again.granted, again.bad) == (4, [])  # two replayed under their keys: not journaled yet
     await journal_all()
     assert await database.fetchval("SELECT count(*) FROM journal") == 4
     await _forget(redis)
@@ -69,6 +82,24 @@ async def test_bringing_a_file_again_grants_nothing(bring, database, journal_all
     assert (later.granted, later.there, later.bad) == (1, 4, [])
     await journal_all()
     assert await database.fetchval("SELECT count(*) FROM journal") == 5
+
+
+async def test_a_file_may_be_brought_again_when_what_it_granted_has_expired(
+    bring, database, journal_all, redis, monkeypatch
+):
+    await bring(GOOD)
+    await journal_all()
+    await _forget(redis)
+
+    async def next_century(_redis: Redis) -> int:
+        return 5_000_000_000_000
+
+    monkeypatch.setattr(balances, "_clock_ms", next_century)
+    later = await bring(GOOD)
+    assert (later.granted, later.there, later.bad) == (0, 4, [])
+    later = await bring(GOOD + "new,plan,5,,2099-01-01\nmax,x,1,,\n")
+    assert later.bad == [(8, "expires 2099-01-01T00:00:00+00:00 is past")]
+    assert not later.begun
 
 
 async def test_a_line_that_was_changed_since_is_named_and_nothing_is_granted(
@@ -109,7 +140,10 @@ WRONG = {
     "ana,plan,1,1000001,": "priority 1000001 is more than 1000000",
     "ana,plan,1,,tomorrow": "expires 'tomorrow' is not a date or an RFC 3339 time",
     "ana,plan,1,,2099-01-01T00:00:00": "expires '2099-01-01T00:00:00' lacks its offset",
-    "ana,plan,1,,2001-01-01": "expires 2001-01-01 is past",
+    "ana,plan,1,,2001-01-01": "expires 2001-01-01T00:00:00+00:00 is past",
+    "ana,plan,1,,1970-01-01": "expires 1970-01-01 is past",
+    "ana,plan,1,,0001-01-01T00:00:00+14:00": "expires 0001-01-01T00:00:00+14:00 is past",
+    "   ": "account '' is not",
     "ana,plan,1,,,": "more fields than the first line has",
     "ana,plan,1,,\nana,plan,2,,": "account, bucket and expiry are those of line 3",
     "ana,plan,1,1,\nana,plan,2,2,2099-01-01": "bucket plan of ana has another priority in a line before",
