@@ -39,7 +39,11 @@ async def _examine(settings: "Settings") -> "list[Finding]":
     from persistence.doctor import Bounds, examine
     from persistence.pool import open_pool
 
-    bounds = Bounds(backlog_max=settings.backlog_max, backlog_bytes_max=settings.backlog_bytes_max)
+    bounds = Bounds(
+        backlog_max=settings.backlog_max,
+        backlog_bytes_max=settings.backlog_bytes_max,
+        backup_seconds=settings.backup_seconds,
+    )
     redis = connect(settings.redis_url)  # which may be away
     try:
         async with await open_pool(settings.database_url, connections_max=1, name="lastro doctor") as pool:

@@ -32,7 +32,7 @@ async def examine(
 ) -> list[Finding]:
     """All findings. A store that is away is one of them, and what only it knows is left out."""
     clock_ms = this_machines_clock_ms() if clock_ms is None else clock_ms
-    findings, standings = await _of_postgres(pool)
+    findings, standings = await _of_postgres(pool, bounds)
     try:
         findings += await checkup(redis, len(standings), clock_ms, sample_max=sample_max)
         if standings:
@@ -50,7 +50,7 @@ def _away(check: str, why: str) -> Finding:
     return Finding(check, "unknown", why, "Bring it back; then ask again.")
 
 
-async def _of_postgres(pool: Pool) -> tuple[list[Finding], list[Standing]]:
+async def _of_postgres(pool: Pool, bounds: Bounds) -> tuple[list[Finding], list[Standing]]:
     try:
         async with answering(pool, ANSWER_SECONDS) as connection:
             findings = [await server.version(connection), await server.migrations(connection)]
@@ -63,8 +63,9 @@ async def _of_postgres(pool: Pool) -> tuple[list[Finding], list[Standing]]:
                     Finding("ledger", "critical", "None is born.", "Run `lastro migrate`."),
                 ], []
             findings.append(Finding("ledger", "ok", f"{row['id']}, {row['shards']} shards"))
-            checks = (records.lost, records.orphans, records.verified, records.reconciled, records.backed_up)
+            checks = (records.lost, records.orphans, records.verified, records.reconciled)
             findings += [await check(connection) for check in checks]
+            findings.append(await records.backed_up(connection, bounds.backup_seconds))
             standings = await read_standings(connection)
         findings.append(await records.fenced(pool))
     except BackingUnavailable as error:

@@ -12,6 +12,7 @@ from app.ledger.backing import NotAdmitted
 from app.ledger.checkup import Finding
 from persistence.doctor.words import listed
 from persistence.pool import Pool, answering
+from persistence.served import intrusions
 from persistence.standings import LEDGER, read_strangers
 
 OLD_SECONDS = 60.0
@@ -20,10 +21,11 @@ NAMED_MAX = 5
 
 
 class Bounds(Struct, frozen=True, kw_only=True):
-    """As set: from where on a shard takes on nothing new."""
+    """As set: from where on a shard takes on nothing new, and how long it is from one backup to the next."""
 
     backlog_max: int = 1_000_000
     backlog_bytes_max: int = 268_435_456
+    backup_seconds: int = 86_400
 
 
 async def admission(pool: Pool, redis: Redis, standings: Sequence[Standing]) -> Finding:
@@ -34,9 +36,11 @@ async def admission(pool: Pool, redis: Redis, standings: Sequence[Standing]) -> 
         sightings = await survey(redis, ledger, standings)
     except NotAdmitted as error:
         return Finding("admission", "critical", str(error), "See there.")
+    async with answering(pool) as connection:
+        wrong = await intrusions(connection, standings, sightings, insisting=True)
     pairs = list(zip(standings, sightings, strict=True))
     for standing, sighting in pairs:
-        if why := strangeness(standing, sighting, strangers):
+        if why := strangeness(standing, sighting, strangers) or wrong.get(standing.shard):
             return Finding("admission", "critical", why, "See there.")
     other = [standing.shard for standing, sighting in pairs if not is_numbered(standing, sighting)]
     if other:

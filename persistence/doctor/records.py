@@ -10,7 +10,6 @@ from persistence.pool import Connection, Pool
 
 RECENT = timedelta(days=1)
 RECONCILED_WITHIN = timedelta(hours=1)
-BACKED_UP_WITHIN = timedelta(hours=26)
 VERIFIED_WITHIN = timedelta(days=7)
 
 
@@ -105,21 +104,23 @@ async def reconciled(connection: Connection) -> Finding:
 
 
 BACKED_UP = """
-SELECT finished_at, path, error FROM backups WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT 1
+SELECT started_at, finished_at, path, error FROM backups
+WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT 1
 """
 
 
-async def backed_up(connection: Connection) -> Finding:
-    """How old the last backup is, or why there is none."""
+async def backed_up(connection: Connection, every_seconds: int) -> Finding:
+    """How old the last backup is, or why there is none. `every_seconds`: so often one is to be taken."""
     row = await connection.fetchrow(BACKED_UP)
-    do = "Set LASTRO_BACKUP_DIR, or run `lastro export`."
     if row is None:
-        return Finding("backup", "warning", "There is no backup of the journal.", do)
+        says = "There is no backup of the journal that was taken by itself."
+        return Finding("backup", "warning", says, "Set LASTRO_BACKUP_DIR for the workers.")
     if row["error"]:
-        return Finding(
-            "backup", "critical", f"The last one failed, {ago(row['finished_at'])}: {row['error']}", do
-        )
-    says = f"{row['path']}, {ago(row['finished_at'])}"
-    if datetime.now(UTC) - row["finished_at"] > BACKED_UP_WITHIN:
-        return Finding("backup", "warning", says, do)
+        says = f"The last one failed, {ago(row['finished_at'])}: {row['error']}"
+        do = "Mend that: it is tried again every ten minutes. Until then, `lastro export` elsewhere."
+        return Finding("backup", "critical", says, do)
+    says = f"{row['path']}, begun {ago(row['started_at'])}"
+    if datetime.now(UTC) - row["started_at"] > 2 * timedelta(seconds=every_seconds):
+        do = "Is LASTRO_BACKUP_DIR set, and is a worker with that folder at work? Its log says more."
+        return Finding("backup", "warning", f"{says}: the next one is overdue.", do)
     return Finding("backup", "ok", says)

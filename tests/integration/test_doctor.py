@@ -99,13 +99,25 @@ SHORTCOMINGS = {
     "no backup": ("DELETE FROM backups", "backup", "warning", "no backup"),
     "a backup that failed": ("UPDATE backups SET error = 'disk full'", "backup", "critical", "disk full"),
     "an old backup": (
-        "UPDATE backups SET finished_at = now() - interval '3 days'", "backup", "warning", "3 days ago",
+        "UPDATE backups SET started_at = now() - interval '49 hours'", "backup", "warning", "2 days ago: the",
+    ),
+    "a backup that came to nothing after one that did not": (
+        """UPDATE backups SET finished_at = now() - interval '1 hour';
+        INSERT INTO backups (finished_at, path, error) VALUES (now(), 'there', 'Permission denied')""",
+        "backup", "critical", "Permission denied",
     ),
     "another release": ("INSERT INTO migrations VALUES ('9999_x.sql', repeat('a', 64))",
         "migrations", "critical", "newer than this release"),
     "no ledger": ("UPDATE ledger SET born = false", "ledger", "critical", "None is born"),
     "an old release": ("DELETE FROM migrations WHERE name LIKE '0004%'", "migrations", "critical", "0004_"),
 }  # fmt: skip
+
+
+async def test_a_backup_is_overdue_after_twice_its_interval(database, redis, redis_url, healthy):
+    await database.execute("UPDATE backups SET started_at = now() - interval '119 minutes'")
+    for seconds, overdue in ((3600, False), (3500, True)):
+        said = await found(database, redis, redis_url, bounds=Bounds(backup_seconds=seconds))
+        assert ("backup" in said) is overdue
 
 
 async def test_what_postgresql_knows_is_wrong_is_named_with_what_to_do(database, redis, redis_url, healthy):
