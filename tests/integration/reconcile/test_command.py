@@ -59,7 +59,7 @@ async def test_it_ends_with_0_1_or_2(past, connection, lastro):
 
     await connection.execute("UPDATE shards SET fence = 'x', fenced_at = now() WHERE shard = 2")
     assert 2 == (await lastro()).exit_code
-    assert "could not tell: Shard 2 is fenced: x" in (await lastro()).stdout
+    assert "could not tell: shard 2 is fenced: x" in (await lastro()).stdout
 
 
 async def test_it_waits_for_others_and_adopts_only_what_is_lost(past, database_url, lastro, monkeypatch):
