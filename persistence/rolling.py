@@ -6,6 +6,9 @@ entries themselves, with the meta that goes with them. Only under the lock that 
 cursor must not move meanwhile.
 """
 
+from collections.abc import Collection
+from typing import Any
+
 import msgspec
 from asyncpg import Record
 from msgspec import Struct
@@ -15,6 +18,7 @@ from redis.exceptions import ResponseError
 from app.ledger import keys
 from app.ledger.admission import Sighting, Standing
 from app.ledger.loading import Beyond, Closed, Page, bind, close_behind, load
+from app.ledger.shards import SHARDS_MAX, shard_of_reservation
 from persistence import rebuild
 from persistence.admission_steps import Barrier, past
 from persistence.pool import Connection
@@ -119,17 +123,29 @@ async def _write_values(connection: Connection, redis: Redis, closed: Closed, se
         reservations = await rebuild.reservations(connection, list(ids))
         for reservation in reservations.values():
             page.reservation(reservation)
-        # A repair does not say in its entry what it has put right.
-        repaired = [row["account"] for row in rows if row["kind"] == "repaired"]
-        for open_ones in (await rebuild.open_reservations_of(connection, repaired)).values():
-            for reservation in open_ones:
-                page.reservation(reservation)
+        repaired = {row["account"] for row in rows if row["kind"] == "repaired"}
+        await _put_right(connection, redis, closed, page, repaired)
         for record in rebuild.records_of(rows):
             page.record(record)
         await load(redis, closed, page, sequence=sequence)
         deadlines_ms = {id_: each.expires_at_ms for id_, each in reservations.items()}
         for binding in rebuild.bindings_of(rows, deadlines_ms, shards):
             await bind(redis, binding)
+
+
+async def _put_right(
+    connection: Connection, redis: Redis, closed: Closed, page: Page, repaired: Collection[str]
+) -> None:
+    """A repair does not say in its entry what it has put right, and this Redis may be as it was before."""
+    for account, opened in (await rebuild.open_reservations_of(connection, list(repaired))).items():
+        open_ones = {each.id: each for each in opened}
+        found: Any = await redis.zrange(keys.holds(closed.shard, account), 0, -1)
+        names = {each.decode(errors="replace") for each in found} - open_ones.keys()
+        strays = [each for each in names if shard_of_reservation(each, SHARDS_MAX) is not None]
+        for stray in strays:
+            page.no_reservation(stray, account)
+        for reservation in (open_ones | await rebuild.reservations(connection, strays)).values():
+            page.reservation(reservation)
 
 
 BYTES = "SELECT bytes FROM shards WHERE shard = $1"

@@ -108,6 +108,12 @@ class Page:
             self._not_due.append(member)
             self._others.append(["ZREM", holds, reservation.id])
 
+    def no_reservation(self, id_: str, account: str) -> None:
+        """An account has no such hold, and what stands under its name is to go."""
+        self._removed.append(keys.reservation(self._shard, id_))
+        self._not_due.append(f"reservation:{id_}:{account}")
+        self._others.append(["ZREM", keys.holds(self._shard, account), id_])
+
     def record(self, record: Record) -> None:
         """What was answered to a key."""
         name = keys.operation(self._shard, record.subject, record.id, record.key)

@@ -8,20 +8,27 @@ from contextlib import suppress
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from app.ledger import keys
 from app.ledger.backing import NotAdmitted
 from app.ledger.connection import connect
-from app.ledger.operations import Deduct, Reserve
+from app.ledger.errors import IdempotencyMismatch, TaskConflict, Unavailable
+from app.ledger.ledger import Ledger
+from app.ledger.operations import Bind, Cancel, Confirm, Deduct, Grant, Repair, Reserve
 from app.ledger.shards import new_reservation_id
 from persistence import rolling
 from persistence.admission import admit
 from persistence.birth import give_birth
+from persistence.drain import drain
+from persistence.fences import fence, unfence
 from persistence.restore import RestoreRefused, filling, restore
+from tests.chaos.test_between_restores import process
 from tests.integration.journal.workers import Killed, dies_at
 from tests.integration.restore.looking import Looking
 from tests.integration.restore.state import assert_same, in_redis
 from tests.integration.restore.test_rolling import journal_all
+from tests.integration.restore.traffic import Traffic
 from tests.integration.streams import Caller, forge, replace_server, roll_back, snapshot
 
 SHARDS = 3
@@ -307,3 +314,272 @@ async def test_something_else_under_a_key_fences_what_is_rolled_forward_and_no_o
     assert (await restored()).fences == {}
     after = await in_redis(redis, SHARDS)
     assert after.values[keys.due(0)] == before.values[keys.due(0)]
+
+
+async def test_a_restore_that_everybody_meddles_with_comes_to_the_same(
+    caller, database, database_url, redis, redis_url, restored
+):
+    """Processes admit, a worker drains, an operator opens and closes, and an old process still calls."""
+    await Traffic(caller, SHARDS, seed=21).run(30)
+    await journal_all(database_url, redis_url)
+    before = await in_redis(redis, SHARDS)
+    await redis.flushall()
+    steps = []
+
+    async def meddled_with(step: str) -> None:
+        steps.append(step)
+        assert (await admit(database, redis)).fences.keys() == set(range(SHARDS))
+        assert (await unfence(database, redis, None, "somebody is in a hurry")).opened == []
+        assert await fence(database, redis, None, "somebody is late") == []
+        assert (await caller.call([Deduct(shard=0, account="account-0", amount=1)])).status == "not_admitted"
+        await drain(database_url, redis_url, 0.01, keep=None)
+
+    found = await restored(barrier=meddled_with)
+    assert (len(steps), found.drift, found.fences) == (6, [], {})
+    assert_same(before, await in_redis(redis, SHARDS))
+    await Caller(redis, await admit(database, redis)).grant(0)
+
+
+@pytest.mark.parametrize("step", ["after claim", "after removal"])
+async def test_a_redis_that_is_restarted_during_a_restore_stays_closed_until_the_next_one(
+    database, database_url, own_valkey, tmp_path, step
+):
+    await give_birth(database_url, own_valkey.url, SHARDS)
+    async with connect(own_valkey.url) as redis:
+        await Traffic(Caller(redis, await admit(database, redis)), SHARDS, seed=22).run(15)
+        await journal_all(database_url, own_valkey.url)
+        before = await in_redis(redis, SHARDS)
+        await redis.flushall()
+
+    async def restarted(name: str) -> None:
+        if name == step:
+            own_valkey.kill()
+            own_valkey.start()
+
+    watch, path = Looking(), tmp_path / "orphans"
+    with suppress(RestoreRefused, RedisError):
+        found = await restore(database_url, own_valkey.url, salvage=path, watch=watch, barrier=restarted)
+        assert step == "after claim", found
+    async with connect(own_valkey.url) as redis:
+        if (await admit(database, redis)).fences:
+            found = await restore(database_url, own_valkey.url, salvage=path, watch=watch)
+        assert (found.drift, found.fences) == ([], {})
+        assert_same(before, await in_redis(redis, SHARDS))
+
+
+async def test_a_redis_that_is_full_while_it_is_loaded_is_loaded_when_it_has_room(
+    database, database_url, own_valkey, tmp_path
+):
+    await give_birth(database_url, own_valkey.url, SHARDS)
+    async with connect(own_valkey.url) as redis:
+        await Traffic(Caller(redis, await admit(database, redis)), SHARDS, seed=23).run(15)
+        await journal_all(database_url, own_valkey.url)
+        before = await in_redis(redis, SHARDS)
+        await redis.flushall()
+
+        async def full(step: str) -> None:
+            if step == "after removal":
+                await redis.config_set("maxmemory", 1)
+
+        path = tmp_path / "orphans"
+        with pytest.raises(RedisError, match="maxmemory"):
+            await restore(database_url, own_valkey.url, salvage=path, watch=Looking(), barrier=full)
+        with suppress(RedisError):
+            assert (await admit(database, redis)).fences.keys() == set(range(SHARDS))
+        await redis.config_set("maxmemory", 0)
+        found = await restore(database_url, own_valkey.url, salvage=path, watch=Looking())
+        assert (found.drift, found.fences) == ([], {})
+        assert_same(before, await in_redis(redis, SHARDS))
+
+
+async def test_a_redis_that_is_full_while_it_is_rolled_forward_is_rolled_when_it_has_room(
+    database, database_url, own_valkey
+):
+    await give_birth(database_url, own_valkey.url, SHARDS)
+    async with connect(own_valkey.url) as redis:
+        traffic = Traffic(Caller(redis, await admit(database, redis)), SHARDS, seed=24)
+        await traffic.run(10)
+        early = await snapshot(redis)
+        await traffic.run(10)
+        await journal_all(database_url, own_valkey.url)
+        before = await in_redis(redis, SHARDS)
+        await roll_back(redis, early)
+
+        async def full(step: str) -> None:
+            if step == "after values":
+                await redis.config_set("maxmemory", 1)
+
+        with pytest.raises(RedisError, match="maxmemory"):
+            await admit(database, redis, barrier=full)
+        await redis.config_set("maxmemory", 0)
+        assert (await admit(database, redis)).fences == {}
+        assert (await in_redis(redis, SHARDS)).values == before.values
+
+
+@pytest.mark.parametrize("how", ["rolled", "restored"])
+async def test_time_does_not_go_back_because_redis_clock_does(
+    caller, database, database_url, redis, redis_url, restored, how
+):
+    """The journal's last entry was written by a clock that went ahead."""
+    await caller.grant(0)
+    early = await snapshot(redis)
+    ahead_ms = (await redis.time())[0] * 1000 + 300_000
+    await redis.hset(keys.meta(0), "now_ms", ahead_ms)
+    await caller.grant(0)
+    await journal_all(database_url, redis_url)
+    if how == "restored":
+        await redis.flushall()
+        await restored()
+    else:
+        await roll_back(redis, early)
+    await Caller(redis, await admit(database, redis)).grant(0)
+    await journal_all(database_url, redis_url)
+    rows = await database.fetch("SELECT entry::json ->> 'at_ms' AS at_ms FROM journal ORDER BY seq")
+    assert [int(row["at_ms"]) for row in rows][1:] == [ahead_ms, ahead_ms]
+
+
+async def test_a_worker_in_the_middle_of_a_batch_moves_nothing_under_a_restore(
+    caller, database, database_url, redis, redis_url, restored
+):
+    await caller.grant(0, calls=3)
+    await journal_all(database_url, redis_url)
+    await caller.grant(0, calls=3)
+    asleep, awake = asyncio.Event(), asyncio.Event()
+
+    async def sleeps(step: str) -> None:
+        if step == "after read" and not awake.is_set():
+            asleep.set()
+            await awake.wait()
+
+    worker = asyncio.create_task(
+        drain(database_url, redis_url, 1.0, keep=None, connections=1, barrier=sleeps)
+    )
+    await asleep.wait()
+    await redis.hset(keys.meta(0), "fence", "look at this")
+
+    async def wakes(step: str) -> None:
+        if step == "after removal":
+            awake.set()
+
+    found = await restored(barrier=wakes)
+    assert [(each.drained, each.salvaged, each.cursor) for each in found.shards] == [(3, 0, 6)]
+    assert (await worker).condemned == []
+    assert json.loads(await redis.get(keys.account(0, "ana0")))["available"] == 6
+
+
+async def test_as_much_as_an_account_may_have_comes_back(
+    caller, database, database_url, redis, redis_url, restored
+):
+    """64 lots, many holds, and sums at the end of what is exact."""
+    account = "ana0"
+    now_ms = (await redis.time())[0] * 1000
+    most = 2**53 - 1
+    lots = [
+        Grant(shard=0, account=account, amount=1 if lot else most - 63, open=True, bucket=f"b{lot:02}",
+              expires_at_ms=now_ms + 80_000_000 + lot)
+        for lot in range(64)
+    ]  # fmt: skip
+    await caller.call(lots)
+    for _ in range(5):
+        made = [new_reservation_id(0, now_ms) for _ in range(200)]
+        reply = await caller.call(
+            [Reserve(shard=0, account=account, amount=3, ttl_ms=60_000_000, reservation=id_) for id_ in made]
+        )
+        assert {type(each).__name__ for each in reply.results} == {"Applied"}
+    await journal_all(database_url, redis_url)
+    before = await in_redis(redis, SHARDS)
+    assert json.loads(await redis.get(keys.account(0, account)))["held"] == 3_000
+    await redis.flushall()
+    assert (await restored()).loaded == 1_001
+    assert_same(before, await in_redis(redis, SHARDS))
+
+
+async def test_a_reservation_that_a_repair_took_away_does_not_come_back_by_rolling_forward(
+    caller, database, database_url, redis, redis_url
+):
+    """The repair is in the journal, and the Redis that was repaired has lost it."""
+    now_ms = (await redis.time())[0] * 1000
+    kept, stray, ended = (new_reservation_id(0, now_ms) for _ in range(3))
+    await caller.grant(0, calls=20)
+    await caller.call(
+        [Reserve(shard=0, account="ana0", amount=3, ttl_ms=60_000, reservation=id_) for id_ in (kept, ended)]
+    )
+    await caller.call([Cancel(shard=0, reservation=ended, cause="failed")])
+    await journal_all(database_url, redis_url)
+    before = await in_redis(redis, SHARDS)
+    text = await redis.get(keys.reservation(0, kept))
+    for id_ in (stray, ended):
+        await redis.set(keys.reservation(0, id_), text.replace(kept.encode(), id_.encode()))
+        await redis.zadd(keys.holds(0, "ana0"), {id_: now_ms + 60_000})
+        await redis.zadd(keys.due(0), {f"reservation:{id_}:ana0": now_ms + 60_000})
+    early = await snapshot(redis)
+    account = before.values[keys.account(0, "ana0")]
+    reply = await caller.call(
+        [
+            Repair(
+                shard=0, account="ana0", found=account.version, version=account.version,
+                available=account.available, held=account.held, lots=account.lots, open_holds=1,
+                reservations=[before.values[keys.reservation(0, ended)]], strays=[stray],
+            )
+        ]
+    )  # fmt: skip
+    assert [type(each).__name__ for each in reply.results] == ["Applied"]
+    await journal_all(database_url, redis_url)
+    repaired = await in_redis(redis, SHARDS)
+    await roll_back(redis, early)
+    assert (await admit(database, redis)).fences == {}
+    assert (await in_redis(redis, SHARDS)).values == repaired.values
+
+
+async def test_every_kind_of_request_is_answered_as_before_though_its_entry_is_in_no_stream(
+    database, database_url, redis, redis_url, restored, monkeypatch
+):
+    monkeypatch.setattr(filling, "STREAM_ENTRIES", 1)
+    await give_birth(database_url, redis_url, SHARDS)
+    async with process(database, redis_url) as ledger:
+
+        async def ask() -> list:
+            made, other = reservations
+            held = {"account": "ana", "ttl_ms": 60_000, "fingerprint": "f"}
+            task = {"task": "t", "provider": "p"}
+            return [
+                await ledger.grant(Grant(account="ana", amount=90, key="k1", fingerprint="f")),
+                await ledger.deduct(Deduct(account="ana", amount=1, key="k2", fingerprint="f")),
+                await ledger.reserve(Reserve(reservation=made, amount=2, key="k3", **held)),
+                await ledger.reserve(Reserve(reservation=other, amount=3, key="k4", **held, **task)),
+                await ledger.bind(Bind(reservation=made, task="t2", key="k1", fingerprint="f")),
+                await ledger.confirm(Confirm(reservation=made, amount=1, key="k5", fingerprint="f")),
+                await ledger.cancel(Cancel(reservation=other, key="k6", fingerprint="f")),
+            ]
+
+        reservations = [await ledger.new_reservation_id("ana") for _ in range(2)]
+        first = await ask()
+        await ledger.grant(Grant(account="ana", amount=1))
+        await journal_all(database_url, redis_url)
+        await redis.flushall()
+        await restored()
+        await until_served(ledger, "ana")
+        again = await ask()
+        assert {each.replayed for each in again} == {True}
+        assert [str(each.transaction) for each in again] == [str(each.transaction) for each in first]
+        assert [each.entry for each in again] == [each.entry for each in first]
+        assert [each.reservation and each.reservation.id for each in again] == [
+            each.reservation and each.reservation.id for each in first
+        ]
+        assert {await ledger.locate("p", "t"), await ledger.locate(None, "t2")} == set(reservations)
+        with pytest.raises(IdempotencyMismatch):
+            await ledger.deduct(Deduct(account="ana", amount=1, key="k2", fingerprint="another"))
+        with pytest.raises(TaskConflict):
+            await ledger.reserve(
+                Reserve(account="ana", reservation=await ledger.new_reservation_id("ana"), amount=1,
+                        ttl_ms=60_000, task="t", provider="p")
+            )  # fmt: skip
+
+
+async def until_served(ledger: Ledger, account: str) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            with suppress(Unavailable):
+                await ledger.balance(account)
+                return
+            await asyncio.sleep(0.02)
