@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -163,7 +164,7 @@ def drill(path: Path) -> None:
 
     backup = Backup(path)
     times = _Times()
-    with _servers() as (database_url, redis_url):
+    with _ended_in_order(), _servers() as (database_url, redis_url):
         try:
             found = asyncio.run(rehearse(database_url, redis_url, backup, step=times.step, seen=times.add))
         finally:
@@ -219,4 +220,19 @@ def _servers() -> Iterator[tuple[str, str]]:
             yield postgres.url, valkey.url
         finally:
             valkey.kill()
-            postgres.kill()
+            postgres.stop()  # a killed one would leave shared memory behind
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Whoever ends us, but with a `kill -9`, leaves no copy of a ledger behind."""
+
+    def end(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {each: signal.signal(each, end) for each in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -5,15 +5,21 @@ is its manifest; a folder has it beside its files, in `manifest.json`.
 """
 
 from datetime import date, datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from app.ledger.entries import Entry
+from app.ledger.shards import SHARDS_MAX
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+
+
+_Count = Annotated[int, Meta(ge=0)]
+_Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+_Uuid = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")]
 
 
 class BackupRefused(Exception):
@@ -23,12 +29,12 @@ class BackupRefused(Exception):
 class ShardOf(Struct, frozen=True):
     """Where a shard stood: its row of `shards`. `head` is 64 hex digits."""
 
-    shard: int
-    cursor: int
-    bytes: int
+    shard: _Count
+    cursor: _Count
+    bytes: _Count
     link: str
-    head: str
-    incarnation: int
+    head: _Digest
+    incarnation: _Count
 
 
 class FileOf(Struct, frozen=True, kw_only=True):
@@ -38,8 +44,8 @@ class FileOf(Struct, frozen=True, kw_only=True):
     """
 
     day: date
-    entries: int
-    sha256: str
+    entries: _Count
+    sha256: _Digest
     ends: list[int]
     closed: bool
     written_at: datetime
@@ -58,7 +64,7 @@ class Manifest(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"f
 
     lastro: Literal["backup"]
     format: int
-    ledger: str
+    ledger: _Uuid
     schema: str
     taken_at: datetime
     entries: int
@@ -113,4 +119,7 @@ def read_manifest(text: bytes, where: str) -> Manifest:
             f"{where} has format {manifest.format}; this release reads {FORMAT}. Use the release that made "
             "it, or a later one."
         )
+    shards = [each.shard for each in manifest.shards]
+    if not 1 <= len(shards) <= SHARDS_MAX or shards != list(range(len(shards))):
+        raise BackupRefused(f"{where} is not a backup of Lastro: its shards are not 0, 1, 2, ...")
     return manifest

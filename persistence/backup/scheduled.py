@@ -64,14 +64,15 @@ async def backup_slice(database_url: str, plan: Plan, seconds: float, *, barrier
         await barrier("recorded")
         try:
             done = await _advance(connection, path, seconds, barrier)
+            told = _told(path) if done else None
         except (BackupRefused, OSError) as error:
             if isinstance(error, ConnectionError):
                 raise
             await _fail(connection, row, str(error) or type(error).__name__)
             return True
-        if done:
+        if told is not None:
             await barrier("taken")
-            await _finish(connection, row["id"], path)
+            await _finish(connection, row["id"], path, *told)
             await barrier("finished")
             await _remove_old(connection, plan)
             await barrier("removed")
@@ -146,8 +147,7 @@ async def _fail(connection: Connection, row: Record, why: str) -> None:
 FINISH = "UPDATE backups SET finished_at = now(), entries = $2, bytes = $3 WHERE id = $1"
 
 
-async def _finish(connection: Connection, number: int, path: Path) -> None:
-    entries, size = _told(path)
+async def _finish(connection: Connection, number: int, path: Path, entries: int, size: int) -> None:
     await connection.execute(FINISH, number, entries, size)
     log.info("backup %s: %d entries, %d bytes", path, entries, size)
 

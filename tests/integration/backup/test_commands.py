@@ -2,6 +2,10 @@
 
 import asyncio
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import asyncpg
@@ -10,6 +14,8 @@ from click.testing import CliRunner
 
 from app.cli import cli
 from tests.integration.backup.books import tamper
+
+ROOT = Path(__file__).parents[3]
 
 SEALED = "UPDATE journal SET entry = entry || ' ' WHERE shard = 1 AND seq = 5"
 
@@ -79,6 +85,28 @@ def test_a_backup_is_exported_proves_the_journal_and_is_drilled(lastro, tampered
     tampered(SEALED)
     code, said = lastro("export", "b.gz")
     assert (code, "is not as it was written" in said) == (2, True)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # it has ended
+        return b""
+
+
+def test_a_drill_that_is_ended_leaves_nothing_behind(lastro, reachable_tmp_path):
+    lastro("export", "a.gz")
+    command = [sys.executable, "-m", "app.cli", "drill", Path("a.gz").absolute()]
+    environment = {**os.environ, "TMPDIR": str(reachable_tmp_path), "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("check ")
+    (folder,) = reachable_tmp_path.glob("lastro-drill-*")
+    process.terminate()
+    assert process.wait(30) == 128 + signal.SIGTERM
+    process.stdout.close()
+    assert list(reachable_tmp_path.iterdir()) == []
+    assert not [each for each in Path("/proc").glob("[0-9]*/cmdline") if str(folder).encode() in _read(each)]
 
 
 def test_an_imported_ledger_serves(lastro, second_url, monkeypatch):

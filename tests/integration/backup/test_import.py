@@ -250,6 +250,18 @@ FORGED = {
         {"manifest": lambda m: msgspec.structs.replace(m, schema="9999_later.sql")},
         "made by a later release: its database had 9999_later.sql",
     ),
+    "a shard less": (
+        {"manifest": lambda m: msgspec.structs.replace(m, shards=m.shards[1:])},
+        "its shards are not 0, 1, 2",
+    ),
+    "a head that is none": (
+        {
+            "manifest": lambda m: msgspec.structs.replace(
+                m, shards=[msgspec.structs.replace(each, head="x") for each in m.shards]
+            )
+        },
+        "is not a backup of Lastro: Expected `str` matching regex",
+    ),
     "another cursor": (
         {
             "manifest": lambda m: msgspec.structs.replace(

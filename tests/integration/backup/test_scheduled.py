@@ -106,6 +106,21 @@ async def test_a_folder_that_cannot_be_made_is_a_failure(connection, past_url, t
     assert "Not a directory" in error
 
 
+async def test_a_backup_that_the_disk_lost_before_it_was_recorded_does_not_keep_others_from_being_taken(
+    connection, past_url, plan
+):
+    with pytest.raises(Killed):
+        await take(past_url, plan, barrier=dies_at("taken"))
+    (file,) = plan.folder.iterdir()
+    file.write_bytes(b"")
+    await take(past_url, plan)
+    await connection.execute("UPDATE backups SET finished_at = finished_at - interval '11 minutes'")
+    await take(past_url, plan)
+    first, second = await recorded(connection)
+    assert "is not a backup of Lastro" in first[3]
+    assert (second[0], second[3]) == (True, None)
+
+
 async def test_a_backup_of_another_workers_folder_is_waited_for_and_then_given_up(
     connection, past_url, plan, tmp_path
 ):
