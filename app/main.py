@@ -32,7 +32,7 @@ from app.ledger.headroom import is_memory_short
 from app.ledger.ledger import Ledger
 from app.ledger.replicas import Replicas
 from app.settings import Settings
-from persistence import acknowledged, admission
+from persistence import acknowledged, admission, served
 from persistence.backing import PostgresBacking
 from persistence.history import PostgresHistory
 from persistence.journaled import Journaled
@@ -95,7 +95,7 @@ async def _running(settings: Settings, app: Litestar) -> AsyncIterator[None]:
         await ledger.start()
         stack.push_async_callback(ledger.stop)
         for work in (
-            partial(_admit, ledger, backing, aside, acknowledgement),
+            partial(_admit, ledger, backing, aside, acknowledgement, guards),
             partial(admission.watch, guards, lambda: ledger.terms, ledger.adopt),
             partial(acknowledged.report, guards, ledger.acknowledged),
         ):
@@ -119,21 +119,28 @@ async def _admitted(acknowledgement: Acknowledgement, guards: Pool, redis: Redis
     return await admission.admit(guards, redis)
 
 
-async def _admit(ledger: Ledger, backing: Backing, redis: Redis, acknowledgement: Acknowledgement) -> None:
-    """Have the Redis admitted before the first request needs it, and again after it was lost.
+async def _admit(
+    ledger: Ledger, backing: Backing, redis: Redis, acknowledgement: Acknowledgement, guards: Pool
+) -> None:
+    """Have the Redis admitted before the first request needs it, and again after it was lost or replaced; and
+    while it is the admitted one, let PostgreSQL know that it is alive.
 
     One that has become unfit (it may evict now, or its clock was set) is served no longer; one whose memory
     is nearly full takes on nothing new.
     """
     while True:
-        terms = ledger.terms
+        terms, alive = ledger.terms, ""
         try:
             if terms is None or terms.refused:  # which may be the right one now, or have caught up
                 ledger.adopt(await backing.admit())
             else:
                 clock_ms = admission.this_machines_clock_ms()
-                await demand_fit_server(redis, terms.ledger, terms.shards, clock_ms)
+                server = await demand_fit_server(redis, terms.ledger, terms.shards, clock_ms)
                 await acknowledgement.demand(redis)
+                if server == terms.server:
+                    alive = server
+                elif server and terms.server:
+                    ledger.adopt(await backing.admit())
             ledger.heed_memory(is_short=await is_memory_short(redis))
         except NotAdmitted as error:
             if terms is not None:
@@ -141,7 +148,8 @@ async def _admit(ledger: Ledger, backing: Backing, redis: Redis, acknowledgement
             ledger.dismiss(str(error))
         except (BackingUnavailable, RedisError, OSError):
             pass  # whoever asks is told so; nothing is decided by silence
-        await asyncio.sleep(ADMIT_SECONDS)
+        noting = [served.note(guards, alive)] if alive else []
+        await asyncio.gather(asyncio.sleep(ADMIT_SECONDS), *noting)
 
 
 async def _for_ever(work: Callable[[], Awaitable[None]]) -> None:

@@ -33,6 +33,7 @@ from persistence.admission_steps import Barrier, past
 from persistence.catching_up import catch_up
 from persistence.pool import Connection, Pool, answering
 from persistence.rolling import is_prefix
+from persistence.served import intrusions
 from persistence.standings import (
     ledger_id,
     lock_shards,
@@ -98,18 +99,20 @@ async def admit(
     redis: Redis,
     *,
     clock_ms: Callable[[], int] = this_machines_clock_ms,
+    insisting: bool = False,
     barrier: Barrier = past,
 ) -> Terms:
     """The terms under which this Redis is served, after admitting it where nobody has.
 
     A shard that cannot be served is fenced in both stores and named in `Terms.fences`; the others go on. A
-    shard for which another Redis has been admitted is named there too, and fenced nowhere. To be called at
-    any time and from anywhere: shards that are admitted are left as they are.
+    shard for which another Redis has been admitted, or is alive, is named there too, and fenced nowhere. To
+    be called at any time and from anywhere: shards that are admitted are left as they are.
 
     Args:
         pool: Of a database with a born ledger.
         redis: The primary; its retries are off.
         clock_ms: This machine's clock.
+        insisting: See `persistence.served.intrusions`.
         barrier: `after lock`, `after commit`.
 
     Raises:
@@ -118,12 +121,15 @@ async def admit(
         redis.exceptions.RedisError: Redis is away.
     """
     for _ in range(ATTEMPTS_MAX):
-        ledger, standings, strangers = await _standings(pool)
+        async with answering(pool) as connection:
+            ledger, standings = await ledger_id(connection), await read_standings(connection)
         await demand_fit_server(redis, ledger, len(standings), clock_ms())
         sightings = await survey(redis, ledger, standings)
-        judged = _Judged(ledger, standings, sightings, (), _refused(standings, sightings, strangers))
+        async with answering(pool) as connection:
+            refused = await _refused(connection, standings, sightings, insisting)
+        judged = _Judged(ledger, standings, sightings, (), refused)
         if any(_is_open(*each, judged.refused) for each in zip(standings, sightings, strict=True)):
-            judged = await _judge(pool, redis, judged, strangers, barrier)
+            judged = await _judge(pool, redis, judged, insisting, barrier)
             await barrier("after commit")
         if not await _tell(redis, judged):
             continue
@@ -132,14 +138,15 @@ async def admit(
     raise NotAdmitted("Other processes keep admitting this Redis at the same moment; this one tries again.")
 
 
-def _refused(
-    standings: Sequence[Standing], sightings: Sequence[Sighting], strangers: Collection[str]
+async def _refused(
+    connection: Connection, standings: Sequence[Standing], sightings: Sequence[Sighting], insisting: bool
 ) -> dict[int, str]:
-    found = {
-        standing.shard: strangeness(standing, sighting, strangers)
-        for standing, sighting in zip(standings, sightings, strict=True)
-    }
-    return {shard: why for shard, why in found.items() if why is not None}
+    strangers = await read_strangers(connection)
+    found = await intrusions(connection, standings, sightings, insisting=insisting)
+    for standing, sighting in zip(standings, sightings, strict=True):
+        if why := strangeness(standing, sighting, strangers):
+            found[standing.shard] = why
+    return found
 
 
 def _is_open(standing: Standing, sighting: Sighting, refused: Collection[int]) -> bool:
@@ -158,16 +165,7 @@ WHERE shards.shard = new.shard
 """
 
 
-async def _standings(pool: Pool) -> tuple[str, list[Standing], set[str]]:
-    """The ledger's id, what PostgreSQL has of each shard, and the servers that fence nobody any more."""
-    async with answering(pool) as connection:
-        ledger = await ledger_id(connection)
-        return ledger, await read_standings(connection), await read_strangers(connection)
-
-
-async def _judge(
-    pool: Pool, redis: Redis, looked: _Judged, strangers: Collection[str], barrier: Barrier
-) -> _Judged:
+async def _judge(pool: Pool, redis: Redis, looked: _Judged, insisting: bool, barrier: Barrier) -> _Judged:
     """Under the lock look again, and fence or number whatever cannot be adopted."""
     ledger = looked.ledger
     lagging = [
@@ -180,7 +178,7 @@ async def _judge(
         standings = await read_standings(connection)
         await barrier("after lock")
         sightings = await survey(redis, ledger, standings)
-        refused = _refused(standings, sightings, strangers)
+        refused = await _refused(connection, standings, sightings, insisting)
         behind = {
             standing.shard: f"Shard {standing.shard} is being rolled forward; it opens by itself."
             for standing, sighting in zip(standings, sightings, strict=True)

@@ -170,6 +170,8 @@ ON CONFLICT (server) DO NOTHING
 
 GO_ON = "DELETE FROM refused_servers WHERE server = $1"
 
+IS_NO_INTRUDER = "DELETE FROM intruders WHERE server = $1"
+
 
 async def lift(connection: Connection, standing: Standing, sighting: Sighting) -> None:
     """Give this server the next number, so that it is nobody's old side, and refuse who was at fault."""
@@ -177,6 +179,7 @@ async def lift(connection: Connection, standing: Standing, sighting: Sighting) -
     number = max(standing.incarnation, int(sighting.incarnation)) + 1
     await connection.execute(REFUSE, shard, server)
     await connection.execute(GO_ON, server)
+    await connection.execute(IS_NO_INTRUDER, server)
     await connection.execute(LIFT, shard, number)
     await record(connection, [(shard, number, server, int(sighting.sequence), sighting.link)])
 

@@ -25,7 +25,7 @@ from app.ledger.connection import connect
 from app.ledger.errors import LedgerError
 from app.ledger.ledger import Ledger
 from app.ledger.stream import Keep
-from persistence import admission
+from persistence import admission, served
 from persistence.backing import PostgresBacking
 from persistence.backup.scheduled import Plan, backup_slice
 from persistence.drain import drain
@@ -70,6 +70,7 @@ class Workbench:
         self._loop: asyncio.AbstractEventLoop
         self._stopping: asyncio.Event
         self._closing: asyncio.Event
+        self._pool: Pool
         self._backing: PostgresBacking
         self._ledger: Ledger
 
@@ -169,7 +170,10 @@ class Workbench:
         """Let what is due happen, in every shard that is not fenced. Returns how many shards there were."""
         ledger = self._ledger
         try:
-            ledger.adopt(await self._backing.admit())
+            terms = await self._backing.admit()
+            ledger.adopt(terms)
+            if terms.server and not terms.refused:
+                await served.note(self._pool, terms.server)
         except AWAY as error:
             self._note("sweep", error)
             if ledger.terms is None:
@@ -212,6 +216,7 @@ class Workbench:
             stack.push_async_callback(_close, pool)
             redis = await stack.enter_async_context(connect(self._work.redis_url))
             aside = await stack.enter_async_context(connect(self._work.redis_url))
+            self._pool = pool
             self._backing = PostgresBacking(pool, partial(admission.admit, pool, aside))
             self._ledger = Ledger(redis, self._backing, Limits(request_seconds=CLOSE_SECONDS))
             await self._ledger.start()

@@ -132,8 +132,10 @@ def _count(text: str) -> str:
     return text if is_count and int(text) <= _COUNT_MAX else ""
 
 
-async def demand_fit_server(redis: Redis, ledger: str, shards: int, clock_ms: int) -> None:
+async def demand_fit_server(redis: Redis, ledger: str, shards: int, clock_ms: int) -> str:
     """Demand what holds for a server as a whole. Nothing is fenced for it: mending it is enough.
+
+    Returns who has answered (its `master_replid`), empty where that is not told.
 
     Args:
         redis: Whom to ask.
@@ -165,6 +167,8 @@ async def demand_fit_server(redis: Redis, ledger: str, shards: int, clock_ms: in
         raise NotAdmitted(f"{keys.LEDGER} in this Redis is not what a ledger has written: {error}") from error
     if owner not in ([None, None], [ledger.encode(), str(shards).encode()]):
         raise _inhabited(f"{owner[0]!r} with {owner[1]!r} shards", f"{ledger} with {shards}")
+    server: str = replication.get("master_replid", "")
+    return server
 
 
 async def clocks_apart_ms(redis: Redis, clock_ms: int) -> int:

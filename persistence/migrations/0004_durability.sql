@@ -27,6 +27,21 @@ CREATE TABLE refused_servers (
   refused_at timestamptz NOT NULL DEFAULT now()
 );
 
+-- Redis servers that are alive: whoever serves from an admitted one says so every second.
+CREATE TABLE served_servers (
+  server text PRIMARY KEY,
+  seen_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- Servers that are at fault while another one is admitted: since when they are looked at, and whether that one
+-- was seen alive after them. Such a one is no replacement of it, and fences nobody.
+CREATE TABLE intruders (
+  server text PRIMARY KEY,
+  since timestamptz NOT NULL DEFAULT clock_timestamp(),
+  looked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  outlived boolean NOT NULL DEFAULT false
+);
+
 CREATE TABLE acknowledged_lost (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   shard integer NOT NULL,

@@ -1,7 +1,7 @@
 """The first step of a restore: which shards it is for, and that nobody else touches them until its last."""
 
+import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -23,9 +23,11 @@ from app.ledger.loading import Closed
 from persistence.admission import admit
 from persistence.fences import ledger_of
 from persistence.pool import Connection, Pool, answering
+from persistence.served import SEEN_SECONDS, age_seconds
 from persistence.standings import lock_shards, locking, read_standings, record
 
 ATTEMPTS_MAX = 8
+AGAIN_SECONDS = 0.25
 
 
 class RestoreRefused(Exception):
@@ -59,17 +61,32 @@ async def fenced(pool: Pool, redis: Redis, clock_ms: Callable[[], int]) -> list[
     """
     ledger, shards = await ledger_of(pool)
     await demand_fit_server(redis, ledger, len(shards), clock_ms())
-    refused = ""
-    with suppress(NotAdmitted):
-        terms = await admit(pool, redis, clock_ms=clock_ms)
-        refused = next((terms.fences[shard] for shard in sorted(terms.refused)), "")
-    if refused:
+    if refused := await _wrong(pool, redis, clock_ms):
         raise RestoreRefused(f"This is not the Redis that is served. {refused}")
     async with answering(pool) as connection:
         found = [each for each in await read_standings(connection) if each.fence is not None]
     if not found:
         raise RestoreRefused("No shard is fenced: the ledger is healthy, and there is nothing to restore.")
     return found
+
+
+async def _wrong(pool: Pool, redis: Redis, clock_ms: Callable[[], int]) -> str:
+    """Why this is the wrong Redis for the shards that are not fenced. One that was alive a moment ago is
+    given the time to show that it still is.
+    """
+    before = 0.0
+    while True:
+        try:
+            terms = await admit(pool, redis, clock_ms=clock_ms, insisting=True)
+        except NotAdmitted:
+            return ""
+        if not terms.refused:
+            return ""
+        age = await age_seconds(pool)
+        if age < before or before > SEEN_SECONDS:
+            return terms.fences[min(terms.refused)]
+        before = age
+        await asyncio.sleep(AGAIN_SECONDS)
 
 
 CLAIM = """
