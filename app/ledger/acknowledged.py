@@ -47,11 +47,10 @@ class Acknowledged:
 
     def lost(self, shard: int, incarnation: int, ends: int) -> Lost | None:
         """What was answered under an earlier number and comes after the end of what was admitted."""
-        given = [
-            each
-            for each in self._given.get(shard, ())
-            if each.incarnation < incarnation and each.sequence > ends
-        ]
+        kept = self._given.get(shard)
+        if not kept or kept[0].incarnation >= incarnation:  # calls are one after the other, numbers only rise
+            return None
+        given = [each for each in kept if each.incarnation < incarnation and each.sequence > ends]
         given.sort(key=lambda each: each.sequence)
         return Lost(shard, incarnation, ends, given) if given else None
 
