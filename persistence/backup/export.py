@@ -58,9 +58,9 @@ class FileExport:
     ) -> None:
         self._connection = connection
         self._path = path
-        self._part = path.with_name(path.name + ".part")
-        self._note = path.with_name(path.name + ".part.json")
-        self._half = path.with_name(path.name + ".part.json.half")
+        self._part = Path(f"{path}.part")
+        self._note = Path(f"{path}.part.json")
+        self._half = Path(f"{path}.part.json.half")
         self._seen = seen
         self._barrier = barrier
         self._state: _State

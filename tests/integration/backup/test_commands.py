@@ -72,6 +72,9 @@ def test_a_backup_is_exported_proves_the_journal_and_is_drilled(lastro, tampered
     assert lastro("export", "f", "--folder")[0] == 0
     code, said = lastro("export", "a.gz")
     assert (code, "is there already" in said) == (2, True)
+    for nowhere in (".", "/", "f"):
+        code, said = lastro("export", nowhere)
+        assert (code, "is there already" in said) == (2, True)
     for backup in ("a.gz", "f", "f/manifest.json"):
         code, said = lastro("verify", "--manifest", backup)
         assert (code, "3 heads kept elsewhere found" in said) == (0, True), said

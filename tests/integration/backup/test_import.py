@@ -7,6 +7,8 @@ import msgspec
 import pytest
 
 from app.ledger import keys
+from app.ledger.entries import seal
+from app.ledger.errors import Unavailable
 from app.ledger.operations import Grant
 from persistence.admission import admit
 from persistence.backup import snapshot
@@ -18,10 +20,12 @@ from persistence.backup.manifest import BackupRefused, Manifest
 from persistence.backup.pages import PageWriter, begun_with, first_line
 from persistence.backup.reading import Backup
 from persistence.birth import BirthRefused, give_birth
+from persistence.drain import drain
 from persistence.migrate import migrate
 from persistence.pool import open_pool
 from persistence.restore import restore
 from persistence.verify import verify
+from tests.chaos.test_between_admission import process
 from tests.integration.backup.books import SHARDS, Killed, dies_at, said_by
 from tests.integration.streams import Caller
 
@@ -337,3 +341,54 @@ async def test_an_empty_ledger_can_be_backed_up_and_brought_back(
     async with await open_pool(empty_database_url) as pool, pool.acquire() as connection:
         await import_backup(connection, redis, Backup(tmp_path / "a.gz"))
         assert await connection.fetchval("SELECT id FROM ledger WHERE born") == ledger
+
+
+async def test_what_is_at_its_limits_comes_back_exactly(
+    second, second_url, redis, redis_url, empty_database_url, tmp_path
+):
+    """One shard; the largest balance, as many lots as there may be, and text that JSON has to escape."""
+    await give_birth(second_url, redis_url, 1)
+    noted = seal(reason='\u2028\U0001f600 \\ " \x00 \x7f \ud7ff \'; DROP TABLE notes; -- {"shard":0')
+    lots = [Grant(shard=0, account="eve", amount=1, bucket=f"b{each}", open=True) for each in range(64)]
+    grants = [
+        Grant(shard=0, account="ana", amount=2**53 - 1, open=True, notes=noted.text, notes_hash=noted.hash),
+        *lots,
+        Grant(shard=0, account="eve", amount=1, bucket="one too many"),
+    ]
+    async with await open_pool(second_url, connections_max=2) as pool:
+        reply = await Caller(redis, await admit(pool, redis)).call(grants)
+    assert [type(each).__name__ for each in reply.results] == ["Applied"] * 65 + ["Declined"]
+    while await second.fetchval("SELECT cursor FROM shards") < 65:
+        await drain(second_url, redis_url, 0.15, keep=None)
+    await export(second, tmp_path / "a.gz")
+    await redis.flushall()
+    await migrate(empty_database_url)
+    async with await open_pool(empty_database_url) as pool, pool.acquire() as connection:
+        await import_backup(connection, redis, Backup(tmp_path / "a.gz"))
+        assert await said_by(connection) == await said_by(second)
+    onlooker = Willing(lambda _count: None)
+    restored = await restore(empty_database_url, redis_url, salvage=tmp_path / "s", watch=onlooker)
+    assert faults(restored) == []
+
+
+async def test_a_process_that_runs_while_its_unused_ledger_makes_room_grants_nothing_in_the_new_one(
+    connection, backup, second, second_url, redis, redis_url, tmp_path
+):
+    await give_birth(second_url, redis_url, SHARDS)
+    grant = Grant(account="ana", amount=5)
+    async with await open_pool(second_url) as pool, process(pool, redis_url, seconds=0.5) as ledger:
+
+        async def meanwhile(step: str) -> None:
+            with pytest.raises(Unavailable):
+                await ledger.grant(grant)
+
+        await import_backup(second, redis, backup, barrier=meanwhile)
+        assert await said_by(second) == await said_by(connection)
+        onlooker = Willing(lambda _count: None)
+        restored = await restore(second_url, redis_url, salvage=tmp_path / "s", watch=onlooker)
+        assert faults(restored) == []
+        with pytest.raises(Unavailable):
+            await ledger.grant(grant)
+    assert await said_by(second) == await said_by(connection)
+    sequences = [int(await redis.hget(keys.meta(shard), "sequence")) for shard in range(SHARDS)]
+    assert sequences == [each.cursor for each in backup.manifest.shards]
