@@ -17,7 +17,7 @@ from app.ledger.errors import IdempotencyMismatch, TaskConflict, Unavailable
 from app.ledger.ledger import Ledger
 from app.ledger.operations import Bind, Cancel, Confirm, Deduct, Grant, Repair, Reserve
 from app.ledger.shards import new_reservation_id
-from persistence import rolling
+from persistence import rolling, session
 from persistence.admission import admit
 from persistence.birth import give_birth
 from persistence.drain import drain
@@ -583,3 +583,36 @@ async def until_served(ledger: Ledger, account: str) -> None:
                 await ledger.balance(account)
                 return
             await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE accounts SET available = available + 1 WHERE account = 'ana0';"
+        "UPDATE lots SET available = available + 1 WHERE account = 'ana0'",
+        "UPDATE reservations SET reserved = reserved + 1, held = held + 1",
+        "DELETE FROM reservations",
+    ],
+)
+async def test_a_table_that_was_changed_by_hand_is_not_served_from(
+    caller, database, database_url, redis, redis_url, restored, statement
+):
+    """What is loaded is read from what the journal adds up to: it must still add up."""
+    await caller.grant(0, calls=3)
+    id_ = new_reservation_id(0, (await redis.time())[0] * 1000)
+    await caller.call([Reserve(shard=0, account="ana0", amount=1, ttl_ms=60_000, reservation=id_)])
+    await journal_all(database_url, redis_url)
+    await database.execute(statement)
+    await redis.flushall()
+    assert (await restored()).drift != []
+    assert (await admit(database, redis)).fences.keys() == set(range(SHARDS))
+
+
+async def test_what_is_drained_is_on_the_disk_before_it_is_removed(database, database_url):
+    name = await database.fetchval("SELECT current_database()")
+    await database.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    connection = await session.connect(database_url)
+    try:
+        assert await connection.fetchval("SHOW synchronous_commit") == "on"
+    finally:
+        await connection.close()
