@@ -81,25 +81,36 @@ async def verified(connection: Connection) -> Finding:
     return Finding("verified", "warning", says, "Run `lastro verify`.")
 
 
-RECONCILED = (
-    "SELECT status, finished_at, started_at, why FROM reconciliations ORDER BY started_at DESC LIMIT 10"
-)
+RECONCILED = """
+SELECT status, finished_at, why FROM reconciliations WHERE finished_at IS NOT NULL
+ORDER BY started_at DESC LIMIT 1
+"""
+
+RUNNING = "SELECT min(started_at) FROM reconciliations WHERE finished_at IS NULL"
 
 
 async def reconciled(connection: Connection) -> Finding:
-    """How the last comparison of the two stores ended."""
+    """How the last comparison of the two stores that came to an end did so."""
     last = await connection.fetchrow(RECONCILED)
+    begun: datetime | None = await connection.fetchval(RUNNING)
+    is_slow = begun is not None and datetime.now(UTC) - begun > RECONCILED_WITHIN
+    running = f"one is running, begun {ago(begun)}" if begun else ""
+    at_work = "Are cron and workers at work?"
     run = "Run `lastro reconcile`."
     if last is None:
-        return Finding("reconciliation", "warning", "The two stores were never compared.", run)
+        says = f"The two stores were never compared to the end{running and f'; {running}'}."
+        if begun and not is_slow:
+            return Finding("reconciliation", "ok", says)
+        return Finding("reconciliation", "warning", says, f"{at_work} {run}" if begun else run)
     says = f"{last['status']}, {ago(last['finished_at'])}"
     if last["status"] == "drift":
         do = "`lastro reconcile` names it; `lastro reconcile --repair` sets the wrong side right."
         return Finding("reconciliation", "critical", says, do)
     if last["status"] == "unknown":
         return Finding("reconciliation", "warning", f"{says}: {last['why'] or 'it could not be told'}", run)
-    if datetime.now(UTC) - last["finished_at"] > RECONCILED_WITHIN:
-        return Finding("reconciliation", "warning", says, f"Are cron and workers at work? {run}")
+    if is_slow or datetime.now(UTC) - last["finished_at"] > RECONCILED_WITHIN:
+        says += running and f"; {running}"
+        return Finding("reconciliation", "warning", says, f"{at_work} {run}")
     return Finding("reconciliation", "ok", says)
 
 

@@ -96,6 +96,15 @@ SHORTCOMINGS = {
         "UPDATE reconciliations SET finished_at = now() - interval '3 hours'",
         "reconciliation", "warning", "equal, 3 h ago",
     ),
+    "compared for hours": (
+        "INSERT INTO reconciliations (by, started_at) VALUES ('test', now() - interval '3 hours')",
+        "reconciliation", "warning", "one is running, begun 3 h ago",
+    ),
+    "drift, and compared anew": (
+        """UPDATE reconciliations SET status = 'drift';
+        INSERT INTO reconciliations (by, started_at) VALUES ('test', now() + interval '1 second')""",
+        "reconciliation", "critical", "drift",
+    ),
     "no backup": ("DELETE FROM backups", "backup", "warning", "no backup"),
     "a backup that failed": ("UPDATE backups SET error = 'disk full'", "backup", "critical", "disk full"),
     "an old backup": (
@@ -111,6 +120,13 @@ SHORTCOMINGS = {
     "no ledger": ("UPDATE ledger SET born = false", "ledger", "critical", "None is born"),
     "an old release": ("DELETE FROM migrations WHERE name LIKE '0004%'", "migrations", "critical", "0004_"),
 }  # fmt: skip
+
+
+async def test_a_comparison_that_has_not_ended_says_nothing_yet(database, redis, redis_url, healthy):
+    for before in ("SELECT 1", "DELETE FROM reconciliations"):
+        await database.execute(before)
+        await database.execute("INSERT INTO reconciliations (by) VALUES ('test')")
+        assert await found(database, redis, redis_url) == {}
 
 
 async def test_a_backup_is_overdue_after_twice_its_interval(database, redis, redis_url, healthy):
