@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from types import FrameType
 
 from redis import Redis
+from redis.client import Pipeline
 from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker
 from rq.exceptions import StopRequested
@@ -38,6 +39,13 @@ class Worker(SimpleWorker):
     def __init__(self, queues: Redis) -> None:
         # Tasks first: they are short, and there is always a slice of journaling to be had.
         super().__init__([jobs.TASKS_QUEUE, jobs.JOURNAL_QUEUE], connection=queues)
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """Shows itself anew to a Redis that has lost its data: RQ registers a worker at its birth only."""
+        if pipeline is None and not self.connection.sismember(self.redis_workers_keys, self.key):
+            self.connection.delete(self.key)
+            self.register_birth()  # type: ignore[no-untyped-call]
+        super().heartbeat(timeout, pipeline)
 
     def stop_after_job(self) -> None:
         """End the loop; from a signal handler.

@@ -35,7 +35,7 @@ from persistence.schedule import (
     connect,
     enqueue_due,
 )
-from persistence.work import workers_alive
+from persistence.work import Worker, workers_alive
 from persistence.workbench import Work, Workbench
 from tests.processes import CRON, WORKER, Start, argument, children
 
@@ -218,6 +218,17 @@ async def test_when_all_workers_are_killed_those_started_instead_catch_up_within
     for _ in range(2):
         processes(WORKER, argument(work))
     await journaled(database, ledger, 3)
+
+
+def test_a_worker_that_redis_has_forgotten_shows_itself_anew(queues):
+    worker = Worker(queues)
+    worker.register_birth()
+    queues.flushall()
+    for _ in range(2):
+        worker.heartbeat()
+        assert 1 == workers_alive(queues)
+    worker.register_death()
+    assert 0 == workers_alive(queues)
 
 
 def workers_alive_now(work: Work) -> int:
