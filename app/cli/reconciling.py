@@ -27,6 +27,7 @@ _PHASES = {
     "accounts": "accounts of the journal",
     "strays": "accounts of Redis",
     "reservations": "reservations of Redis",
+    "due": "what is due in Redis",
 }
 
 

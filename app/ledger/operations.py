@@ -134,6 +134,7 @@ class Repair(Write, kw_only=True, tag="repair"):
 
     `found` is the version that Redis was seen to have (-1: nothing, or nothing readable): if it is another
     one by now, nothing is written. `strays`: ids of reservations that the journal has never heard of.
+    `fence`: why the account still refuses, because more of it is going to be repaired.
     """
 
     account: str
@@ -145,3 +146,4 @@ class Repair(Write, kw_only=True, tag="repair"):
     open_holds: int = 0
     reservations: list[Reservation] = []
     strays: list[str] = []
+    fence: str | None = None

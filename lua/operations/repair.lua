@@ -1,6 +1,7 @@
 --[[
 repair: put back what the journal says of an account, and of those of its reservations that are wrong. No credits
-move, but it is an entry, so that it is seen that somebody has done it; it lifts the account's fence.
+move, but it is an entry, so that it is seen that somebody has done it; it lifts the account's fence, unless it is only
+a part of what has to be put back.
 
 FIELDS
   account       whose
@@ -12,6 +13,7 @@ FIELDS
   lots          as an account keeps them
   reservations  those that are put back, as they should be
   strays        ids of reservations that the journal has never heard of: they go
+  fence         why the account goes on to refuse, or nothing
 
 REPLIES
   ok     entry, account
@@ -38,7 +40,7 @@ return function(operation, shard)
   if version ~= operation.found then return answer.refuse('moved', { version = version }) end
   local account = book.new_account(shard, operation.account)
   account.version, account.available, account.held = operation.version, operation.available, operation.held
-  account.lots = operation.lots
+  account.lots, account.fence = operation.lots, operation.fence
   account.lapses_at_ms = -1 -- as no account has it: so its place in what is due is written anew
   book.holds(account)
   local posted = journal.post({ kind = 'repaired', account = account, amount = 0, legs = {} }, operation)

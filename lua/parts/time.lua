@@ -34,14 +34,20 @@ local function expire(reservation, account, deadline_ms)
     details = text.member('deadline_ms', reservation.expires_at_ms) .. text.references(reservation.task, reservation.provider, reservation.model) })
 end
 
+-- An account that Redis and the journal may disagree about stands still: what is due of it waits for its repair.
+local function demand_open(account)
+  assert(not account.fence, 'the account is fenced')
+  return account
+end
+
 -- A member of `due` is `account:<id>` or `reservation:<id, 36 characters>:<account>`.
 local function happen(shard, member, at_ms)
   if string.sub(member, 1, 8) == 'account:' then
-    local account = book.account(shard, string.sub(member, 9))
+    local account = demand_open(book.account(shard, string.sub(member, 9)))
     assert(account.lapses_at_ms == at_ms, 'a lapse is due at another time than the account says')
     time.lapse(account)
   else
-    expire(book.reservation(shard, string.sub(member, 13, 48)), book.account(shard, string.sub(member, 50)), at_ms)
+    expire(book.reservation(shard, string.sub(member, 13, 48)), demand_open(book.account(shard, string.sub(member, 50))), at_ms)
   end
 end
 
@@ -50,7 +56,7 @@ local function set_aside(shard, member, score)
   book.set_aside(shard, member, score)
   local id = string.sub(member, 1, 8) == 'account:' and string.sub(member, 9) or string.sub(member, 50)
   local loaded, account = pcall(book.account, shard, id)
-  if loaded and account then book.fence(account, 'something due is missing or wrong: ' .. member) end
+  if loaded and account and not account.fence then book.fence(account, 'something due is missing or wrong: ' .. member) end
 end
 
 -- Lets happen what is due, oldest first, at most EVENTS_MAX. Returns whether more is due.

@@ -410,9 +410,11 @@ def _sums(account: Account | None) -> tuple[int, int] | None:
 
 
 def _place(each: Reservation, first: int) -> int | None:
-    """The sequence of the last entry of a reservation, as Redis remembers it."""
+    """The sequence of the last entry of a reservation, as Redis remembers it. One that has ended may have
+    been bound later; of an open one the entry that made it says what it holds.
+    """
     if each.status != "pending":
-        return each.ended_sequence
+        return max(each.ended_sequence or 0, each.bound_sequence or 0) or None
     return each.reserved_sequence if each.reserved_sequence >= first else each.bound_sequence
 
 

@@ -104,7 +104,7 @@ async def some(its: Tools, accounts: Sequence[str]) -> Findings:
 
 HOME = """
 SELECT ledger.id::text AS id, s.shard, s.incarnation, s.fence FROM ledger, shards s
-WHERE s.shard = coalesce((SELECT shard FROM accounts WHERE account = $1), $2)
+WHERE s.shard = coalesce((SELECT shard FROM journal WHERE account = $1 ORDER BY version LIMIT 1), $2)
 """
 
 SHARDS = "SELECT shards FROM ledger WHERE born"
@@ -134,7 +134,9 @@ async def repair(
     repairer = Repairer(its.connection, its.redis, its.hands, by)
     for account, found in by_account(drift).items():
         if not account:
-            repairs.failed[found[0].field] = "the journal lacks rows; restore PostgreSQL from a backup."
+            repairs.failed[found[0].field] = (
+                "`lastro verify` says what the journal lacks; restore it from a backup."
+            )
             continue
         try:
             place = await place_of(its.connection, account)

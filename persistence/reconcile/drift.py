@@ -5,10 +5,12 @@ moves no credits.
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from app.ledger.entries import FORMAT
 from app.ledger.replies import Account, HeldLeg, Reservation
 from persistence import folding
 from persistence.reconcile.sighting import Hold, Sighting
@@ -34,24 +36,39 @@ _SAME = (
 )  # fmt: skip
 _NAMED = {"reserved_sequence": "reserved_seq", "bound_sequence": "bound_seq", "ended_sequence": "ended_seq"}
 
+_encode = msgspec.json.Encoder(enc_hook=str).encode
 _decode_account = msgspec.json.Decoder(Account).decode
 _decode_reservation = msgspec.json.Decoder(Reservation).decode
 
 
 def decoded_account(text: bytes) -> Account | None:
-    """The account that Redis stores; `None` where there is none, or nothing that can be read."""
+    """The account that Redis stores; `None` where there is none, or nothing that the script can read."""
     try:
-        return _decode_account(text)
+        account = _decode_account(text)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
+    return account if account.format == FORMAT else None
 
 
 def decoded_reservation(text: bytes) -> Reservation | None:
     """The same of a reservation."""
     try:
-        return _decode_reservation(text)
+        reservation = _decode_reservation(text)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
+    return reservation if reservation.format == FORMAT else None
+
+
+def as_jsonb(thing: Any) -> str:
+    """JSON that PostgreSQL takes: what a hand has put into Redis may have characters that no jsonb has."""
+    return _encode(thing).decode().replace("\\u0000", "\\ufffd")
+
+
+def are_alike(found: Reservation, its: Reservation) -> bool:
+    """Whether an ended reservation is in Redis what it is in the journal."""
+    return not found.legs and all(
+        getattr(found, member) == getattr(its, member) for member in (*_SAME, *_NAMED)
+    )
 
 
 def of_account(sighting: Sighting, state: State) -> Iterator[Drift]:
@@ -106,8 +123,9 @@ def _of_lots(name: str, account: Account, expected: folding.Account) -> Iterator
         if found.get(key) != journal.get(key):
             field = f"lot.{key[0]}" + (f".{key[1]}" if key[1] else "")
             yield Drift(name, field, lots_text(found, key), lots_text(journal, key))
-    if found == journal and [*found] != [*journal]:
-        order = ", ".join(bucket for bucket, _ in found), ", ".join(bucket for bucket, _ in journal)
+    stand = [(lot.bucket, lot.expires_at_ms) for lot in account.lots]  # one may stand there twice
+    if found == journal and stand != [*journal]:
+        order = ", ".join(bucket for bucket, _ in stand), ", ".join(bucket for bucket, _ in journal)
         yield Drift(name, "lots", *order)
 
 
@@ -158,6 +176,8 @@ def _legs_text(legs: list[HeldLeg]) -> str:
 
 def of_strays(name: str, sighting: Sighting) -> Iterator[Drift]:
     """What Redis has of an account that the journal has never heard of."""
+    if sighting.due_ms is not None:
+        yield Drift(name, "due", sighting.due_ms, None)
     for hold in sighting.holds:
         if hold.text or hold.deadline_ms is not None or hold.due_ms is not None:
             found = decoded_reservation(hold.text)

@@ -21,8 +21,8 @@ from persistence.folding import Contradiction
 from persistence.pool import Connection
 from persistence.reconcile import drift, sums
 from persistence.reconcile.drift import Drift
-from persistence.reconcile.sighting import Place, Sighting, examine
-from persistence.reconcile.state import State
+from persistence.reconcile.sighting import NotExaminable, Place, Sighting, examine
+from persistence.reconcile.state import State, is_reservation_id
 
 WAIT_SECONDS = 10.0
 POLL_SECONDS = 0.02
@@ -123,20 +123,25 @@ async def _looked(
     }
     sightings = await examine(redis, place, list(states), wanted)
     last = max((each.sequence for each in sightings.values()), default=0)
-    await wait(connection, place.shard, last, wait_seconds)
+    await wait(connection, place, last, wait_seconds)
     under_way = {
         account: Looked(state, state.account.version, sightings[account]) for account, state in states.items()
     }
-    await catch_up(connection, under_way)
+    await catch_up(connection, place.shard, under_way)
     return list(under_way.values())
+
+
+AT_HOME = "SELECT account FROM accounts WHERE account = ANY($1) AND shard = $2"
 
 
 async def _states(
     connection: Connection, shard: int, accounts: Sequence[str], more: Mapping[str, Sequence[str]]
 ) -> dict[str, State]:
-    known = await rebuild.accounts(connection, accounts)
+    """What is at home in another shard has nothing in this one."""
+    at_home = [row["account"] for row in await connection.fetch(AT_HOME, list(accounts), shard)]
+    known = await rebuild.accounts(connection, at_home)
     opened = await rebuild.open_reservations_of(connection, list(known))
-    asked = [id_ for ids in more.values() for id_ in ids]
+    asked = [id_ for ids in more.values() for id_ in ids if is_reservation_id(id_)]
     others = await rebuild.reservations(connection, asked) if asked else {}
     states = {}
     for account in accounts:
@@ -149,19 +154,23 @@ async def _states(
     return states
 
 
-CURSOR = "SELECT cursor, fence FROM shards WHERE shard = $1"
+CURSOR = "SELECT cursor, fence, incarnation FROM shards WHERE shard = $1"
 
 
-async def wait(connection: Connection, shard: int, sequence: int, seconds: float) -> None:
+async def wait(connection: Connection, place: Place, sequence: int, seconds: float) -> None:
     """Until PostgreSQL has `sequence`.
 
     Raises:
         Behind: It has not, after `seconds`, or because the shard was fenced.
+        NotExaminable: What was seen may be lost since, and the journal have other entries in its place.
     """
+    shard = place.shard
     ends = time.monotonic() + seconds
     while True:
         row = await connection.fetchrow(CURSOR, shard)
         assert row is not None, "a shard without a row"
+        if place.incarnation not in (None, row["incarnation"]):
+            raise NotExaminable(f"Shard {shard} cannot be looked at: it was admitted anew meanwhile.")
         if row["cursor"] >= sequence:
             return
         if row["fence"] is not None:
@@ -175,17 +184,15 @@ async def wait(connection: Connection, shard: int, sequence: int, seconds: float
 
 
 BETWEEN = """
-SELECT j.account, j.version, j.seq, j.available, j.held, j.entry
+SELECT j.account, j.version, j.shard, j.seq, j.available, j.held, j.entry
 FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS wanted (account, first, last)
-JOIN journal j ON j.account = wanted.account AND j.version >= wanted.first AND j.seq <= wanted.last
+JOIN journal j ON j.account = wanted.account AND j.version >= wanted.first
+  AND (j.shard <> $4 OR j.seq <= wanted.last)
 ORDER BY j.account, j.version
 """
 
 
-PROJECTED = "SELECT account FROM accounts WHERE account = ANY($1)"
-
-
-async def catch_up(connection: Connection, under_way: Mapping[str, Looked]) -> None:
+async def catch_up(connection: Connection, shard: int, under_way: Mapping[str, Looked]) -> None:
     """Hold each snapshot against the row of its version, and fold what came after it, up to the sequence at
     which Redis was seen: not up to the version that it showed, which may be an older one that somebody put
     back.
@@ -194,17 +201,21 @@ async def catch_up(connection: Connection, under_way: Mapping[str, Looked]) -> N
     lasts = [each.sighting.sequence for each in under_way.values()]
     reached: dict[str, int] = {}
     async with connection.transaction(readonly=True):
-        async for account, version, sequence, available, held, entry in connection.cursor(
-            BETWEEN, list(under_way), firsts, lasts, prefetch=2_000
+        async for account, version, home, sequence, available, held, entry in connection.cursor(
+            BETWEEN, list(under_way), firsts, lasts, shard, prefetch=2_000
         ):
             each = under_way[account]
+            if home != shard:
+                if each.known and each.fault is None:
+                    each.fault = Drift(account, "projection.shard", shard, home)
+                continue
             reached[account] = version
             if each.fault is None and version > each.known:
                 _fold(each, entry, sequence)
             if each.fault is None:
                 each.fault = _column_fault(each.state, version, available, held)
     fresh = [name for name, each in under_way.items() if not each.known and each.state.account.version]
-    projected = {row["account"] for row in await connection.fetch(PROJECTED, fresh)} if fresh else set()
+    projected = {row["account"] for row in await connection.fetch(AT_HOME, fresh, shard)} if fresh else set()
     for account, each in under_way.items():
         if each.fault is not None:
             continue

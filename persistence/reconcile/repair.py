@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 from redis.asyncio import Redis
 
@@ -21,16 +20,18 @@ from persistence import rebuild
 from persistence.admission_steps import Barrier, past
 from persistence.pool import Connection
 from persistence.reconcile import drift, truth
-from persistence.reconcile.drift import Drift
+from persistence.reconcile.drift import Drift, as_jsonb
 from persistence.reconcile.hands import Hands, NotRepaired
 from persistence.reconcile.page import WAIT_SECONDS, Looked, differences, look
 from persistence.reconcile.sighting import Place
+from persistence.reconcile.state import is_reservation_id
 
 ATTEMPTS_MAX = 50
 RESERVATIONS_AT_ONCE = 500
 NOTHING_THERE = -1
 
 _RESERVATION = re.compile(r"(?:projection\.)?reservation\.([0-9a-f-]{36})")
+UNDER_WAY = "its repair is under way; if it does not end, `lastro reconcile --repair --account {}` goes on."
 
 
 class Repaired(Struct, frozen=True):
@@ -49,8 +50,6 @@ RETURNING id
 """
 
 NAME_TRANSACTION = "UPDATE repairs SET transaction = $2 WHERE id = $1"
-
-_encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class Repairer:
@@ -128,9 +127,11 @@ class Repairer:
 
     async def _repair_redis(self, shard: int, looked: Looked, wrong: list[Drift]) -> TransactionId | None:
         account, state = looked.state.account, looked.state
-        ids = sorted({match[1] for each in wrong if (match := _RESERVATION.match(each.field))})
-        ids = ids[:RESERVATIONS_AT_ONCE]
-        known = await rebuild.reservations(self._connection, ids)
+        every = _wrong_ones(looked, wrong)
+        ids = every[:RESERVATIONS_AT_ONCE]
+        known = await rebuild.reservations(
+            self._connection, [each for each in ids if is_reservation_id(each)]
+        )
         before = {hold.id: hold.text for hold in looked.sighting.holds if hold.id in ids}
         seen = drift.decoded_account(looked.sighting.text)
         sealed = seal(reason=self._reason)
@@ -150,6 +151,7 @@ class Repairer:
             open_holds=len(state.open),
             reservations=[each for each in known.values() if each.account == account.id],
             strays=[id_ for id_ in ids if id_ not in known or known[id_].account != account.id],
+            fence=UNDER_WAY.format(account.id) if len(every) > len(ids) else None,
             notes=sealed.text,
             notes_hash=sealed.hash,
         )
@@ -172,9 +174,20 @@ class Repairer:
     async def _record(self, account: str, side: str, before: Any, after: Any) -> int:
         """Before it happens: a record without a transaction says that its outcome is in the journal alone."""
         record: int = await self._connection.fetchval(
-            RECORD, self._by, account, side, _encode(before).decode(), _encode(after).decode(), self._reason
+            RECORD, self._by, account, side, as_jsonb(before), as_jsonb(after), self._reason
         )
         return record
+
+
+def _wrong_ones(looked: Looked, wrong: Iterable[Drift]) -> list[str]:
+    """The reservations of which something is wrong; Redis may have anything in the place of an id."""
+    ids = {each.id for each in looked.sighting.holds} | looked.state.reservations.keys()
+    fields = [each.field for each in wrong]
+    return sorted(
+        id_
+        for id_ in ids
+        if any(field == f"reservation.{id_}" or field.startswith(f"reservation.{id_}.") for field in fields)
+    )
 
 
 def _text(stored: bytes) -> str:

@@ -1,7 +1,7 @@
 """One reconciliation from its beginning to its end, in steps that may be made by different processes.
 
-It walks along the accounts that the journal knows, shard by shard, then along the accounts and the
-reservations that Redis has, for those that the journal does not know. After every page its place is kept in
+It walks along the accounts that the journal knows, shard by shard, then along the accounts, the reservations
+and what is due in Redis, for what the journal does not know. After every page its place is kept in
 its row, so that nothing is lost with whoever works on it, and memory does not grow with the ledger.
 
 What has to be read in full differs. Comparing Redis with the projections costs as much as there are
@@ -24,10 +24,10 @@ from redis.asyncio import Redis
 
 from persistence.pool import Connection
 from persistence.reconcile import sums
-from persistence.reconcile.drift import Drift
+from persistence.reconcile.drift import Drift, as_jsonb
 from persistence.reconcile.page import WAIT_SECONDS, Behind, Compared, compare
 from persistence.reconcile.sighting import NotExaminable, Place
-from persistence.reconcile.strays import accounts_in_redis, reservations_in_redis
+from persistence.reconcile.strays import accounts_in_redis, reservations_in_redis, what_is_due
 
 PAGE = 500
 HOLDS_AT_ONCE = 20_000
@@ -49,7 +49,7 @@ class Position(Struct):
     full: bool
     turn: int
     cursors: list[int]
-    phase: Literal["accounts", "strays", "reservations", "end"] = "accounts"
+    phase: Literal["accounts", "strays", "reservations", "due", "end"] = "accounts"
     shard: int = 0
     after: str = ""
     scan: int = 0
@@ -58,7 +58,6 @@ class Position(Struct):
     totals: sums.Totals = msgspec.field(default_factory=sums.Totals)
 
 
-_encode = msgspec.json.Encoder().encode
 _decode_position = msgspec.json.Decoder(Position).decode
 
 
@@ -83,7 +82,7 @@ async def begin(connection: Connection, by: str, *, full: bool) -> str:
         turn=(before.turn + 1) % SLICES if before else 0,
         cursors=[] if full or before is None else before.cursors,
     )
-    name: str = await connection.fetchval(BEGIN, by, _encode(position).decode())
+    name: str = await connection.fetchval(BEGIN, by, as_jsonb(position))
     return name
 
 
@@ -158,6 +157,7 @@ class Run:
             "accounts": self._accounts,
             "strays": self._strays,
             "reservations": self._reservations,
+            "due": self._due,
         }
         await steps[self.position.phase]()
         await self._keep()
@@ -178,8 +178,8 @@ class Run:
             self.KEEP,
             self.name,
             self.accounts,
-            _encode(self.drift).decode(),
-            _encode(self.position).decode(),
+            as_jsonb(self.drift),
+            as_jsonb(self.position),
             self.status,
             " ".join(told) or None,
         )
@@ -208,8 +208,8 @@ class Run:
             self.accounts += len(page)
             position.after = page[-1]
             return
-        if place is not None and not page:
-            await self._demand_no_gap(place)
+        if place is not None:
+            await self._demand_whole(place)
         position.after = ""
         position.shard += 1
         if position.shard == self.shards:
@@ -231,9 +231,23 @@ class Run:
             place = await self._place(shard)
             if place is not None:
                 await self._compare(place, list(accounts), accounts)
-        self._scanned(found.scan, "end")
+        self._scanned(found.scan, "due")
 
-    def _scanned(self, scan: int, following: Literal["reservations", "end"]) -> None:
+    async def _due(self) -> None:
+        """What Redis lets happen in time, of reservations that have ended and of what is nobody's."""
+        position = self.position
+        found = await what_is_due(self._connection, self._redis, position.scan, position.shard)
+        place = await self._place(position.shard)
+        for accounts in found.suspicious.values():
+            if place is not None:
+                await self._compare(place, list(accounts), accounts)
+        position.scan = found.scan
+        if found.scan == 0:
+            position.shard += 1
+        if position.shard == self.shards:
+            position.phase, position.shard = "end", 0
+
+    def _scanned(self, scan: int, following: Literal["reservations", "due"]) -> None:
         self.position.scan = scan
         if scan == 0:
             self.position.phase = following
@@ -264,13 +278,17 @@ class Run:
             self._note(str(error))
             return False
         position.totals.add(compared.totals)
-        if compared.drift:
-            await self._found(place, compared.drift)
-            known = {(each.account_id, each.field) for each in self.drift}
-            new = [each for each in compared.drift if (each.account_id, each.field) not in known]
-            position.drifts += len(new)
-            self.drift.extend(new[: DRIFT_MAX - len(self.drift)])
+        await self._tell(place, compared.drift)
         return True
+
+    async def _tell(self, place: Place, drift: Sequence[Drift]) -> None:
+        if not drift:
+            return
+        await self._found(place, drift)
+        known = {(each.account_id, each.field) for each in self.drift}
+        new = [each for each in drift if (each.account_id, each.field) not in known]
+        self.position.drifts += len(new)
+        self.drift.extend(new[: DRIFT_MAX - len(self.drift)])
 
     async def _compared(
         self,
@@ -301,21 +319,20 @@ class Run:
 
     CURSOR = "SELECT cursor FROM shards WHERE shard = $1"
 
-    async def _demand_no_gap(self, place: Place) -> None:
+    async def _demand_whole(self, place: Place) -> None:
+        await self._tell(place, await sums.end_faults(self._connection, place.shard))
         shard, cursors = place.shard, self.position.cursors
         cursor: int = await self._connection.fetchval(self.CURSOR, shard)
         missing = await sums.gap(self._connection, shard, min(cursors[shard], cursor), cursor)
         if missing is not None:
             drift = [Drift("", f"journal.{shard}.{missing}", None, f"entry {missing} of shard {shard}")]
-            await self._found(place, drift)
-            self.position.drifts += 1
-            self.drift.extend(drift[: DRIFT_MAX - len(self.drift)])
+            await self._tell(place, drift)
             return
         cursors[shard] = cursor
 
     def _note(self, why: str) -> None:
         """What could not be told, each sentence once."""
-        unknown = self.position.unknown
+        why, unknown = why.replace("\x00", "\ufffd"), self.position.unknown
         if why not in unknown and len(unknown) < WHY_MAX:
             unknown.append(why)
             log.warning("reconciliation %s: %s", self.name, why)

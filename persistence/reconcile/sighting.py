@@ -15,6 +15,8 @@ RESERVATIONS_AT_ONCE = 500
 """A script holds up everybody. So many take Redis about a millisecond (docs/reconciling.md).
 """
 
+NO_TIME = -1
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -90,12 +92,15 @@ async def examine(
 def _sighting(sequence: int, seen: Any) -> Sighting:
     text, due, listed = seen
     holds = [
-        Hold(listed[i].decode(), _ms(listed[i + 1]), _ms(listed[i + 2]), listed[i + 3])
+        Hold(listed[i].decode(errors="replace"), _ms(listed[i + 1]), _ms(listed[i + 2]), listed[i + 3])
         for i in range(0, len(listed), 4)
     ]
     return Sighting(sequence, text, _ms(due), holds)
 
 
 def _ms(score: bytes) -> int | None:
-    """A score is a float to Redis; milliseconds are exact in it."""
-    return int(float(score)) if score else None
+    """A score is a float to Redis; milliseconds are exact in it. What is no time is before all others."""
+    if not score:
+        return None
+    number = float(score)
+    return int(number) if number.is_integer() else NO_TIME

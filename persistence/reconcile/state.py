@@ -1,6 +1,7 @@
 """What entries lead to: an account with its lots, and the reservations that they touch."""
 
 from collections.abc import Iterable
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -8,6 +9,14 @@ from app.ledger.entries import Entry
 from app.ledger.replies import Account, HeldLeg, Reservation
 from persistence import folding
 from persistence.folding import Contradiction
+
+
+def is_reservation_id(text: str) -> bool:
+    """Whether PostgreSQL can be asked for it; Redis may have anything in such a place."""
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
 
 
 class State(Struct):

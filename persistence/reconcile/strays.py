@@ -6,7 +6,6 @@ afterwards.
 
 from collections import defaultdict
 from typing import Any
-from uuid import UUID
 
 from msgspec import Struct
 from redis.asyncio import Redis
@@ -15,7 +14,8 @@ from app.ledger import keys
 from app.ledger.replies import Reservation
 from persistence import rebuild
 from persistence.pool import Connection
-from persistence.reconcile.drift import decoded_reservation
+from persistence.reconcile.drift import are_alike, decoded_reservation
+from persistence.reconcile.state import is_reservation_id
 
 SCANNED_AT_ONCE = 2_000
 
@@ -52,7 +52,7 @@ async def reservations_in_redis(connection: Connection, redis: Redis, scan: int,
     suspicious: dict[int, dict[str, list[str]]] = {}
     for shard, ids in named.items():
         texts: list[Any] = await redis.mget([keys.reservation(shard, each) for each in ids])
-        journal = await rebuild.reservations(connection, [each for each in ids if _is_uuid(each)])
+        journal = await rebuild.reservations(connection, [each for each in ids if is_reservation_id(each)])
         strange: dict[str, list[str]] = defaultdict(list)
         for id_, text in zip(ids, texts, strict=True):
             if text is None:
@@ -74,27 +74,45 @@ async def _scanned(redis: Redis, scan: int, prefix: str, shards: int) -> tuple[i
     scan, found = await redis.scan(scan, match=f"{head}{{*}}{tail}*", count=SCANNED_AT_ONCE)
     named: dict[int, list[str]] = defaultdict(list)
     for key in found:
-        number, _, name = key.decode(errors="replace").removeprefix(head + "{").partition("}" + tail)
+        number, _, name = _text(key).removeprefix(head + "{").partition("}" + tail)
         if number.isdecimal() and int(number) < shards:
             named[int(number)].append(name)
     return int(scan), named
 
 
+def _text(name: bytes) -> str:
+    """As PostgreSQL can be asked for it."""
+    return name.decode(errors="replace").replace("\x00", "\ufffd")
+
+
+OPEN = "SELECT id::text AS id, account FROM reservations WHERE id = ANY($1::uuid[]) AND status = 'pending'"
+
+
+async def what_is_due(connection: Connection, redis: Redis, scan: int, shard: int) -> Walked:
+    """Some of what is due in a shard: of what has ended, or is nobody's, nothing can be."""
+    found: Any
+    scan, found = await redis.zscan(keys.due(shard), scan, count=SCANNED_AT_ONCE)
+    accounts: set[str] = set()
+    reservations: dict[str, str] = {}
+    for member, _ in found:
+        kind, _, name = _text(member).partition(":")
+        if kind == "account":
+            accounts.add(name)
+        elif kind == "reservation":
+            id_, _, account = name.partition(":")
+            reservations[id_] = account
+    known = {row["account"] for row in await connection.fetch(KNOWN, list(accounts), shard)}
+    strange: dict[str, list[str]] = defaultdict(list, {account: [] for account in accounts - known})
+    rows = await connection.fetch(OPEN, [each for each in reservations if is_reservation_id(each)])
+    pending = {row["id"]: row["account"] for row in rows}
+    for id_, account in reservations.items():
+        if pending.get(id_) != account:
+            strange[account].append(id_)
+    return Walked(int(scan), {shard: dict(strange)} if strange else {})
+
+
 def _alike(found: Reservation, its: Reservation) -> bool:
-    """Open ones are compared with their accounts; of the others the journal has the same ending."""
+    """Open ones are compared with their accounts."""
     if found.status == "pending" and its.status == "pending":
         return found.account == its.account
-    return (
-        found.account, found.status, found.reserved, found.captured, found.charged, found.released,
-        found.held, found.settled_at_ms, found.cancel_cause, found.ended_sequence, found.reserved_sequence,
-    ) == (
-        its.account, its.status, its.reserved, its.captured, its.charged, its.released,
-        its.held, its.settled_at_ms, its.cancel_cause, its.ended_sequence, its.reserved_sequence,
-    )  # fmt: skip
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return str(UUID(text)) == text
-    except ValueError:
-        return False
+    return are_alike(found, its)

@@ -8,6 +8,7 @@ Sums are `numeric`: some thousand of the largest grants overflow a bigint.
 from collections.abc import Mapping
 from decimal import Decimal
 
+import msgspec
 from msgspec import Struct
 
 from persistence.pool import Connection
@@ -136,28 +137,41 @@ async def _of_lots(
     return found
 
 
-# What the entries of each reservation say, against its row; both of one snapshot.
+# What the entries of each reservation say, against its row; both of one snapshot. Where it is said how a
+# reservation `stands`, that includes whatever was before.
 RESERVATIONS = """
-WITH said AS (
-  SELECT j.account, j.reservation AS id,
-    sum((SELECT coalesce(sum((leg->>3)::numeric), 0) FROM jsonb_array_elements(j.entry::jsonb->'legs') leg))
-      AS held,
+WITH entries AS (
+  SELECT account, reservation, version, kind, amount, entry::jsonb AS entry FROM journal
+  WHERE account = ANY($1) AND reservation IS NOT NULL
+), rows AS (
+  SELECT entries.*, version < coalesce(max(version) FILTER (WHERE entry->'stands' IS NOT NULL)
+    OVER (PARTITION BY account, reservation), 0) AS is_included
+  FROM entries
+), said AS (
+  SELECT account, reservation AS id,
+    sum((SELECT coalesce(sum((leg->>3)::numeric), 0) FROM jsonb_array_elements(entry->'legs') leg)) AS held,
     coalesce(
-      sum(j.amount::numeric) FILTER (WHERE j.kind = 'reserved'),
-      max((j.entry::jsonb#>>'{stands,reserved}')::numeric)
+      sum(amount::numeric) FILTER (WHERE kind = 'reserved'), max((entry#>>'{stands,reserved}')::numeric)
     ) AS reserved,
-    sum(coalesce((j.entry::jsonb->>'captured')::numeric, (j.entry::jsonb#>>'{stands,captured}')::numeric, 0))
-      AS captured,
-    sum(coalesce((j.entry::jsonb->>'released')::numeric, (j.entry::jsonb#>>'{stands,released}')::numeric, 0))
-      AS released
-  FROM journal j WHERE j.account = ANY($1) AND j.reservation IS NOT NULL GROUP BY 1, 2
+    sum(coalesce((entry->>'captured')::numeric, (entry#>>'{stands,captured}')::numeric, 0))
+      FILTER (WHERE NOT is_included) AS captured,
+    sum(coalesce((entry->>'released')::numeric, (entry#>>'{stands,released}')::numeric, 0))
+      FILTER (WHERE NOT is_included) AS released,
+    sum(coalesce((entry->>'charged')::numeric, (entry#>>'{stands,charged}')::numeric, 0))
+      FILTER (WHERE NOT is_included) AS charged,
+    (array_agg(coalesce(entry#>>'{stands,status}', CASE kind
+      WHEN 'confirmed' THEN 'confirmed' WHEN 'cancelled' THEN 'cancelled' WHEN 'expired' THEN 'cancelled' END)
+      ORDER BY version DESC) FILTER (WHERE kind NOT IN ('reserved', 'bound')))[1] AS ending
+  FROM rows GROUP BY 1, 2
 )
 SELECT coalesce(r.account, said.account) AS account, coalesce(r.id, said.id)::text AS id,
-  r.reserved, r.captured, r.released, r.held, said.reserved AS reserved_said, said.captured AS captured_said,
-  said.released AS released_said, said.held AS held_said
+  r.reserved, r.captured, r.charged, r.released, r.held, r.status, said.reserved AS reserved_said,
+  said.captured AS captured_said, said.charged AS charged_said, said.released AS released_said,
+  said.held AS held_said, CASE WHEN said.held = 0 THEN said.ending ELSE 'pending' END AS status_said
 FROM said FULL JOIN (SELECT * FROM reservations WHERE account = ANY($1)) r USING (id)
-WHERE (r.account, r.reserved, r.captured, r.released, r.held)
-  IS DISTINCT FROM (said.account, said.reserved, said.captured, said.released, said.held)
+WHERE (r.account, r.reserved, r.captured, r.charged, r.released, r.held, r.status) IS DISTINCT FROM (
+  said.account, said.reserved, said.captured, said.charged, said.released, said.held,
+  CASE WHEN said.held = 0 THEN said.ending ELSE 'pending' END)
 """
 
 
@@ -173,10 +187,12 @@ async def _of_reservations(connection: Connection, accounts: list[str]) -> list[
         if row["reserved_said"] is None:
             found.append(Drift(name, prefix, "there", None))
             continue
-        for field in ("reserved", "captured", "released", "held"):
+        for field in ("reserved", "captured", "charged", "released", "held"):
             said: Decimal = row[f"{field}_said"]
             if row[field] != said:
                 found.append(Drift(name, f"{prefix}.{field}", row[field], int(said)))
+        if row["status"] != row["status_said"]:
+            found.append(Drift(name, f"{prefix}.status", row["status"], row["status_said"]))
     return found
 
 
@@ -235,3 +251,39 @@ async def gap(connection: Connection, shard: int, after: int, cursor: int) -> in
         "SELECT max(seq) FROM journal WHERE shard = $1 AND seq < $2", shard, following
     )
     return max(after, before or 0) + 1
+
+
+# One statement is one moment.
+END = """
+SELECT s.cursor, s.link, s.head, j.entry, j.hash,
+  (SELECT min(seq) FROM journal beyond WHERE beyond.shard = s.shard AND beyond.seq > s.cursor) AS beyond
+FROM shards s LEFT JOIN journal j ON (j.shard, j.seq) = (s.shard, s.cursor)
+WHERE s.shard = $1
+"""
+
+
+class _Linked(Struct):
+    nonce: str
+
+
+_decode_linked = msgspec.json.Decoder(_Linked).decode
+
+
+async def end_faults(connection: Connection, shard: int) -> list[Drift]:
+    """Where a shard does not end with its last row; a row that is missing is for `gap` to find."""
+    row = await connection.fetchrow(END, shard)
+    assert row is not None, "a shard without a row"
+    found = []
+    if row["beyond"] is not None:
+        found.append(Drift("", f"journal.{shard}.{row['beyond']}", "there", f"the end is {row['cursor']}"))
+    if row["entry"] is None:
+        return found
+    try:
+        nonce = _decode_linked(row["entry"]).nonce
+    except msgspec.MsgspecError:
+        nonce = "unreadable"
+    head, hashed = row["head"].hex(), row["hash"].hex()
+    for field, said, expected in (("link", row["link"], nonce), ("head", head, hashed)):
+        if said != expected:
+            found.append(Drift("", f"projection.{shard}.{field}", said, expected))
+    return found

@@ -10,7 +10,7 @@ import msgspec
 from asyncpg import Record
 from msgspec import Struct
 
-from app.ledger.entries import Entry
+from app.ledger.entries import Entry, chained, genesis
 from persistence import rebuild
 from persistence.folding import Contradiction, Reservation
 from persistence.pool import Connection
@@ -34,8 +34,12 @@ class Rewritten(Struct, frozen=True):
 
 
 ENTRIES = """
-SELECT version, seq, at, entry FROM journal WHERE account = $1 AND version > $2 ORDER BY version LIMIT $3
+SELECT j.version, j.shard, j.seq, j.at, j.entry, j.hash, before.hash AS previous
+FROM journal j LEFT JOIN journal before ON before.shard = j.shard AND before.seq = j.seq - 1
+WHERE j.account = $1 AND j.version > $2 ORDER BY j.version LIMIT $3
 """
+
+LEDGER = "SELECT id FROM ledger WHERE born"
 
 LOCK = "SELECT cursor FROM shards WHERE shard = $1 FOR UPDATE"
 
@@ -74,6 +78,7 @@ async def _fold(connection: Connection, state: State, rows: Sequence[Record]) ->
     """Entries that follow the state. A reservation that ended in an earlier page may still be bound."""
     lines = []
     for row in rows:
+        await _demand_unchanged(connection, state, row)
         try:
             lines.append((row["version"], row["seq"], _decode(row["entry"])))
         except msgspec.MsgspecError as error:
@@ -92,6 +97,17 @@ async def _fold(connection: Connection, state: State, rows: Sequence[Record]) ->
             raise _contradictory(state, sequence, str(error)) from error
 
 
+async def _demand_unchanged(connection: Connection, state: State, row: Record) -> None:
+    """By what somebody has written into the journal nobody gets credits."""
+    previous: bytes | None = row["previous"]
+    if row["seq"] == 1:
+        previous = genesis((await connection.fetchval(LEDGER)).bytes, row["shard"])
+    if previous is None:
+        raise _contradictory(state, row["seq"], "follows on nothing")
+    if row["hash"] != chained(previous, row["shard"], row["seq"], row["entry"].encode()):
+        raise _contradictory(state, row["seq"], "is not as it was journaled")
+
+
 def _contradictory(state: State, sequence: int, why: str) -> NotRepaired:
     return NotRepaired(
         f"The journal contradicts itself about {state.account.id}: entry {sequence} {why}. Nothing can be "
@@ -99,7 +115,7 @@ def _contradictory(state: State, sequence: int, why: str) -> NotRepaired:
     )
 
 
-ACCOUNT = "SELECT version, available, held FROM accounts WHERE account = $1"
+ACCOUNT = "SELECT shard, version, available, held FROM accounts WHERE account = $1"
 
 LOTS = """
 SELECT bucket, expires_at_ms, priority, available, held, since FROM lots WHERE account = $1

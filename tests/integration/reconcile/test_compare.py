@@ -155,7 +155,7 @@ async def test_an_older_text_that_was_put_back_before_the_journal_had_the_newer_
 
     before = State.of(BOB, 1, (await rebuild.accounts(connection, [BOB]))[BOB], [])
     looked = page.Looked(before, 1, (await behind())[BOB])
-    await page.catch_up(connection, {BOB: looked})
+    await page.catch_up(connection, 1, {BOB: looked})
     assert {"version", "available", "lot.default"} == {each.field for each in page.differences(looked)}
 
 
