@@ -179,7 +179,7 @@ class _Folder:
 
     async def write(self, day: date, ends: list[int], before: Sequence[FileOf]) -> FileOf:
         """One file with the rows after `before` up to `ends`."""
-        written_at = await self._connection.fetchval("SELECT now()")
+        written_at = await self._connection.fetchval("SELECT clock_timestamp()")
         part = self._folder / f"{day.isoformat()}.part"
         writer = PageWriter.begin(part, None, begun_with(day.isoformat().encode()))
         try:

@@ -1,6 +1,7 @@
 """A ledger with a past: three shards, journaled to the end; and other databases to bring it to.
 
-Most tests need what PostgreSQL has of it only, and get a copy. `past` is the living one, with its Redis.
+Most tests need what PostgreSQL has of it only, and get one that takes back what they do, or a copy. `living`
+is a ledger with its Redis.
 """
 
 import asyncio
@@ -68,11 +69,29 @@ async def past_url(postgres_server, template):
         yield url
 
 
+@pytest.fixture(scope="session")
+def shared_past_url(postgres_server, template):
+    """For those who take back what they do to it."""
+    name = f"shared_{template}"
+
+    async def copy() -> None:
+        connection = await asyncpg.connect(postgres_server.database_url("postgres"))
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        await connection.close()
+
+    asyncio.run(copy())
+    return postgres_server.database_url(name)
+
+
 @pytest.fixture
-async def connection(past_url):
-    """Of a database with a journal."""
-    connection = await asyncpg.connect(past_url)
+async def connection(shared_past_url):
+    """Of a database with a journal. What is done by it is taken back, and nobody else sees it."""
+    connection = await asyncpg.connect(shared_past_url)
+    # The isolation of a backup's moment, which a transaction within this one may ask for.
+    taken_back = connection.transaction(isolation="repeatable_read")
+    await taken_back.start()
     yield connection
+    await taken_back.rollback()
     await connection.close()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import asyncpg
 import pytest
 
 from persistence import jobs
@@ -18,6 +19,14 @@ def _small_pages(monkeypatch):
 
 
 @pytest.fixture
+async def connection(past_url):
+    """Of the database that backups are taken of."""
+    connection = await asyncpg.connect(past_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
 def plan(tmp_path) -> Plan:
     return Plan(tmp_path / "backups", keep=2, interval_seconds=3600)
 
@@ -29,10 +38,10 @@ async def recorded(connection) -> list[tuple[object, ...]]:
     return [tuple(row) for row in await connection.fetch(BACKUPS)]
 
 
-async def take(past_url, plan, **options) -> int:
+async def take(past_url, plan, seconds: float = 0.0, **options) -> int:
     """Slices until nothing is left to do; how many there were."""
     count = 0
-    while await backup_slice(past_url, plan, 0.0, **options):
+    while await backup_slice(past_url, plan, seconds, **options):
         count += 1
     return count
 
@@ -50,7 +59,7 @@ async def test_only_so_many_stay_and_strange_files_do(connection, past_url, plan
     plan.folder.mkdir()
     (plan.folder / "lastro-00000000-20200101T000000Z.jsonl.gz").write_text("not one that is recorded")
     for _ in range(4):
-        await take(past_url, plan)
+        await take(past_url, plan, 60.0)
         await connection.execute("UPDATE backups SET started_at = started_at - interval '2 hours'")
     assert [row[1] for row in await recorded(connection)] == [True, True, False, False]
     assert len(list(plan.folder.iterdir())) == 3
@@ -62,7 +71,7 @@ STEPS = ["recorded", "begun", "after page", "before end", "taken", "finished", "
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_backup_whose_worker_died_is_finished_by_another(connection, past_url, plan, step):
     for _ in range(3):
-        await take(past_url, plan)
+        await take(past_url, plan, 60.0)
         await connection.execute("UPDATE backups SET started_at = started_at - interval '2 hours'")
     with pytest.raises(Killed):
         await take(past_url, plan, barrier=dies_at(step))
