@@ -44,7 +44,7 @@ end
 if not is_hash then return 'moved' end
 local found = redis.call('HMGET', meta, 'ledger', 'sequence', 'link', 'goal')
 if found[1] ~= ledger or found[2] ~= sequence or found[3] ~= link then return 'moved' end
-if found[4] and tonumber(found[4]) > tonumber(goal) then return 'beyond' end
+if (tonumber(found[4]) or 0) > tonumber(goal) then return 'beyond' end
 redis.call('HSET', meta, 'incarnation', '0', 'server', server, 'goal', goal)
 redis.call('HDEL', meta, 'loader')
 return 'closed'

@@ -29,4 +29,5 @@ end
 local info = redis.pcall('INFO', 'replication')
 local server = type(info) == 'string' and string.match(info, 'master_replid:(%x+)') or ''
 if found[3] ~= server then return { 'refused', 'the server has changed since it was admitted' } end
-return { 'ok', found[5], found[6] }
+if not tonumber(found[5]) then return { 'refused', 'the meta is not readable' } end
+return { 'ok', found[5], tonumber(found[6]) and found[6] or '0' }

@@ -35,6 +35,7 @@ local info = redis.pcall('INFO', 'replication')
 local server = type(info) == 'string' and string.match(info, 'master_replid:(%x+)') or ''
 if found[3] ~= server then return { 'refused', 'the server has changed since it was admitted' } end
 local sequence = tonumber(found[5])
+if not sequence then return { 'refused', 'the meta is not readable' } end
 if cursor > sequence then return { 'refused', 'the shard is behind its journal' } end
 
 local function integer(number)
@@ -67,7 +68,7 @@ if first then
     if written_ms and written_ms < old_ms then keep_from = middle + 1 else unknown = middle end
   end
 
-  local entries_kept = math.floor(keep_bytes / math.max(1, tonumber(found[6]) / sequence))
+  local entries_kept = math.floor(keep_bytes / math.max(1, (tonumber(found[6]) or 0) / sequence))
   keep_from = math.max(keep_from, math.min(bound, sequence + 1 - entries_kept))
   if keep_from > first then let_go = redis.call('XTRIM', journal, 'MINID', integer(keep_from) .. '-0') end
 end

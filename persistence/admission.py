@@ -154,7 +154,7 @@ def _is_open(standing: Standing, sighting: Sighting, refused: Collection[int]) -
     if standing.shard in refused:
         return False
     if is_numbered(standing, sighting):
-        return standing.fence is None and sighting.fence != ""
+        return standing.fence is None and (sighting.fence != "" or unreadable(standing, sighting) is not None)
     return standing.fence is None or unreadable(standing, sighting) is None
 
 

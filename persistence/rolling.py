@@ -28,6 +28,9 @@ BEHIND_MAX = 500_000
 
 PAGE = 1_000
 
+NO_MOMENT = 15
+"""Digits. Milliseconds since 1970 have 13."""
+
 
 class CannotRoll(Exception):
     """The shard has to be restored instead; the text says why."""
@@ -173,7 +176,8 @@ async def _write_entries(
 
 async def _complete(redis: Redis, page: Page, closed: Closed, last: Record, size: int) -> None:
     """The meta as it is when the journal has everything. The shard's clock does not go back."""
-    now_ms = int(await redis.hget(keys.meta(closed.shard), "now_ms") or 0)
+    found = await redis.hget(keys.meta(closed.shard), "now_ms") or b""
+    now_ms = int(found) if found.isdigit() and len(found) < NO_MOMENT else 0
     page.meta(
         bytes=size,
         journaled=last["seq"],

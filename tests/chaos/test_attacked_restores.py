@@ -17,6 +17,7 @@ from app.ledger.errors import IdempotencyMismatch, TaskConflict, Unavailable
 from app.ledger.ledger import Ledger
 from app.ledger.operations import Bind, Cancel, Confirm, Deduct, Grant, Repair, Reserve
 from app.ledger.shards import new_reservation_id
+from app.ledger.stream import Keep
 from persistence import rolling, session
 from persistence.admission import admit
 from persistence.birth import give_birth
@@ -588,8 +589,7 @@ async def until_served(ledger: Ledger, account: str) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE accounts SET available = available + 1 WHERE account = 'ana0';"
-        "UPDATE lots SET available = available + 1 WHERE account = 'ana0'",
+        "UPDATE accounts SET available = available + 1; UPDATE lots SET available = available + 1",
         "UPDATE reservations SET reserved = reserved + 1, held = held + 1",
         "DELETE FROM reservations",
     ],
@@ -616,3 +616,45 @@ async def test_what_is_drained_is_on_the_disk_before_it_is_removed(database, dat
         assert await connection.fetchval("SHOW synchronous_commit") == "on"
     finally:
         await connection.close()
+
+
+DAMAGES = [
+    (field, value)
+    for field in ("sequence", "link", "journaled", "bytes", "journaled_bytes", "oldest_ms", "now_ms", "goal")
+    for value in (None, "x")
+]
+
+
+async def test_a_damaged_meta_keeps_no_other_shard_from_being_journaled_or_rolled_forward(
+    database, database_url, redis, redis_url
+):
+    """Each of the first shards is damaged in its own way; the last one is whole."""
+    whole = len(DAMAGES)
+    await give_birth(database_url, redis_url, whole + 1)
+    caller = Caller(redis, await admit(database, redis))
+    for shard in range(whole + 1):
+        await caller.grant(shard)
+    early = await snapshot(redis)
+    for shard in range(whole + 1):
+        await caller.grant(shard)
+    await journal_all(database_url, redis_url)
+    await _damage(redis)
+    await caller.grant(whole)
+    drained = await drain(database_url, redis_url, 1.0, keep=Keep(0, 0), connections=1)
+    assert (drained.failures, drained.rows, drained.condemned) == (0, 1, [])
+    assert whole not in (await admit(database, redis)).fences
+    await roll_back(redis, early)
+    await _damage(redis)
+    terms = await admit(database, redis)
+    assert whole not in terms.fences
+    assert 0 < len(terms.fences) < whole
+    await Caller(redis, terms).grant(whole)
+
+
+async def _damage(redis) -> None:
+    for shard, (field, value) in enumerate(DAMAGES):
+        await (
+            redis.hdel(keys.meta(shard), field)
+            if value is None
+            else redis.hset(keys.meta(shard), field, value)
+        )
