@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from app.cli.shards import alike, named, says
 from app.cli.shared import data_option, exit_by, settings_of
+from app.ledger.alike import alike, named, says
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

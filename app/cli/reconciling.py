@@ -3,25 +3,23 @@
 import asyncio
 import getpass
 import logging
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from app.cli.shards import alike, says
 from app.cli.shared import data_option, settings_of
+from app.ledger.alike import together
 
 if TYPE_CHECKING:
     from persistence.reconcile.command import Findings, Repairs
     from persistence.reconcile.drift import Drift
+    from persistence.reconcile.sums import Totals
     from persistence.reconcile.tools import Tools
 
 SHOWN_MAX = 100
 GOOD, FOUND, COULD_NOT_TELL = 0, 1, 2
-
-_FENCED = re.compile(r"Shard (\d+) is fenced: (.*)", re.DOTALL)
 
 _PHASES = {
     "accounts": "accounts of the journal",
@@ -67,7 +65,7 @@ class _Work:
         self._repairs = repairs
 
     async def run(self, database_url: str, redis_url: str, *, repair: bool, adopt: bool) -> int:
-        from persistence.reconcile.command import alone
+        from persistence.reconcile.command import Repairs, alone
 
         if adopt:
             await self._adopt(database_url, redis_url)
@@ -79,7 +77,7 @@ class _Work:
                 repairs = await self._repair(its, findings.drift)
                 findings = await self._look(its)
             if self._as_json:
-                click.echo(_json(findings, repairs))
+                click.echo(_json(findings, repairs or Repairs() if repair else None))
             elif repairs is not None:
                 self._say(findings)
             return {"equal": GOOD, "drift": FOUND, "unknown": COULD_NOT_TELL}[findings.status]
@@ -96,6 +94,8 @@ class _Work:
             )
             return
         if not self._yes:
+            if self._as_json:
+                raise click.UsageError("--adopt with --json needs --yes: nobody can be asked.")
             click.confirm("Go on from what Redis has, with an entry for each that is lost?", abort=True)
         for adopted in await adopt(database_url, redis_url, self._by):
             self._echo(adopted.sentence)
@@ -138,16 +138,10 @@ class _Work:
             _table(findings.drift[:SHOWN_MAX])
         if findings.drifts > SHOWN_MAX:
             click.echo(f"and {findings.drifts - SHOWN_MAX:,} more")
-        for why in _unknown(findings.unknown):
+        for why in together(findings.unknown):
             click.echo(f"could not tell: {why}")
-        totals = findings.totals
-        click.echo(
-            f"granted {totals.granted:,} + refunded {totals.refunded:,} + adjusted {totals.adjusted:,} = "
-            f"available {totals.available:,} + held {totals.held:,} + spent {totals.spent:,} + "
-            f"lapsed {totals.lapsed:,}"
-            if totals.came == totals.there_or_gone
-            else f"{totals.came:,} credits came and {totals.there_or_gone:,} are there or gone"
-        )
+        if findings.accounts:
+            click.echo(_sums(findings.totals))
         outcome = {
             "equal": "equal",
             "drift": f"{findings.drifts:,} differences"
@@ -189,6 +183,16 @@ class _Bar:
             self._bar.update(self._task, description=_PHASES.get(phase, phase), completed=accounts)
 
 
+def _sums(totals: "Totals") -> str:
+    if totals.came != totals.there_or_gone:
+        return f"{totals.came:,} credits came and {totals.there_or_gone:,} are there or gone"
+    return (
+        f"granted {totals.granted:,} + refunded {totals.refunded:,} + adjusted {totals.adjusted:,} = "
+        f"available {totals.available:,} + held {totals.held:,} + spent {totals.spent:,} + "
+        f"lapsed {totals.lapsed:,}"
+    )
+
+
 def _table(drift: "list[Drift]") -> None:
     from rich.console import Console
     from rich.table import Table
@@ -196,19 +200,11 @@ def _table(drift: "list[Drift]") -> None:
     table = Table("account", "field", "Redis (projection.*: the table)", "journal", box=None)
     for each in drift:
         table.add_row(each.account_id, each.field, _shown(each.redis), _shown(each.journal))
-    Console(width=200, highlight=False, markup=False, soft_wrap=True).print(table)
-
-
-def _unknown(reasons: "list[str]") -> list[str]:
-    """What could not be told, the fences of several shards as one where they say the same."""
-    fenced: dict[int, str] = {}
-    others = []
-    for each in reasons:
-        if found := _FENCED.fullmatch(each):
-            fenced[int(found[1])] = found[2]
-        else:
-            others.append(each)
-    return [f"{says(shards, 'is', 'are')} fenced: {why}" for shards, why in alike(fenced)] + others
+    console = Console(width=200, highlight=False, markup=False, soft_wrap=True)
+    with console.capture() as printed:
+        console.print(table)
+    for line in printed.get().splitlines():
+        click.echo(line.rstrip())
 
 
 def _shown(value: int | str | None) -> str:
@@ -220,6 +216,7 @@ def _json(findings: "Findings", repairs: "Repairs | None") -> str:
 
     shown = msgspec.to_builtins(findings)
     shown["status"] = findings.status
+    shown["unknown"] = together(findings.unknown)
     if repairs is not None:
         shown["repaired"] = [
             {

@@ -17,6 +17,16 @@ RESERVATIONS_AT_ONCE = 500
 
 NO_TIME = -1
 
+_AGAIN = "It is being admitted anew: try again in a moment."
+_WHAT_TO_DO = {
+    "the shard has no meta": "Redis has lost its data, or is another one; `lastro doctor` says what to do.",
+    "another ledger lives here": "`lastro doctor` says what to do.",
+    "the shard is being loaded": "A restore is at work; if it was cut off, run `lastro restore` again.",
+    "the shard is at another incarnation": _AGAIN,
+    "the server has changed since it was admitted": _AGAIN,
+}
+"""By what the script answers; a fence says it itself."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -82,11 +92,15 @@ async def examine(
             [*arguments, _encode(some).decode()],
         )
         if reply[0] != b"ok":
-            raise NotExaminable(f"Shard {shard} cannot be looked at: {reply[1].decode()}.")
+            raise NotExaminable(_sentence(shard, reply[1].decode()))
         for names, seen in zip(some, reply[2], strict=False):
             found[names[0]] = _sighting(int(reply[1]), seen)
         wanted = wanted[len(reply[2]) :]
     return found
+
+
+def _sentence(shard: int, why: str) -> str:
+    return f"Shard {shard} cannot be looked at: {why.rstrip('.')}. {_WHAT_TO_DO.get(why, '')}".rstrip()
 
 
 def _sighting(sequence: int, seen: Any) -> Sighting:

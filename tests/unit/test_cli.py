@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from app.cli import cli
 from app.cli.refusals import Commands
-from app.cli.shards import alike, named, says
+from app.ledger.alike import alike, named, says, together
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,14 @@ def test_what_could_not_be_done_is_one_sentence_and_not_a_finding(error, said):
 
 def test_the_list_of_commands_cuts_none_of_them_off():
     assert "..." not in CliRunner().invoke(cli, ["--help"]).output.partition("Commands:")[2]
+
+
+def test_sentences_that_say_the_same_of_several_shards_become_one():
+    fenced = [f"Shard {shard} is fenced: nothing of shard {shard}." for shard in (2, 0, 1)]
+    assert [
+        "Shards 0 to 2 are fenced: nothing of the shard.", "Shard 7 cannot be looked at.", "Something else."
+    ] == together([*fenced, "Something else.", "Shard 7 cannot be looked at."])  # fmt: skip
+
+
+def test_of_a_great_many_shards_the_first_are_named():
+    assert named(list(range(0, 4096, 2))).endswith(", 30, ... (2,048 in all)")

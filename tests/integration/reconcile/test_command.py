@@ -42,6 +42,7 @@ async def test_it_ends_with_0_1_or_2(past, connection, lastro):
     drift = await lastro()
     assert 1 == drift.exit_code
     assert ["ana", "available", "132", "131"] in [line.split() for line in drift.stdout.splitlines()]
+    assert not [line for line in drift.stdout.splitlines() if line.endswith(" ")]
     assert 1 == (await lastro("--account", ANA)).exit_code
     assert 0 == (await lastro("--account", "bob")).exit_code
 
@@ -57,9 +58,23 @@ async def test_it_ends_with_0_1_or_2(past, connection, lastro):
     assert "tester" == await connection.fetchval("SELECT by FROM repairs")
     assert "operator:tester" == await connection.fetchval("SELECT by FROM journal WHERE kind = 'repaired'")
 
+    told = json.loads((await lastro("--repair", "--json", "--yes")).stdout)
+    assert ("equal", [], {}) == (told["status"], told["repaired"], told["failed"])
+
     await connection.execute("UPDATE shards SET fence = 'x', fenced_at = now() WHERE shard = 2")
     assert 2 == (await lastro()).exit_code
-    assert "could not tell: shard 2 is fenced: x" in (await lastro()).stdout
+    assert "could not tell: Shard 2 is fenced: x" in (await lastro()).stdout
+
+
+async def test_what_is_true_of_several_shards_is_said_once_with_what_to_do(past, connection, redis, lastro):
+    await connection.execute("UPDATE shards SET fence = 'of shard ' || shard, fenced_at = now()")
+    (why,) = json.loads((await lastro("--json")).stdout)["unknown"]
+    assert "Shards 0 to 2 are fenced: of the shard" == why
+    await connection.execute("UPDATE shards SET fence = NULL, fenced_at = NULL")
+    await redis.flushall()
+    whys = json.loads((await lastro("--json")).stdout)["unknown"]
+    assert 1 == len(whys)
+    assert "the shard has no meta. Redis has lost its data" in whys[0]
 
 
 async def test_it_waits_for_others_and_adopts_only_what_is_lost(past, database_url, lastro, monkeypatch):
