@@ -238,7 +238,10 @@ class _Folder:
     def _put(self, files: Sequence[FileOf], name: str) -> Manifest:
         manifest = msgspec.structs.replace(self._manifest, files=list(files))
         half = self._folder / f"{MANIFEST}.half"
-        half.write_bytes(msgspec.json.format(encode(manifest)) + b"\n")
+        with half.open("wb") as file:
+            file.write(msgspec.json.format(encode(manifest)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
         put_in_place(half, self._folder / name)
         return manifest
 

@@ -1,13 +1,17 @@
 """What PostgreSQL keeps about the ledger: fences, losses, orphans, proofs, comparisons, backups."""
 
-from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
+from app.ledger.admission import UNTIL_ADOPTED
+from app.ledger.alike import alike, named, together
 from app.ledger.checkup import Finding
-from persistence.doctor.words import ago, listed
+from persistence.doctor.words import ago
 from persistence.fences import fences
 from persistence.pool import Connection, Pool
 
+REASONS_MAX = 8
 RECENT = timedelta(days=1)
 RECONCILED_WITHIN = timedelta(hours=1)
 VERIFIED_WITHIN = timedelta(days=7)
@@ -18,14 +22,19 @@ async def fenced(pool: Pool) -> Finding:
     found = await fences(pool)
     if not found:
         return Finding("fence", "ok", "no shard is fenced")
-    shards: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for each in found:
-        shards[each.by, each.why].append(each.shard)
-    says = " ".join(f"Shards {listed(which)}, by {by}: {why}" for (by, why), which in shards.items())
-    only_operator = all(each.by == "operator" for each in found)
-    if only_operator:
+    whys = {each.shard: f"by {each.by}: {each.why}" for each in found}
+    reasons = [f"{named(which)}, {why}" for which, why in alike(whys)]
+    more = f" And {len(reasons) - REASONS_MAX:,} more reasons." if len(reasons) > REASONS_MAX else ""
+    says = " ".join(f"S{each[1:]}" for each in reasons[:REASONS_MAX]) + more
+    others = [each for each in found if each.by != "operator"]
+    if not others:
         return Finding("fence", "warning", says, "`lastro unfence --reason ...` when the work is done.")
-    return Finding("fence", "critical", says, "Each reason says what to do: see docs/operating.md, Fences.")
+    do = "docs/operating.md, Fences."
+    if any(UNTIL_ADOPTED in each.why for each in others):
+        return Finding("fence", "critical", says, f"Run `lastro reconcile --adopt`: see {do}")
+    return Finding(
+        "fence", "critical", says, f"Run `lastro restore`, or bring the right Redis back: see {do}"
+    )
 
 
 LOST = """
@@ -64,7 +73,7 @@ async def orphans(connection: Connection) -> Finding:
 
 
 VERIFIED = """
-SELECT sum(cursor - verified_seq) AS left, min(verified_at) AS last,
+SELECT sum(greatest(0, cursor - verified_seq)) AS left, min(verified_at) AS last,
        min(coalesce(verified_at, created_at)) AS since
 FROM shards, ledger WHERE cursor > 0
 """
@@ -82,7 +91,7 @@ async def verified(connection: Connection) -> Finding:
 
 
 RECONCILED = """
-SELECT status, finished_at, why FROM reconciliations WHERE finished_at IS NOT NULL
+SELECT status, finished_at, why, position -> 'unknown' AS unknown FROM reconciliations WHERE finished_at IS NOT NULL
 ORDER BY started_at DESC LIMIT 1
 """
 
@@ -107,7 +116,9 @@ async def reconciled(connection: Connection) -> Finding:
         do = "`lastro reconcile` names it; `lastro reconcile --repair` sets the wrong side right."
         return Finding("reconciliation", "critical", says, do)
     if last["status"] == "unknown":
-        return Finding("reconciliation", "warning", f"{says}: {last['why'] or 'it could not be told'}", run)
+        whys = together(msgspec.json.decode(last["unknown"] or "[]", type=list[str]))
+        why = " ".join(whys) or last["why"] or "it could not be told"
+        return Finding("reconciliation", "warning", f"{says}: {why}", run)
     if is_slow or datetime.now(UTC) - last["finished_at"] > RECONCILED_WITHIN:
         says += running and f"; {running}"
         return Finding("reconciliation", "warning", says, f"{at_work} {run}")

@@ -5,6 +5,7 @@ import errno
 import gzip
 import json
 import os
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -44,6 +45,29 @@ async def test_a_backup_has_every_row_word_for_word(connection, tmp_path):
     assert (manifest.entries, told[0], sum(told[1:])) == (len(rows),) * 3
     assert [each.name for each in tmp_path.iterdir()] == ["a.gz"]
     assert (tmp_path / "a.gz").stat().st_mode & 0o77 == 0
+
+
+@pytest.mark.parametrize("form", [export, export_folder])
+async def test_what_has_its_name_is_on_disk(connection, tmp_path, monkeypatch, form):
+    synced, fsync, replace = set(), os.fsync, Path.replace
+    named = []
+
+    def noted(file: int) -> None:
+        fsync(file)
+        synced.add(os.fstat(file).st_ino)
+
+    def seen(half: Path, whole: Path) -> None:
+        if not whole.name.endswith(".part.json"):  # a note that is torn is not believed
+            named.append(whole.name)
+            assert half.stat().st_ino in synced
+        synced.discard(tmp_path.stat().st_ino)
+        replace(half, whole)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(Path, "replace", seen)
+    await form(connection, tmp_path / "a" if form is export else tmp_path)
+    assert named[-1] == ("a" if form is export else "manifest.json")
+    assert tmp_path.stat().st_ino in synced
 
 
 async def test_a_backup_can_be_read_without_us(connection, tmp_path):

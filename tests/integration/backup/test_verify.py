@@ -233,6 +233,25 @@ async def test_a_head_beyond_the_journal_says_that_rows_are_missing(connection):
     )
 
 
+CUT_OFF = """
+DELETE FROM journal WHERE shard = 1 AND seq > 50;
+DELETE FROM notes WHERE shard = 1 AND seq > 50;
+UPDATE shards SET cursor = 50, verified_seq = 0, link = entry::json->>'nonce', head = hash
+FROM journal WHERE journal.shard = 1 AND shards.shard = 1 AND seq = 50
+"""
+
+
+async def test_an_end_that_was_cut_off_with_all_that_speaks_of_it_is_found_by_a_head_kept_elsewhere(
+    connection,
+):
+    last = await connection.fetchval("SELECT cursor FROM shards WHERE shard = 1")
+    kept = [Head(1, last, await _hash(connection, 1, last))]
+    await tamper(connection, CUT_OFF)
+    assert (await verify(connection, since=1)).findings == []
+    (finding,) = (await verify(connection, heads=kept)).findings
+    assert finding.why.startswith("Row 51 of shard 1 is missing: its journal ends at 50, and a head of row")
+
+
 async def test_heads_of_another_ledger_are_refused_or_found(connection):
     with pytest.raises(CannotVerify, match="has 3 shards, and none with the number 3"):
         await verify(connection, heads=[Head(3, 1, bytes(32))])
