@@ -29,7 +29,7 @@ class Bounds(Struct, frozen=True, kw_only=True):
 
 
 async def admission(pool: Pool, redis: Redis, standings: Sequence[Standing]) -> Finding:
-    """Whether this Redis is the one that is served."""
+    """Whether this Redis is the one that is served; what is said of a fence is said there."""
     async with answering(pool) as connection:
         ledger, strangers = await connection.fetchval(LEDGER), await read_strangers(connection)
     try:
@@ -38,7 +38,9 @@ async def admission(pool: Pool, redis: Redis, standings: Sequence[Standing]) -> 
         return Finding("admission", "critical", str(error), "See there.")
     async with answering(pool) as connection:
         wrong = await intrusions(connection, standings, sightings, insisting=True)
-    pairs = list(zip(standings, sightings, strict=True))
+    pairs = [each for each in zip(standings, sightings, strict=True) if each[0].fence is None]
+    if not pairs:
+        return Finding("admission", "ok", "every shard is fenced, so that nothing is served")
     for standing, sighting in pairs:
         if why := strangeness(standing, sighting, strangers) or wrong.get(standing.shard):
             return Finding("admission", "critical", why, "See there.")

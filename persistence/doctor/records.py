@@ -32,9 +32,8 @@ async def fenced(pool: Pool) -> Finding:
     do = "docs/operating.md, Fences."
     if any(UNTIL_ADOPTED in each.why for each in others):
         return Finding("fence", "critical", says, f"Run `lastro reconcile --adopt`: see {do}")
-    return Finding(
-        "fence", "critical", says, f"Run `lastro restore`, or bring the right Redis back: see {do}"
-    )
+    do = f"Run `lastro restore`, or bring the right Redis back: see {do}"
+    return Finding("fence", "critical", says, do)
 
 
 LOST = """
@@ -73,7 +72,7 @@ async def orphans(connection: Connection) -> Finding:
 
 
 VERIFIED = """
-SELECT sum(greatest(0, cursor - verified_seq)) AS left, min(verified_at) AS last,
+SELECT sum(cursor - verified_seq) AS left, min(verified_at) AS last,
        min(coalesce(verified_at, created_at)) AS since
 FROM shards, ledger WHERE cursor > 0
 """
@@ -91,7 +90,8 @@ async def verified(connection: Connection) -> Finding:
 
 
 RECONCILED = """
-SELECT status, finished_at, why, position -> 'unknown' AS unknown FROM reconciliations WHERE finished_at IS NOT NULL
+SELECT status, finished_at, why, position -> 'unknown' AS unknown
+FROM reconciliations WHERE finished_at IS NOT NULL
 ORDER BY started_at DESC LIMIT 1
 """
 

@@ -88,6 +88,15 @@ SHORTCOMINGS = {
         UPDATE ledger SET created_at = now() - interval '9 days'""",
         "verified", "warning", "8 entries of the journal are not verified; last verified: never",
     ),
+    "not compared, because of fences": (
+        """UPDATE reconciliations SET status = 'unknown', why = 'Shard 0 is fenced: x Shard 1 is fenced: x',
+        position = '{"unknown": ["Shard 0 is fenced: x", "Shard 1 is fenced: x"]}'""",
+        "reconciliation", "warning", ": Shards 0, 1 are fenced: x",
+    ),
+    "not compared": (
+        "UPDATE reconciliations SET status = 'unknown', why = 'It was ended before its end.'",
+        "reconciliation", "warning", "It was ended",
+    ),
     "drift": (
         "UPDATE reconciliations SET status = 'drift'", "reconciliation", "critical", "drift",
     ),
@@ -204,10 +213,19 @@ async def test_a_backlog_above_its_bound_is_critical_and_names_the_shards(
     assert level == "warning"
 
 
+async def test_a_lost_redis_is_one_sentence_with_what_to_run(database, redis, redis_url, healthy):
+    await redis.flushall()
+    await admit(database, redis)
+    ((name, (level, says, do)),) = (await found(database, redis, redis_url)).items()
+    assert (name, level, "lastro restore" in do) == ("fence", "critical", True)
+    assert says.startswith("Shards 0 to 3, by admission: Redis has nothing of the shard: it has lost")
+    assert says.count("it has lost") == 1
+
+
 async def test_the_operators_own_fence_is_a_warning(database, redis, redis_url, healthy):
     await fence(database, redis, None, "a move")
     level, says, do = (await found(database, redis, redis_url))["fence"]
-    assert (level, "Shards 0, 1, 2, 3, by operator" in says, "unfence" in do) == ("warning", True, True)
+    assert (level, "Shards 0 to 3, by operator" in says, "unfence" in do) == ("warning", True, True)
 
 
 async def test_a_redis_that_is_not_the_one_that_is_served_is_named(
