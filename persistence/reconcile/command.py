@@ -13,7 +13,7 @@ from persistence.pool import Connection
 from persistence.reconcile import sums
 from persistence.reconcile.drift import Drift
 from persistence.reconcile.hands import NotRepaired
-from persistence.reconcile.page import Behind, compare
+from persistence.reconcile.page import UNREADABLE, Behind, compare_readable
 from persistence.reconcile.repair import Repaired, Repairer
 from persistence.reconcile.run import Run, begin, by_account
 from persistence.reconcile.sighting import NotExaminable, Place
@@ -91,9 +91,12 @@ async def some(its: Tools, accounts: Sequence[str]) -> Findings:
     for account in accounts:
         try:
             place = await place_of(its.connection, account)
-            compared = await compare(its.connection, its.redis, place, [account], add_up=[account])
+            compared = await compare_readable(its.connection, its.redis, place, [account], add_up=[account])
         except (Behind, NotExaminable, NotRepaired) as error:
             findings.unknown.append(str(error))
+            continue
+        if not compared.drift and not await its.connection.fetchval(IS_KNOWN, account):
+            findings.unknown.append(f"Neither Redis nor the journal has an account {account}.")
             continue
         findings.accounts += compared.accounts
         findings.drift += compared.drift
@@ -106,6 +109,8 @@ HOME = """
 SELECT ledger.id::text AS id, s.shard, s.incarnation, s.fence FROM ledger, shards s
 WHERE s.shard = coalesce((SELECT shard FROM journal WHERE account = $1 ORDER BY version LIMIT 1), $2)
 """
+
+IS_KNOWN = "SELECT EXISTS (SELECT FROM accounts WHERE account = $1)"
 
 SHARDS = "SELECT shards FROM ledger WHERE born"
 
@@ -145,6 +150,8 @@ async def repair(
             repaired = await repairer.repair(place, account, found)
         except (NotRepaired, Behind, NotExaminable) as error:
             repairs.failed[account] = str(error)
+        except UNREADABLE as error:
+            repairs.failed[account] = f"PostgreSQL cannot read it ({error}); see `lastro verify`."
         except LedgerError as error:
             repairs.failed[account] = f"{error.word}: {error.facts.get('why', 'try again')}"
         else:

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
+import asyncpg
 import msgspec
 from msgspec import Struct
 from redis.asyncio import Redis
@@ -87,6 +88,42 @@ async def compare(
         found, totals = await sums.faults(connection, {each: states[each] for each in add_up})
     for each in await _looked(connection, redis, place, states, more, wait_seconds=wait_seconds):
         found.extend(differences(each))
+    return Compared(len(accounts), found, totals)
+
+
+UNREADABLE = (asyncpg.DataError, msgspec.MsgspecError)
+
+
+async def compare_readable(
+    connection: Connection,
+    redis: Redis,
+    place: Place,
+    accounts: Sequence[str],
+    *,
+    more: Mapping[str, Sequence[str]] | None = None,
+    add_up: Sequence[str] = (),
+    wait_seconds: float = WAIT_SECONDS,
+) -> Compared:
+    """The same; a row that PostgreSQL cannot even read does not hide the others: the page is halved around
+    it.
+    """
+    try:
+        return await compare(
+            connection, redis, place, accounts, more=more, add_up=add_up, wait_seconds=wait_seconds
+        )
+    except UNREADABLE as error:
+        if len(accounts) == 1:
+            drift = Drift(accounts[0], "journal.entry", f"unreadable: {error}"[:200], None)
+            return Compared(1, [drift], sums.Totals())
+    middle, totals, found = len(accounts) // 2, sums.Totals(), []
+    for half in (accounts[:middle], accounts[middle:]):
+        compared = await compare_readable(
+            connection, redis, place, half,
+            more={each: more[each] for each in half if each in more} if more else None,
+            add_up=[each for each in add_up if each in half], wait_seconds=wait_seconds,
+        )  # fmt: skip
+        totals.add(compared.totals)
+        found += compared.drift
     return Compared(len(accounts), found, totals)
 
 

@@ -17,17 +17,17 @@ from itertools import groupby
 from typing import Literal
 from zlib import crc32
 
-import asyncpg
 import msgspec
 from msgspec import Struct
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from persistence.pool import Connection
 from persistence.reconcile import sums
 from persistence.reconcile.drift import Drift, as_jsonb
-from persistence.reconcile.page import WAIT_SECONDS, Behind, Compared, compare
+from persistence.reconcile.page import WAIT_SECONDS, Behind, compare_readable
 from persistence.reconcile.sighting import NotExaminable, Place
-from persistence.reconcile.strays import accounts_in_redis, reservations_in_redis, what_is_due
+from persistence.reconcile.strays import Walked, accounts_in_redis, reservations_in_redis, what_is_due
 
 PAGE = 500
 HOLDS_AT_ONCE = 20_000
@@ -236,8 +236,12 @@ class Run:
     async def _due(self) -> None:
         """What Redis lets happen in time, of reservations that have ended and of what is nobody's."""
         position = self.position
-        found = await what_is_due(self._connection, self._redis, position.scan, position.shard)
         place = await self._place(position.shard)
+        try:
+            found = await what_is_due(self._connection, self._redis, position.scan, position.shard)
+        except ResponseError as error:
+            self._note(f"What is due in shard {position.shard} cannot be looked at: {error}.")
+            found = Walked(0, {})
         for accounts in found.suspicious.values():
             if place is not None:
                 await self._compare(place, list(accounts), accounts)
@@ -273,7 +277,10 @@ class Run:
             else [each for each in page if crc32(each.encode()) % SLICES == position.turn]
         )
         try:
-            compared = await self._compared(place, page, more, [] if more else add_up)
+            compared = await compare_readable(
+                self._connection, self._redis, place, page,
+                more=more, add_up=[] if more else add_up, wait_seconds=self._wait_seconds,
+            )  # fmt: skip
         except (NotExaminable, Behind) as error:
             self._note(str(error))
             return False
@@ -289,33 +296,6 @@ class Run:
         new = [each for each in drift if (each.account_id, each.field) not in known]
         self.position.drifts += len(new)
         self.drift.extend(new[: DRIFT_MAX - len(self.drift)])
-
-    async def _compared(
-        self,
-        place: Place,
-        page: Sequence[str],
-        more: dict[str, list[str]] | None,
-        add_up: Sequence[str],
-    ) -> Compared:
-        """A row that PostgreSQL cannot even read must not hide the others: the page is halved around it."""
-        try:
-            return await compare(
-                self._connection, self._redis, place, page,
-                more=more, add_up=add_up, wait_seconds=self._wait_seconds,
-            )  # fmt: skip
-        except (asyncpg.DataError, msgspec.MsgspecError) as error:
-            if len(page) == 1:
-                drift = Drift(page[0], "journal.entry", f"unreadable: {error}"[:200], None)
-                return Compared(1, [drift], sums.Totals())
-            middle = len(page) // 2
-            halves = [
-                await self._compared(place, half, more, [each for each in add_up if each in half])
-                for half in (page[:middle], page[middle:])
-            ]
-            totals = sums.Totals()
-            for half in halves:
-                totals.add(half.totals)
-            return Compared(len(page), halves[0].drift + halves[1].drift, totals)
 
     CURSOR = "SELECT cursor FROM shards WHERE shard = $1"
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from app.ledger import keys, scripts
 from app.ledger.running import run
@@ -85,12 +86,15 @@ async def examine(
     found: dict[str, Sighting] = {}
     while wanted:
         some = wanted[:ACCOUNTS_AT_ONCE]
-        reply = await run(
-            redis,
-            scripts.load("examine"),
-            [keys.meta(shard), keys.due(shard)],
-            [*arguments, _encode(some).decode()],
-        )
+        try:
+            reply = await run(
+                redis,
+                scripts.load("examine"),
+                [keys.meta(shard), keys.due(shard)],
+                [*arguments, _encode(some).decode()],
+            )
+        except ResponseError as error:
+            raise NotExaminable(f"Shard {shard} cannot be looked at: {error}.") from error
         if reply[0] != b"ok":
             raise NotExaminable(_sentence(shard, reply[1].decode()))
         for names, seen in zip(some, reply[2], strict=False):

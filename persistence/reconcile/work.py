@@ -50,18 +50,24 @@ WAITING = "SELECT id::text FROM reconciliations WHERE status = 'running' ORDER B
 
 DUE = """
 SELECT NOT EXISTS (
-  SELECT FROM reconciliations WHERE started_at > now() - make_interval(secs => $1) AND status <> 'unknown'
+  SELECT FROM reconciliations WHERE started_at > now() - make_interval(secs => CASE
+    WHEN status <> 'unknown' THEN $1 WHEN by LIKE $2 THEN 0 ELSE $1 / 10 END)
 )
 """
 
+FORGET = "DELETE FROM reconciliations WHERE finished_at < now() - interval '90 days'"
+
 
 async def next_run(connection: Connection, *, every_seconds: float = EVERY_SECONDS) -> str | None:
-    """The run to go on with: one that somebody asked for, or a new one when it is time. Needs the lock."""
+    """The run to go on with: one that somebody asked for, or a new one when it is time; after one that could
+    not tell, sooner. Needs the lock.
+    """
     await connection.execute(ABANDONED, COMMAND + "%")
     waiting: str | None = await connection.fetchval(WAITING)
     if waiting is not None:
         return waiting
-    if await connection.fetchval(DUE, float(every_seconds)):
+    if await connection.fetchval(DUE, float(every_seconds), COMMAND + "%"):
+        await connection.execute(FORGET)
         return await begin(connection, SYSTEM, full=False)
     return None
 

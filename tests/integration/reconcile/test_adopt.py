@@ -9,15 +9,18 @@ import pytest
 from app.ledger import keys
 from app.ledger.entries import Entry, chained, genesis
 from app.ledger.operations import Grant
-from app.ledger.replies import Account
+from app.ledger.replies import Account, Reservation
 from persistence.admission import admit
 from persistence.backing import PostgresBacking
 from persistence.fences import unfence
+from persistence.journal import Outcome
 from persistence.reconcile.adopt import adopt, losses
 from persistence.reconcile.lost import NotAdoptable
+from persistence.restore import restore
 from persistence.verify import verify
 from tests.integration.books import Shop
 from tests.integration.journal.workers import SHARDS, Killed, dies_at, keep_journal
+from tests.integration.restore.looking import Looking
 from tests.integration.streams import replace_server
 
 
@@ -149,3 +152,61 @@ async def test_a_repeated_request_is_not_answered_by_what_took_the_place_of_its_
     last = await connection.fetchval("SELECT max(seq) FROM journal WHERE shard = 0 AND kind = 'adjusted'")
     assert await backing.entry(0, last) is None
     assert await backing.entry(0, 1) is not None
+
+
+async def test_reservations_of_which_redis_has_forgotten_the_ending_are_adopted_and_restored(
+    caller, redis, database_url, redis_url, worker, connection, reconcile, urls, tmp_path
+):
+    """A day after an ending Redis knows nothing of it; what PostgreSQL has open has ended all the same."""
+    shop = Shop(caller, SHARDS, seed=9)
+    await lose(redis, shop, worker)
+    still_open = await connection.fetch("SELECT id::text, shard FROM reservations WHERE status = 'pending'")
+    forgotten = []
+    for id_, shard in still_open:
+        text = await redis.get(keys.reservation(shard, id_))
+        each = msgspec.json.decode(text, type=Reservation)
+        first = (await redis.xrange(keys.journal(shard), count=1))[0][0]
+        if each.status != "pending" and each.ended_sequence < int(first.split(b"-")[0]):
+            await redis.delete(keys.reservation(shard, id_))
+            forgotten.append(id_)
+    assert forgotten
+    assert [None] * SHARDS == [each.still for each in await adopt(*urls, "ana")]
+    await keep_journal(worker)
+    run = await reconcile()
+    assert [] == [(each.account_id, each.field, each.redis, each.journal) for each in run.drift]
+    ended = "SELECT count(*) FROM reservations WHERE id::text = ANY($1) AND status = 'cancelled' AND held = 0"
+    assert len(forgotten) == await connection.fetchval(ended, forgotten)
+    assert [] == (await verify(connection, since=1)).findings
+
+    before = {name: text for name, text in (await state(redis)).items() if b":account:" in name}
+    await redis.flushall()
+    assert await restore(database_url, redis_url, salvage=tmp_path / "salvage", watch=Looking()) is not None
+    after = {name: text for name, text in (await state(redis)).items() if b":account:" in name}
+    decode = msgspec.json.decode
+    assert {name: decode(text) for name, text in before.items()} == {
+        name: decode(text) for name, text in after.items()
+    }
+    assert "equal" == (await reconcile()).status
+
+
+async def test_a_redis_that_is_alive_stands_still_while_it_is_adopted(caller, redis, worker, reconcile, urls):
+    shop = Shop(caller, SHARDS, seed=4)
+    await shop.trade(20)
+    await keep_journal(worker)
+    await shop.trade(30)
+    for shard in range(SHARDS):
+        await redis.xtrim(keys.journal(shard), maxlen=10, approximate=False)
+    assert [Outcome.CONDEMNED] * SHARDS == await keep_journal(worker)
+    grants = [Grant(shard=shard, account=f"new-{shard}", amount=1, open=True) for shard in range(SHARDS)]
+    refused = []
+
+    async def call(_step):
+        reply = await caller.call(grants)
+        words = {getattr(each, "word", "applied") for each in reply.results}
+        refused.append(reply.status == "not_admitted" or words == {"ledger_fenced"})
+
+    done = await adopt(*urls, "ana", barrier=call)
+    assert [True] * 2 * SHARDS == refused
+    assert [None] * SHARDS == [each.still for each in done]
+    await keep_journal(worker)
+    assert "equal" == (await reconcile()).status

@@ -3,16 +3,22 @@ between.
 """
 
 import json
+from functools import partial
 
 import msgspec
 import pytest
 
 from app.ledger import keys
-from app.ledger.operations import Balance, Confirm, Deduct, Grant
+from app.ledger.connection import connect as connect_redis
+from app.ledger.operations import Balance, Confirm, Deduct, Grant, Reserve
 from app.ledger.replies import Declined
 from app.ledger.shards import new_reservation_id
+from persistence import admission
+from persistence.backing import PostgresBacking
 from persistence.reconcile.hands import NotRepaired
+from persistence.reconcile.hands import hands as hands_of
 from persistence.reconcile.repair import Repairer
+from tests.chaos.proxy import Proxy
 from tests.integration.journal.workers import Killed, dies_at, keep_journal
 from tests.integration.reconcile.past import ANA, BOB, IN_2100_MS, NOW_MS, Past
 from tests.integration.reconcile.test_compare import ONE_MORE, tamper
@@ -188,3 +194,41 @@ async def test_an_account_fenced_alone_refuses_and_others_go_on(
     assert "equal" == (await reconcile()).status
     reply = await caller.call([Confirm(shard=0, reservation=past.open)])
     assert "confirmed" == reply.reservations[0].status
+
+
+async def test_a_repair_whose_answers_are_lost_happens_once(
+    past, redis, redis_url, database, connection, place, reconcile, kept
+):
+    await spoil_everything(past, redis)
+    run = await reconcile(full=False)
+    async with Proxy(redis_url) as proxy, connect_redis(proxy.url) as own:
+        backing = PostgresBacking(database, partial(admission.admit, database, redis))
+        async with hands_of(own, backing) as hands:
+            proxy.lose_answers(3)
+            await Repairer(connection, redis, hands, "tester").repair(await place(ANA), ANA, run.drift)
+        assert 3 == proxy.lost
+    assert "equal" == (await reconcile()).status
+    assert 1 == await connection.fetchval("SELECT count(*) FROM journal WHERE kind = 'repaired'")
+
+
+async def test_as_many_holds_as_an_account_may_have_are_put_right(
+    past, redis, caller, connection, reconcile, repair, nightly
+):
+    count = 10_000 if nightly else 1_100
+    await caller.call([Grant(shard=1, account=BOB, amount=count)])
+    made = [new_reservation_id(1, NOW_MS + each) for each in range(count)]
+    for first in range(0, count, 250):
+        reply = await caller.call([
+            Reserve(shard=1, account=BOB, reservation=each, amount=1, ttl_ms=3_600_000)
+            for each in made[first : first + 250]
+        ])  # fmt: skip
+        assert reply.status == "ok"
+    sound = await redis.get(keys.account(1, BOB))
+    lost = [keys.reservation(1, each) for each in made]
+    await redis.delete(keys.account(1, BOB), keys.holds(1, BOB), *lost)
+    (repaired,) = await repair(await reconcile(full=False))
+    assert -(-count // 500) == len(repaired.transactions)
+    assert "equal" == (await reconcile()).status
+    before = msgspec.json.decode(sound)
+    after = msgspec.json.decode(await redis.get(keys.account(1, BOB)))
+    assert {**before, "version": before["version"] + len(repaired.transactions)} == after

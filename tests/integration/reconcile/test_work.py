@@ -134,3 +134,29 @@ async def test_an_account_that_redis_lost_is_refused_and_never_opened_anew(
     finally:
         await engine.stop()
         await asyncio.sleep(0)
+
+
+async def test_a_run_that_could_not_tell_is_repeated_sooner_but_not_at_once(past, connection, work):
+    await connection.execute("UPDATE shards SET fence = 'x', fenced_at = now() WHERE shard = 2")
+    assert await work() is not None
+    assert await work() is None
+    assert [("system", "unknown", 2)] == await shown(connection)
+    await connection.execute("UPDATE reconciliations SET started_at = now() - interval '61 s'")
+    assert await work() is not None
+
+
+async def test_a_shard_that_cannot_be_looked_at_ends_no_run(past, redis, connection, work):
+    await redis.delete(keys.due(1))
+    await redis.rpush(keys.due(1), "x")
+    assert await work() is not None
+    assert ("system", "unknown") == (await shown(connection))[0][:2]
+
+
+async def test_two_who_ask_at_once_get_the_same_run(past, database, connection):
+    recorded = PostgresReconciliations(database)
+    asked = await asyncio.gather(*(recorded.start(f"key:{each}") for each in range(5)))
+    assert (
+        1
+        == len({each.id for each in asked})
+        == await connection.fetchval("SELECT count(*) FROM reconciliations")
+    )
