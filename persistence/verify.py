@@ -347,7 +347,10 @@ class _Walk:
             )
             raise _Found(cursor, "head", why)
 
-    READ_ONLY = "SELECT pg_is_in_recovery()"
+    # A standby, and whoever may only read.
+    MAY_WRITE = """
+    SELECT current_setting('transaction_read_only') = 'off' AND has_table_privilege('shards', 'UPDATE')
+    """
 
     REMEMBER = """
     UPDATE shards SET verified_seq = $2, verified_at = now()
@@ -355,5 +358,5 @@ class _Walk:
     """
 
     async def _remember(self) -> None:
-        if not await self._connection.fetchval(self.READ_ONLY):
+        if await self._connection.fetchval(self.MAY_WRITE):
             await self._connection.execute(self.REMEMBER, self.standing.shard, self._at, self.first - 1)

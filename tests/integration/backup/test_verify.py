@@ -261,6 +261,21 @@ async def test_heads_of_another_ledger_are_refused_or_found(connection):
     assert finding.why == "The head of shard 0 before its first row is another ledger's."
 
 
+@pytest.mark.parametrize(
+    "only",
+    [
+        "SET LOCAL transaction_read_only = on",
+        """
+        CREATE ROLE auditor; GRANT SELECT ON ledger, shards, journal, notes, erasures TO auditor;
+        SET LOCAL ROLE auditor
+        """,
+    ],
+)
+async def test_whoever_may_only_read_may_prove(connection, only):
+    await connection.execute(only)
+    assert (await verify(connection)).rows == (await verify(connection)).rows > 200
+
+
 async def test_there_must_be_a_ledger(second):
     with pytest.raises(CannotVerify, match="no ledger"):
         await verify(second)
