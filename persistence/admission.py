@@ -28,9 +28,11 @@ from app.ledger.admission import (
     unreadable,
     write,
 )
+from app.ledger.alike import alike, says
 from app.ledger.backing import BackingUnavailable, NotAdmitted, Terms
 from persistence.admission_steps import Barrier, past
 from persistence.catching_up import catch_up
+from persistence.operators import Announcer
 from persistence.pool import Connection, Pool, answering
 from persistence.rolling import is_prefix
 from persistence.served import intrusions
@@ -187,15 +189,18 @@ async def _judge(pool: Pool, redis: Redis, looked: _Judged, insisting: bool, bar
         refused |= behind
         verdicts = [_verdict(*each, refused) for each in zip(standings, sightings, strict=True)]
         raised = []
+        fenced: dict[int, str] = {}
         for before, seen, after in zip(standings, sightings, verdicts, strict=True):
             if after.fence is not None and after.fence != before.fence:
-                log.error("shard %d is fenced: %s", after.shard, after.fence)
+                fenced[after.shard] = after.fence
                 await put_up(connection, after.shard, after.fence, seen.server)
             if after.incarnation != before.incarnation:
                 raised.append((after.shard, after.incarnation, seen.server, int(seen.sequence), seen.link))
         if raised:
             await connection.execute(RAISE, *[list(column) for column in zip(*raised, strict=True)][:2])
             await record(connection, raised)
+    for shards, why in alike(fenced):
+        log.error("%s fenced: %s", says(shards, "is", "are"), why)
     return _Judged(ledger, verdicts, sightings, {row[0] for row in raised}, refused, behind.keys())
 
 
@@ -257,6 +262,7 @@ async def watch(
     has been admitted: from then on its calls name a number that the old Redis does not have. While PostgreSQL
     is away the process goes on under the terms that it has.
     """
+    announcer = Announcer()
     while True:
         await asyncio.sleep(interval_seconds)
         terms = current()
@@ -264,8 +270,10 @@ async def watch(
             continue
         try:
             async with answering(pool) as connection:
-                changed = amended(terms, await read_standings(connection))
+                standings = await read_standings(connection)
         except BackingUnavailable:
             continue
+        announcer.heed({each.shard: each.fence for each in standings if each.fence is not None})
+        changed = amended(terms, standings)
         if changed is not None:
             adopt(changed)

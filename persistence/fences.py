@@ -17,9 +17,11 @@ from redis.exceptions import RedisError
 
 from app.ledger.admission import Sighting, Standing, demand_fit_server, fault, strangeness, survey
 from app.ledger.admission import fence as fence_in_redis
+from app.ledger.alike import named
 from persistence.admission import admit, this_machines_clock_ms
 from persistence.admission_steps import Barrier, past
 from persistence.catching_up import catch_up
+from persistence.operators import BY_OPERATOR
 from persistence.pool import Connection, Pool, answering
 from persistence.standings import ledger_id, lock_shards, locking, read_standings, read_strangers, record
 
@@ -78,7 +80,7 @@ async def fence(
     Raises:
         FenceRefused: There is no such shard.
     """
-    why = f"Fenced by the operator: {reason.strip().rstrip('.')}. `lastro unfence` opens it again."
+    why = f"{BY_OPERATOR}{reason.strip().rstrip('.')}. `lastro unfence` opens it again."
     ledger, all_shards = await ledger_of(pool)
     wanted = _wanted(shards, all_shards)
     async with locking(pool) as connection:
@@ -140,7 +142,7 @@ async def unfence(
                 stays[standing.shard] = why
     await barrier("after lifting")
     if lifted:
-        log.warning("the fences of shards %s are lifted: %s", ", ".join(map(str, lifted)), reason)
+        log.warning("the fences of %s are lifted: %s", named(lifted), reason)
     # The second look brings to Redis what somebody may have fenced anew while the first one was lifting.
     await admit(pool, redis, clock_ms=clock_ms, barrier=barrier)
     terms = await admit(pool, redis, clock_ms=clock_ms, barrier=barrier)

@@ -158,7 +158,7 @@ class Journal:
         try:
             return await self._one_batch(admitted, standing)
         except ReadRefused as refusal:
-            log.info("shard %d is not read: %s", shard, refusal)
+            log.debug("shard %d is not read: %s", shard, refusal)
             return Batch(Outcome.REFUSED, 0, standing.cursor)
         except _Moved:
             return Batch(Outcome.MOVED, 0, standing.cursor)

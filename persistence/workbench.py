@@ -29,6 +29,7 @@ from persistence import admission, served
 from persistence.backing import PostgresBacking
 from persistence.backup.scheduled import Plan, backup_slice
 from persistence.drain import drain
+from persistence.operators import Announcer
 from persistence.pool import Pool, open_pool
 from persistence.reconcile.page import Behind
 from persistence.reconcile.sighting import NotExaminable
@@ -67,6 +68,7 @@ class Workbench:
         self._opened: Future[None] = Future()
         self._thread = threading.Thread(target=self._turn, name="workbench", daemon=True)
         self._troubles: dict[str, str] = {}
+        self._announcer = Announcer()
         self._loop: asyncio.AbstractEventLoop
         self._stopping: asyncio.Event
         self._closing: asyncio.Event
@@ -172,6 +174,7 @@ class Workbench:
         try:
             terms = await self._backing.admit()
             ledger.adopt(terms)
+            self._announcer.heed(terms.fences)
             if terms.server and not terms.refused:
                 await served.note(self._pool, terms.server)
         except AWAY as error:

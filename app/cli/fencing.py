@@ -1,6 +1,7 @@
 """`lastro fence`, `unfence` and `drain`: shards that refuse because somebody wants them to."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -68,8 +69,9 @@ def fence(data: Path, shards: tuple[int, ...], reason: str, yes: bool) -> None:
 @click.command(short_help="Open fenced shards again.")
 @data_option
 @shard_option
-@click.option("--reason", required=True, help="In words; it is logged.")
-def unfence(data: Path, shards: tuple[int, ...], reason: str) -> None:
+@click.option("--reason", required=True, help="In words; it is repeated in the answer.")
+@yes_option
+def unfence(data: Path, shards: tuple[int, ...], reason: str, yes: bool) -> None:
     """Open fenced shards again, where this Redis goes on from where the journal stands.
 
     Each shard is judged anew; one that is merely behind the journal is rolled forward first. What cannot be
@@ -78,12 +80,17 @@ def unfence(data: Path, shards: tuple[int, ...], reason: str) -> None:
     """
     from persistence.fences import unfence as take_down
 
+    logging.getLogger("persistence").addHandler(logging.NullHandler())  # what it logs is told below
+    if not yes:
+        which_ones = named(sorted(set(shards))) if shards else "every shard"
+        click.confirm(f"Open {which_ones} again, and serve from this Redis?", abort=True)
+
     async def work(stores: Stores) -> Any:
         return await take_down(stores.pool, stores.redis, shards or None, reason)
 
     opening = _with_stores(data, work)
     if opening.opened:
-        click.echo(says(sorted(opening.opened), "is open", "are open"))
+        click.echo(f"{says(sorted(opening.opened), 'is open', 'are open')}: {reason}")
     for which, why in alike(opening.stays):
         click.echo(f"{says(which, 'stays', 'stay')} fenced: {why}")
     if not opening.opened and not opening.stays:

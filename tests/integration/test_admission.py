@@ -153,9 +153,11 @@ async def test_the_server_that_is_admitted_later_has_the_higher_number(database,
     await copy.aclose()
 
 
-async def test_a_redis_without_meta_is_fenced_also_at_cursor_zero(database, redis, ledger):
+async def test_a_redis_without_meta_is_fenced_also_at_cursor_zero(database, redis, ledger, caplog):
     await redis.flushdb()
     terms = await admit(database, redis)
+    (said,) = caplog.messages
+    assert said.startswith("shards 0, 1 are fenced: Redis has nothing of the shard")
     assert sorted(terms.fences) == [0, 1]
     assert all("Redis has nothing of shard" in why and UNTIL in why for why in terms.fences.values())
     assert await shards(database, "fence") == list(terms.fences.values())
@@ -389,7 +391,7 @@ def test_what_a_server_is_refused_for_stays_until_the_shard_has_another_number()
     assert amended(here, fenced).fences == {0: "everywhere", 1: "a fence"}
 
 
-async def test_what_others_admit_and_fence_is_brought_in_by_watching(database, redis, ledger):
+async def test_what_others_admit_and_fence_is_brought_in_by_watching(database, redis, ledger, caplog):
     own: list[Terms] = [await admit(database, redis)]
     changed = asyncio.Event()
 
@@ -406,4 +408,13 @@ async def test_what_others_admit_and_fence_is_brought_in_by_watching(database, r
     await asyncio.wait_for(changed.wait(), 5)
     assert own[-1].fences == {0: "a fork"}
     assert len(own) == 3
+    caplog.clear()
+    for fence in ("'Fenced by the operator: a move.', fenced_at = now()", "NULL, fenced_at = NULL"):
+        changed.clear()
+        await database.execute(f"UPDATE shards SET fence = {fence}")
+        await asyncio.wait_for(changed.wait(), 5)
     watching.cancel()
+    assert caplog.messages == [
+        "shards 0, 1 refuse: Fenced by the operator: a move.",
+        "shards 0, 1 are no longer fenced by the operator",
+    ]

@@ -363,9 +363,10 @@ def test_the_commands_say_what_they_did(own_valkey, own_postgres):
     code, said = lastro("fence", "--reason", "more", "--yes")
     assert (code, said.splitlines()[0]) == (0, "shard 0 refuses; `lastro unfence` opens again")
     assert "shard 1 refused already, by operator: Fenced by the operator: a look." in said
-    assert lastro("unfence", "--shard", "0", "--reason", "done") == (0, "shard 0 is open\n")
+    assert lastro("unfence", "--shard", "0", "--reason", "done", "--yes") == (0, "shard 0 is open: done\n")
     code, said = lastro("drain", "--yes")
     assert (code, "PostgreSQL has everything" in said) == (0, True)
-    assert lastro("unfence", "--reason", "done") == (0, "shards 0, 1 are open\n")
-    assert lastro("unfence", "--reason", "done") == (0, "nothing was fenced\n")
+    assert lastro("unfence", "--reason", "done", input="n\n")[0] == 2
+    assert lastro("unfence", "--reason", "done", input="y\n")[1].endswith("shards 0, 1 are open: done\n")
+    assert lastro("unfence", "--reason", "done", "--yes") == (0, "nothing was fenced\n")
     assert lastro("fence", "--shard", "7", "--reason", "a look", "--yes")[0] == 2
