@@ -234,6 +234,7 @@ async def test_a_balance_at_the_edge_of_what_is_exact_is_put_back(past, redis, c
         Grant(shard=1, account="big-1", amount=most, open=True),
         Reserve(shard=1, account="big-1", reservation=held, amount=most - 1, ttl_ms=60_000),
     ])  # fmt: skip
+    assert "equal" == (await reconcile(full=False)).status  # which waits for the journal
     sound = [await redis.get(keys.account(1, "big-1")), await redis.get(keys.reservation(1, held))]
     await redis.delete(keys.account(1, "big-1"), keys.reservation(1, held))
     await repair(await reconcile(full=False))
