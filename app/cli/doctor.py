@@ -40,6 +40,7 @@ async def _examine(settings: "Settings") -> "list[Finding]":
     from persistence.pool import open_pool
 
     bounds = Bounds(
+        acknowledgement=settings.acknowledgement,
         backlog_max=settings.backlog_max,
         backlog_bytes_max=settings.backlog_bytes_max,
         backup_seconds=settings.backup_seconds,

@@ -123,7 +123,7 @@ _UNCHANGED = " This request changed nothing; repeat it with the same key."
 
 CAUSES: dict[tuple[str, str], str] = {
     ("ledger_unavailable", "full"): "Redis is full." + _UNCHANGED,
-    ("ledger_unavailable", "not_persisting"): "Redis cannot write to its disk." + _UNCHANGED,
+    ("ledger_unavailable", "not_persisting"): "Redis does not write to its disk as it must." + _UNCHANGED,
     ("ledger_unavailable", "read_only"): "Redis is a replica now and takes no writes." + _UNCHANGED,
     ("ledger_unavailable", "too_few_replicas"): "Redis has too few replicas to take writes." + _UNCHANGED,
     ("ledger_unavailable", "not_replicated"): "Too few replicas have acknowledged in time. The request may"

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from app.ledger.backing import NotAdmitted
+from app.ledger.errors import NOT_PERSISTING
 
 REPLICAS_MAX = 100
 
@@ -57,11 +58,13 @@ class Acknowledgement(Struct, frozen=True):
         except ResponseError as error:
             raise NotAdmitted(
                 "LASTRO_ACK=fsync promises what is on Redis' disk, and this Redis does not say whether it "
-                f"writes there (CONFIG GET: {error}). Allow CONFIG GET, or choose another LASTRO_ACK."
+                f"writes there (CONFIG GET: {error}). Allow CONFIG GET, or choose another LASTRO_ACK.",
+                cause=NOT_PERSISTING,
             ) from error
         for name, wanted in _WANTED.items():
             if found.get(name) != wanted:
                 raise NotAdmitted(
                     f"LASTRO_ACK=fsync promises what is on Redis' disk, but this Redis has {name} "
-                    f"{found.get(name)}. Set it to {wanted}, or choose another LASTRO_ACK."
+                    f"{found.get(name)}. Set it to {wanted}, or choose another LASTRO_ACK.",
+                    cause=NOT_PERSISTING,
                 )

@@ -13,7 +13,14 @@ class BackingUnavailable(Exception):
 
 
 class NotAdmitted(Exception):
-    """This Redis cannot be served as it is; the text says why and what to do."""
+    """This Redis cannot be served as it is; the text says why and what to do.
+
+    `cause` is one of `app.ledger.errors`, where one fits.
+    """
+
+    def __init__(self, why: str, *, cause: str | None = None) -> None:
+        super().__init__(why)
+        self.cause = cause
 
 
 class Terms(Struct, frozen=True):

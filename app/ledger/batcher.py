@@ -91,6 +91,12 @@ def _code(error: RedisError) -> str:
     return getattr(error, "status_code", None) or str(error).partition(" ")[0]
 
 
+def _cause_of(error: Exception) -> dict[str, str]:
+    """Why a Redis is not served, in the word that the answer says, where there is one."""
+    cause = getattr(error, "cause", None)
+    return {"cause": cause} if cause else {}
+
+
 def _new_lane() -> str:
     return keys.lane(0, secrets.token_hex(8))
 
@@ -108,6 +114,7 @@ class Batcher:
     ) -> None:
         self.terms: Terms | None = None
         self.why_not = "not admitted yet"
+        self._cause: str | None = None
         self.memory_is_short = False
         self._replicas = replicas
         self._redis = redis
@@ -183,7 +190,7 @@ class Batcher:
         try:
             terms = self.terms or await self._admit()
         except (NotAdmitted, *_UNKNOWN) as error:
-            raise LedgerUnavailable(why=str(error)) from error
+            raise LedgerUnavailable(why=str(error), **_cause_of(error)) from error
         return terms.shards
 
     async def _run(self) -> None:
@@ -220,7 +227,7 @@ class Batcher:
         try:
             terms = self.terms or await self._admit()
         except NotAdmitted as error:
-            flight.fail(LedgerUnavailable, str(error))
+            flight.fail(LedgerUnavailable, str(error), **_cause_of(error))
             return True
         except _UNKNOWN as error:  # nothing was sent
             log.warning("redis did not answer", extra={"error": repr(error), "number": flight.number})
@@ -306,15 +313,15 @@ class Batcher:
             if self.terms is not None:
                 return self.terms
             if time.monotonic() < self._refused_until:
-                raise NotAdmitted(self.why_not)
+                raise NotAdmitted(self.why_not, cause=self._cause)
             try:
                 self.terms = await self._backing.admit()
             except _UNKNOWN:
                 raise
             except (BackingUnavailable, NotAdmitted, RedisError) as error:
-                self.why_not = str(error)
+                self.why_not, self._cause = str(error), _cause_of(error).get("cause")
                 self._refused_until = time.monotonic() + PAUSE_SECONDS_MAX
-                raise NotAdmitted(self.why_not) from error
+                raise NotAdmitted(self.why_not, cause=self._cause) from error
             return self.terms
 
     async def _read_clock(self) -> None:

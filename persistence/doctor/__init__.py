@@ -36,6 +36,7 @@ async def examine(
     try:
         findings += await checkup(redis, len(standings), clock_ms, sample_max=sample_max)
         if standings:
+            findings.append(await between.acknowledged(redis, bounds.acknowledgement))
             findings.append(await between.admission(pool, redis, standings))
             findings.append(await between.backlog(redis, pool, standings, bounds))
     except (RedisError, OSError) as error:

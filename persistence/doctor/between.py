@@ -7,6 +7,7 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from app.ledger import keys
+from app.ledger.acknowledgement import Acknowledgement
 from app.ledger.admission import Standing, is_numbered, strangeness, survey
 from app.ledger.backing import NotAdmitted
 from app.ledger.checkup import Finding
@@ -21,11 +22,33 @@ NAMED_MAX = 5
 
 
 class Bounds(Struct, frozen=True, kw_only=True):
-    """As set: from where on a shard takes on nothing new, and how long it is from one backup to the next."""
+    """As set: what an answer waits for, from where on a shard takes on nothing new, and how long it is from
+    one backup to the next.
+    """
+
+    acknowledgement: Acknowledgement = Acknowledgement()
 
     backlog_max: int = 1_000_000
     backlog_bytes_max: int = 268_435_456
     backup_seconds: int = 86_400
+
+
+async def acknowledged(redis: Redis, level: Acknowledgement) -> Finding:
+    """Whether this Redis can keep what an answer promises."""
+    name = "acknowledgement"
+    try:
+        await level.demand(redis)
+    except NotAdmitted as error:
+        return Finding(name, "critical", str(error), "Until then nothing is served (docs/acknowledging.md).")
+    if level.replicas:
+        info: dict[str, Any] = await redis.info("replication")
+        there = info.get("connected_slaves", 0)
+        says = f"LASTRO_ACK=replicated={level.replicas}, and there are {there} replicas"
+        if there < level.replicas:
+            do = "Every movement is answered 503: start replicas, or choose another LASTRO_ACK."
+            return Finding(name, "critical", says, do)
+        return Finding(name, "ok", says)
+    return Finding(name, "ok", f"LASTRO_ACK={'fsync' if level.fsync else 'memory'}")
 
 
 async def admission(pool: Pool, redis: Redis, standings: Sequence[Standing]) -> Finding:

@@ -52,6 +52,9 @@ async def test_a_service_that_promises_the_disk_serves_only_while_redis_writes_t
 
             refused = await grant()
             assert (503, "ledger_unavailable") == (refused.status_code, refused.json()["code"])
+            assert ("not_persisting", "changed nothing" in refused.json()["detail"]) == (
+                refused.json().get("cause"), True
+            )  # fmt: skip
             assert "appendfsync everysec" in app.state.parts.ledger.why_not
             await redis.config_set("appendfsync", "always")
             await until(grant, 201)

@@ -9,6 +9,7 @@ from redis import Redis as BlockingRedis
 
 from app.cli import cli
 from app.ledger import keys
+from app.ledger.acknowledgement import Acknowledgement
 from app.ledger.connection import connect
 from app.ledger.operations import Grant
 from persistence.admission import admit, this_machines_clock_ms
@@ -267,6 +268,16 @@ async def test_a_redis_that_is_set_up_wrongly_is_named(own_postgres, own_valkey)
         findings = await examine(pool, redis, own_valkey.url, Bounds())
         assert [each.level for each in findings if each.check == "redis_persistence"] == ["ok"]
     pool.terminate()
+
+
+async def test_what_an_answer_promises_and_this_redis_does_not_keep_is_critical(
+    database, redis, redis_url, healthy
+):
+    for level, says in (("fsync", "appendfsync everysec"), ("replicated=1", "there are 0 replicas")):
+        bounds = Bounds(acknowledgement=Acknowledgement.of(level))
+        ((name, finding),) = (await found(database, redis, redis_url, bounds=bounds)).items()
+        assert (name, finding[0], says in finding[1]) == ("acknowledgement", "critical", True)
+        assert finding[2]
 
 
 def test_the_command_tells_by_its_exit_code_and_in_json(own_valkey, own_postgres):
