@@ -1,6 +1,5 @@
 """PostgreSQL went back further than the stream goes: what Redis has is gone on with, entry by entry."""
 
-import itertools
 from functools import partial
 
 import msgspec
@@ -65,7 +64,7 @@ async def assert_whole(connection, ledger_id):
     assert all(each[1] == list(range(1, len(each[1]) + 1)) for each in versions)
 
 
-@pytest.mark.parametrize(("seed", "kept"), list(itertools.product([1, 2], [0, 25])))
+@pytest.mark.parametrize(("seed", "kept"), [(1, 0), (2, 25)])
 async def test_both_sides_are_equal_again_and_nothing_in_redis_has_moved(
     caller, redis, worker, connection, reconcile, urls, seed, kept
 ):
