@@ -7,7 +7,7 @@ back); reservations that ended within the day lose their text at once; then Post
 and says so in the same transaction. Cut off anywhere, it may be begun again.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from asyncpg import Record
@@ -18,6 +18,7 @@ from persistence.admission import Barrier, past
 from persistence.pool import Connection
 
 REASON_MAX = 500
+KEPT_SECONDS = 3600
 
 
 class EraseRefused(Exception):
@@ -32,7 +33,14 @@ class Erased(NamedTuple):
 
 
 async def erase(
-    connection: Connection, redis: Redis, account: str, *, by: str, reason: str, barrier: Barrier = past
+    connection: Connection,
+    redis: Redis,
+    account: str,
+    *,
+    by: str,
+    reason: str,
+    kept_seconds: int = KEPT_SECONDS,
+    barrier: Barrier = past,
 ) -> Erased:
     """Erase what is personal of an account.
 
@@ -42,6 +50,7 @@ async def erase(
         account: Without credits and open reservations, in both stores.
         by: Who erases, for the record.
         reason: 1 to 500 characters without anything personal: it stays.
+        kept_seconds: How long the workers leave an entry in Redis' stream.
         barrier: `after look`, `after redis`, `after commit`; tests stop an erasure there.
 
     Raises:
@@ -49,7 +58,7 @@ async def erase(
     """
     if not 1 <= len(reason.strip()) <= REASON_MAX:
         raise EraseRefused(f"Give a reason of 1 to {REASON_MAX} characters.")
-    row = await _look(connection, redis, account)
+    row = await _look(connection, redis, account, timedelta(seconds=kept_seconds))
     await barrier("after look")
     ended = [each["id"] for each in await connection.fetch(ENDED, account)]
     try:
@@ -111,7 +120,7 @@ WHERE account = $1 AND side = 'redis'
 WRITTEN_AT = "SELECT at FROM journal WHERE shard = $1 AND seq = $2"
 
 
-async def _look(connection: Connection, redis: Redis, account: str) -> Record:
+async def _look(connection: Connection, redis: Redis, account: str, kept: timedelta) -> Record:
     """The account's row, once both stores say that it is over and the stream has nothing of it."""
     row = await connection.fetchrow(ACCOUNT, account)
     if row is None:
@@ -129,16 +138,17 @@ async def _look(connection: Connection, redis: Redis, account: str) -> Record:
         raise EraseRefused(f"Redis does not have {account}. Run `lastro reconcile --account {account}`.")
     if stored.version != row["version"]:
         raise EraseRefused(f"PostgreSQL does not have everything of {account} yet. Try again in a moment.")
-    await _demand_out_of_stream(connection, redis, row)
+    await _demand_out_of_stream(connection, redis, row, kept)
     return row
 
 
-async def _demand_out_of_stream(connection: Connection, redis: Redis, row: Record) -> None:
+async def _demand_out_of_stream(connection: Connection, redis: Redis, row: Record, kept: timedelta) -> None:
     begins = await stream_begins(redis, row["shard"])
     if row["noted"] is None or begins is None or begins > row["noted"]:
         return
     at: datetime = await connection.fetchval(WRITTEN_AT, row["shard"], row["noted"])
     raise EraseRefused(
         f"Redis still has the last notes of the account, of {at:%Y-%m-%d %H:%M:%S} UTC, in the stream of "
-        f"shard {row['shard']}. Erase when they are older than LASTRO_STREAM_KEEP_SECONDS."
+        f"shard {row['shard']}. The workers leave them there for LASTRO_STREAM_KEEP_SECONDS: erase after "
+        f"{at + kept:%Y-%m-%d %H:%M:%S} UTC."
     )

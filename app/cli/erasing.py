@@ -42,6 +42,13 @@ async def _erase(settings: "Settings", account: str, reason: str) -> "Erased":
     connection = await connect(settings.database_url, name="lastro erase")
     try:
         async with connect_redis(settings.redis_url) as redis:
-            return await let_go(connection, redis, account, by=getpass.getuser(), reason=reason)
+            return await let_go(
+                connection,
+                redis,
+                account,
+                by=getpass.getuser(),
+                reason=reason,
+                kept_seconds=settings.stream_keep_seconds,
+            )
     finally:
         await connection.close()
