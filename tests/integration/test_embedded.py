@@ -34,6 +34,7 @@ def test_valkey_is_set_up_to_lose_and_evict_nothing(own_valkey: Valkey) -> None:
 
 def test_valkey_keeps_what_it_acknowledged_over_a_crash(own_valkey: Valkey) -> None:
     url = own_valkey.url
+    assert url.startswith("redis://default:")  # redis-cli refuses a password without a user
     with Redis.from_url(url) as client:
         client.set("lastro", "1")
     own_valkey.restart()

@@ -69,7 +69,7 @@ def test_every_variable_that_is_named_is_a_setting_with_a_good_value(name: str) 
     variables = {key: interpolated(value) for key, value in OURS[name]["environment"].items()}
     assert set(variables) <= names()
     settings = Settings.read(variables)
-    assert settings.redis_url == "redis://:r@redis:6379/0"
+    assert settings.redis_url == "redis://default:r@redis:6379/0"
     assert settings.database_url == "postgresql://lastro:p@postgres:5432/lastro"
 
 
