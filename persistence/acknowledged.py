@@ -17,19 +17,13 @@ log = logging.getLogger(__name__)
 SECONDS = 1.0
 NAMED_MAX = 1000
 
-IDLE_SECONDS = 30.0
-"""How long a number must have been in force before it counts though nothing was done under it yet."""
-
-# A number may be given and never reach Redis, because calls went on under the one before it: then the entry
-# after its end was made under that one, and nothing was lost. Without such an entry only time tells.
+# A number may be given and never let anybody in: it has not reached Redis, or what it was given to refuses.
+# Then nothing was lost. An entry that was made under it proves that it was in force, too.
 ADMITTED = """
 SELECT i.shard, i.incarnation, i.sequence FROM incarnations i
-JOIN shards s USING (shard)
 LEFT JOIN journal next ON (next.shard, next.seq) = (i.shard, i.sequence + 1)
 WHERE i.shard = ANY ($1::integer[]) AND i.admitted_at > now() - interval '7 days'
-  AND CASE WHEN next.seq IS NULL
-    THEN i.incarnation = s.incarnation AND i.admitted_at <= now() - make_interval(secs => $2)
-    ELSE next.incarnation >= i.incarnation END
+  AND (i.served_at IS NOT NULL OR next.incarnation = i.incarnation)
 ORDER BY i.shard, i.incarnation
 """
 
@@ -51,7 +45,7 @@ async def report(pool: Pool, acknowledged: Acknowledged, *, interval_seconds: fl
             continue
 
 
-async def look(pool: Pool, acknowledged: Acknowledged, *, idle_seconds: float = IDLE_SECONDS) -> list[Lost]:
+async def look(pool: Pool, acknowledged: Acknowledged) -> list[Lost]:
     """Report what is found lost now; forget what PostgreSQL has.
 
     The cursors are read first: what a later number has journaled in the place of what was lost must not pass
@@ -66,7 +60,7 @@ async def look(pool: Pool, acknowledged: Acknowledged, *, idle_seconds: float = 
     found: list[Lost] = []
     async with answering(pool) as connection:
         cursors = await connection.fetch(CURSORS, shards)
-        for shard, incarnation, sequence in await connection.fetch(ADMITTED, shards, idle_seconds):
+        for shard, incarnation, sequence in await connection.fetch(ADMITTED, shards):
             lost = acknowledged.lost(shard, incarnation, sequence)
             if lost is not None:
                 await _report(connection, lost)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from msgspec import structs
@@ -40,6 +41,7 @@ from persistence.standings import (
     ledger_id,
     lock_shards,
     locking,
+    put_in_force,
     put_up,
     read_standings,
     read_strangers,
@@ -135,6 +137,7 @@ async def admit(
             await barrier("after commit")
         if not await _tell(redis, judged):
             continue
+        await _put_in_force(pool, judged)
         if not await catch_up(pool, redis, ledger, judged.behind, barrier=barrier):
             return judged.terms
     raise NotAdmitted("Other processes keep admitting this Redis at the same moment; this one tries again.")
@@ -232,6 +235,21 @@ async def _tell(redis: Redis, judged: _Judged) -> bool:
         elif standing.fence is not None and not sighting.fence:
             await fence(redis, judged.ledger, standing.shard, standing.fence)
     return told
+
+
+async def _put_in_force(pool: Pool, judged: _Judged) -> None:
+    """Note which numbers count from now on. What PostgreSQL cannot take is noted by whoever looks next."""
+    numbered = [
+        (standing.shard, standing.incarnation)
+        for standing, sighting in zip(judged.standings, judged.sightings, strict=True)
+        if standing.fence is None
+        and standing.shard not in judged.refused
+        and (standing.shard in judged.raised or (not standing.in_force and is_numbered(standing, sighting)))
+    ]
+    if numbered:
+        with suppress(BackingUnavailable):
+            async with answering(pool) as connection:
+                await put_in_force(connection, numbered)
 
 
 def amended(terms: Terms, standings: Sequence[Standing]) -> Terms | None:

@@ -28,7 +28,8 @@ async def ledger_id(connection: Connection) -> str:
 
 
 STANDINGS = """
-SELECT s.shard, s.cursor, s.link, s.incarnation, s.fence, s.fenced_by, s.lifted, coalesce(i.server, '')
+SELECT s.shard, s.cursor, s.link, s.incarnation, s.fence, s.fenced_by, s.lifted, coalesce(i.server, ''),
+  i.served_at IS NOT NULL
 FROM shards s LEFT JOIN incarnations i USING (shard, incarnation) ORDER BY s.shard
 """
 
@@ -45,7 +46,8 @@ RECORD = """
 INSERT INTO incarnations (shard, incarnation, server, sequence, link)
 SELECT * FROM unnest($1::integer[], $2::bigint[], $3::text[], $4::bigint[], $5::text[])
 ON CONFLICT (shard, incarnation) DO UPDATE
-SET server = excluded.server, sequence = excluded.sequence, link = excluded.link, admitted_at = now()
+SET server = excluded.server, sequence = excluded.sequence, link = excluded.link,
+  admitted_at = now(), served_at = NULL
 """
 
 FENCE = """
@@ -95,6 +97,18 @@ async def locking(pool: Pool, seconds: float = SECONDS_MAX) -> AsyncIterator[Con
 async def record(connection: Connection, admitted: Sequence[tuple[int, int, str, int, str]]) -> None:
     """Keep who was given which number, and where it stood: shard, number, server, sequence and link."""
     await connection.execute(RECORD, *[list(column) for column in zip(*admitted, strict=True)])
+
+
+IN_FORCE = """
+UPDATE incarnations SET served_at = now()
+FROM unnest($1::integer[], $2::bigint[]) AS new (shard, incarnation)
+WHERE (incarnations.shard, incarnations.incarnation) = (new.shard, new.incarnation) AND served_at IS NULL
+"""
+
+
+async def put_in_force(connection: Connection, numbered: Sequence[tuple[int, int]]) -> None:
+    """Keep which numbers Redis lets calls in under: shard and number."""
+    await connection.execute(IN_FORCE, *[list(column) for column in zip(*numbered, strict=True)])
 
 
 async def put_up(connection: Connection, shard: int, why: str, server: str) -> None:

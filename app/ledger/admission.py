@@ -54,6 +54,7 @@ class Standing(Struct, frozen=True):
 
     `link` is the nonce of the call whose entry the cursor stands on; `server` who was given the number, empty
     where that is not known. A fence that Redis shows under a number below `lifted` has been lifted.
+    `in_force`: Redis has been seen to let calls in under the number.
     """
 
     shard: int
@@ -64,6 +65,7 @@ class Standing(Struct, frozen=True):
     fenced_by: str | None = None
     lifted: int = 0
     server: str = ""
+    in_force: bool = False
 
 
 class Sighting(Struct, frozen=True, array_like=True):

@@ -17,6 +17,8 @@ CREATE TABLE incarnations (
   sequence bigint NOT NULL,
   link text NOT NULL,
   admitted_at timestamptz NOT NULL DEFAULT now(),
+  -- When Redis was first seen to let calls in under it. Not every number comes so far.
+  served_at timestamptz,
   PRIMARY KEY (shard, incarnation)
 );
 

@@ -5,18 +5,21 @@ import json
 
 import pytest
 
+from app.ledger import keys
 from app.ledger.acknowledged import Acknowledged
 from app.ledger.backing import BackingUnavailable
 from app.ledger.connection import connect
 from app.ledger.operations import Deduct, Grant
 from app.ledger.shards import shard_of
+from persistence import admission
 from persistence.acknowledged import look
 from persistence.admission import admit
 from persistence.birth import give_birth
 from persistence.drain import drain
+from persistence.fences import unfence
 from persistence.pool import open_pool
 from tests.chaos.test_between_admission import SHARDS, process
-from tests.integration.streams import Caller, replace_server, roll_back, snapshot
+from tests.integration.streams import Caller, put_back, replace_server, roll_back, snapshot
 
 
 @pytest.fixture
@@ -45,8 +48,7 @@ async def test_what_was_answered_and_lost_is_reported_once_with_its_operations(
     assert await look(database, ledger.acknowledged) == []
     await roll_back(redis, early)
     await admit(database, redis)
-    assert await look(database, ledger.acknowledged, idle_seconds=60) == []
-    (found,) = await look(database, ledger.acknowledged, idle_seconds=0)
+    (found,) = await look(database, ledger.acknowledged)
     assert (found.shard, found.incarnation, found.ends) == (journaled.shard, 2, journaled.sequence)
     assert await look(database, ledger.acknowledged) == []
     ((_, shard, incarnation, first, last, operations, _, _),) = await rows(database)
@@ -118,10 +120,51 @@ async def test_a_number_that_never_reached_redis_has_lost_nothing(
         acknowledged.keep(shard, reply.results[0].sequence, first.incarnations[shard], "kept")
         first_is_served.set()
         assert first.incarnations[shard] + 2 == (await seconds[0]).incarnations[shard]
-    assert await look(database, acknowledged, idle_seconds=0) == []
+    assert await look(database, acknowledged) == []
     await drain(database_url, redis_url, 0.3, keep=None)
-    assert await look(database, acknowledged, idle_seconds=0) == []
+    assert await look(database, acknowledged) == []
     assert list(acknowledged.open()) == []
+
+
+@pytest.mark.parametrize("dies", ["before it is written", "before it is noted"])
+async def test_a_number_whose_giver_died_counts_once_redis_has_it(database, redis, ledger, monkeypatch, dies):
+    """Whoever looks next finds it there, or gives another one."""
+    await ledger.grant(Grant(account="ana", amount=100))
+    early = await snapshot(redis)
+    await ledger.deduct(spend("lost"))
+    await roll_back(redis, early)
+
+    class Killed(Exception):
+        """Here."""
+
+    async def dying(*_: object) -> None:
+        raise Killed
+
+    where = "_tell" if dies == "before it is written" else "_put_in_force"
+    with monkeypatch.context() as patch:
+        patch.setattr(admission, where, dying)
+        with pytest.raises(Killed):
+            await admit(database, redis)
+    assert await look(database, ledger.acknowledged) == []
+    await admit(database, redis)
+    (found,) = await look(database, ledger.acknowledged)
+    assert [each.key for each in found.given] == ["lost"]
+
+
+async def test_what_a_wrong_redis_lacks_is_not_lost(
+    database, database_url, redis, redis_url, ledger, own_valkey
+):
+    """It got a number, and a fence with it; then the right one goes on."""
+    await ledger.grant(Grant(account="ana", amount=100))
+    await drain(database_url, redis_url, 0.3, keep=None)
+    async with connect(own_valkey.url) as wrong:
+        await put_back(wrong, await snapshot(redis))
+        await wrong.hset(keys.meta(shard_of("ana", SHARDS)), "link", "another")
+        await ledger.deduct(spend("kept"))
+        assert shard_of("ana", SHARDS) in (await admit(database, wrong)).fences
+        assert await look(database, ledger.acknowledged) == []
+        assert (await unfence(database, redis, None, "the right one")).stays == {}
+    assert await look(database, ledger.acknowledged) == []
 
 
 async def test_a_replay_is_no_new_answer(ledger):
