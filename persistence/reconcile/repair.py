@@ -182,12 +182,10 @@ class Repairer:
 def _wrong_ones(looked: Looked, wrong: Iterable[Drift]) -> list[str]:
     """The reservations of which something is wrong; Redis may have anything in the place of an id."""
     ids = {each.id for each in looked.sighting.holds} | looked.state.reservations.keys()
-    fields = [each.field for each in wrong]
-    return sorted(
-        id_
-        for id_ in ids
-        if any(field == f"reservation.{id_}" or field.startswith(f"reservation.{id_}.") for field in fields)
-    )
+    named = {
+        each.field.removeprefix("reservation.") for each in wrong if each.field.startswith("reservation.")
+    }
+    return sorted(ids & (named | {each.rpartition(".")[0] for each in named}))
 
 
 def _text(stored: bytes) -> str:
