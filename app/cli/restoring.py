@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from persistence.restore import Orphan, Restored, Shard
 
 REASONS_SHOWN_MAX = 16
+SHARDS_SHOWN_MAX = 32
 
 _DOING = {
     "claim": "claiming the shards",
@@ -39,11 +40,19 @@ _DOING = {
     type=click.Path(path_type=Path, dir_okay=False),
     help="What the journal does not have is appended to this file.  [default: lastro-salvage-<time>.jsonl]",
 )
-def restore(data: Path, yes: bool, salvage: Path | None) -> None:
+@click.option(
+    "--shard",
+    "shards",
+    multiple=True,
+    type=click.IntRange(0, 4095),
+    help="Also this one, though only the operator has fenced it and Redis has it whole. May be repeated.",
+)
+def restore(data: Path, yes: bool, salvage: Path | None, shards: tuple[int, ...]) -> None:
     """Make the fenced shards of a Redis again from the journal.
 
     First what Redis still has and PostgreSQL lacks is journaled, or kept word for word where it does not
-    continue the journal. Shards that are not fenced go on. Cut off anywhere, it may be begun again. Processes
+    continue the journal. Shards that are not fenced go on; those that are fenced by the operator alone, and
+    that Redis has whole, stay fenced. Cut off anywhere, it may be begun again. Processes
     that run come back by themselves.
 
     Exit codes: 0 restored, 1 restored and something could not be opened, or salvaged entries are to be looked
@@ -57,14 +66,23 @@ def restore(data: Path, yes: bool, salvage: Path | None) -> None:
     onlooker = _Onlooker(yes)
     try:
         restored = asyncio.run(
-            restoring.restore(settings.database_url, settings.redis_url, salvage=path, watch=onlooker)
+            restoring.restore(
+                settings.database_url, settings.redis_url, salvage=path, watch=onlooker, also=shards
+            )
         )
     finally:
         onlooker.end()
     if restored is None:
         raise Refusal("Nothing was done.")
-    for shard in restored.shards:
-        click.echo(_sentence(shard, path))
+    sentences = {each.shard: _sentence(each, path) for each in restored.shards}
+    for which, sentence in alike(sentences)[:SHARDS_SHOWN_MAX]:
+        click.echo(f"{says(which, 'is', 'are')} {sentence}")
+    if len(alike(sentences)) > SHARDS_SHOWN_MAX:
+        click.echo(f"and {len(alike(sentences)) - SHARDS_SHOWN_MAX:,} more")
+    if restored.left:
+        click.echo(
+            f"{says(restored.left, 'stays', 'stay')} fenced by the operator; `lastro unfence` opens again"
+        )
     _tell_orphans(restored.orphans, sum(each.salvaged for each in restored.shards))
     _tell_faults(restored)
     click.echo(f"{restored.loaded:,} accounts and open reservations restored in {onlooker.seconds:.1f} s")
@@ -140,15 +158,15 @@ class _Onlooker:
 
 
 def _sentence(shard: "Shard", path: Path) -> str:
-    """Up to when a shard is known, and what may be missing of it."""
+    """Up to when a shard is known, and what may be missing of it; to be read after `shard 3 is`."""
     if shard.last_at is None:
-        line = f"shard {shard.shard} is as it was born"
+        line = "as at birth"
     else:
-        line = f"shard {shard.shard} is as of {_at(shard.last_at)}, entry {shard.cursor:,}"
+        line = f"as of {_at(shard.last_at)}, entry {shard.cursor:,}"
     if shard.drained:
         line += f", of which {shard.drained:,} were still in Redis"
     if shard.why is None:
-        return f"{line}. Nothing of it is missing."
+        return f"{line}. Nothing is missing."
     if shard.salvaged:
         return f"{line}. {shard.salvaged:,} entries that are not of its history are kept in {path}."
     journaled = f" by {_at(shard.journaled_at)}" if shard.journaled_at else ""

@@ -1,7 +1,7 @@
 """The first step of a restore: which shards it is for, and that nobody else touches them until its last."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from app.ledger.admission import (
     unreadable,
     write,
 )
+from app.ledger.alike import says
 from app.ledger.backing import NotAdmitted
 from app.ledger.loading import Closed
 from persistence.admission import admit
@@ -52,8 +53,16 @@ class Claim(NamedTuple):
         return Closed(self.ledger, standing.shard, self.server, str(standing.incarnation))
 
 
-async def fenced(pool: Pool, redis: Redis, clock_ms: Callable[[], int]) -> list[Standing]:
+async def fenced(
+    pool: Pool, redis: Redis, clock_ms: Callable[[], int], also: Collection[int] = ()
+) -> list[Standing]:
     """The shards that a restore would be for, after this Redis was judged by the admission.
+
+    Args:
+        pool: Of a born ledger.
+        redis: The one that shall be served.
+        clock_ms: This machine's clock.
+        also: See `is_lost`.
 
     Raises:
         RestoreRefused: There is none, or this is not the Redis that serves the others.
@@ -67,7 +76,24 @@ async def fenced(pool: Pool, redis: Redis, clock_ms: Callable[[], int]) -> list[
         found = [each for each in await read_standings(connection) if each.fence is not None]
     if not found:
         raise RestoreRefused("No shard is fenced: the ledger is healthy, and there is nothing to restore.")
-    return found
+    sightings = await survey(redis, ledger, found)
+    lost = [each for each, sighting in zip(found, sightings, strict=True) if is_lost(each, sighting, also)]
+    if not lost:
+        whole = [each.shard for each in found]
+        raise RestoreRefused(
+            f"There is nothing to restore: {says(whole, 'is', 'are')} fenced by the operator alone, and this "
+            "Redis goes on from where the journal stands. `lastro unfence` opens again; --shard N restores "
+            "shard N all the same."
+        )
+    return lost
+
+
+def is_lost(standing: Standing, sighting: Sighting, also: Collection[int]) -> bool:
+    """Whether a fenced shard is a restore's. What the operator has fenced and Redis has whole is not, unless
+    it is among `also`: somebody wants it to stay closed.
+    """
+    is_planned = standing.fenced_by == "operator" and standing.shard not in also
+    return not is_planned or fault_of(standing, sighting) is not None
 
 
 async def _wrong(pool: Pool, redis: Redis, clock_ms: Callable[[], int]) -> str:
@@ -94,8 +120,9 @@ UPDATE shards SET fence = $2, fenced_at = now(), fenced_by = 'restore', incarnat
 """
 
 
-async def claim(pool: Pool, redis: Redis) -> Claim:
-    """Give every fenced shard a number that no process has, and a fence that only a restore lifts.
+async def claim(pool: Pool, redis: Redis, also: Collection[int] = ()) -> Claim:
+    """Give every fenced shard that is lost a number that no process has, and a fence that only a restore
+    lifts. `also`: see `is_lost`.
 
     Raises:
         RestoreRefused: PostgreSQL has lost entries that Redis still has; or the shards keep moving.
@@ -105,9 +132,11 @@ async def claim(pool: Pool, redis: Redis) -> Claim:
         async with locking(pool) as connection:
             await lock_shards(connection)
             standings = [each for each in await read_standings(connection) if each.fence]
-            if not standings:
+            seen = zip(standings, await survey(redis, ledger, standings), strict=True)
+            pairs = [each for each in seen if is_lost(*each, also)]
+            if not pairs:
                 raise RestoreRefused("No shard is fenced any more.")
-            sightings = await survey(redis, ledger, standings)
+            standings, sightings = [each[0] for each in pairs], [each[1] for each in pairs]
             for standing, sighting in zip(standings, sightings, strict=True):
                 _demand_restorable(standing, sighting)
             claimed = list(map(_claimed, standings, sightings))

@@ -76,20 +76,27 @@ async def _mend(redis: Redis, claim: Claim, standing: Standing, sighting: Sighti
     return True
 
 
-OTHERS = "SELECT shard, cursor, link, incarnation, fence FROM shards WHERE fence IS NULL ORDER BY shard"
+# Those that the operator has fenced are journaled all the same.
+OTHERS = """
+SELECT shard, cursor, link, incarnation, fence FROM shards
+WHERE fence IS NULL OR fenced_by = 'operator' ORDER BY shard
+"""
 
-CURSOR = "SELECT cursor, fence FROM shards WHERE shard = $1"
+CURSOR = """
+SELECT cursor, fence IS NOT NULL AND fenced_by IS DISTINCT FROM 'operator' AS stops FROM shards
+WHERE shard = $1
+"""
 
 
 async def drain_others(connection: Connection, redis: Redis, claim: Claim) -> None:
-    """Journal what the shards that are served have by now: it may bind tasks that claimed ones keep."""
+    """Journal what the shards that are not claimed have by now: it may bind tasks that claimed ones keep."""
     standings = [Standing(*row) for row in await connection.fetch(OTHERS)]
     journal = Journal(connection, redis, claim.ledger, keep=None)
     for standing, seen in zip(standings, await survey(redis, claim.ledger, standings), strict=True):
         goal = int(seen.sequence) if seen.sequence.isdecimal() else 0
         for _ in range(MOVED_MAX):
             row = await connection.fetchrow(CURSOR, standing.shard)
-            if row is None or row["cursor"] >= goal or row["fence"] is not None:
+            if row is None or row["cursor"] >= goal or row["stops"]:
                 break
             if (await journal.one_batch(standing.shard)).outcome is Outcome.MOVED:
                 await asyncio.sleep(0.01)  # a worker is at it

@@ -1,6 +1,6 @@
 """The seven steps in their order, each with a barrier behind it."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from app.ledger.loading import Moved
 from persistence import rebuild
 from persistence.admission import admit, this_machines_clock_ms
 from persistence.admission_steps import Barrier, past
-from persistence.fences import lift
+from persistence.fences import fences, lift
 from persistence.pool import Connection, Pool, open_pool
 from persistence.reconcile.drift import Drift
 from persistence.reconcile.page import Behind, compare
@@ -67,7 +67,7 @@ class Shard(NamedTuple):
 
 class Restored(NamedTuple):
     """What a restore came to. `orphans`: the first of those that were salvaged. `drift`: the shards stay
-    closed; `fences`: why some refuse all the same.
+    closed; `fences`: why some refuse all the same; `left`: those that stay fenced by the operator.
     """
 
     shards: list[Shard]
@@ -75,6 +75,7 @@ class Restored(NamedTuple):
     loaded: int
     drift: list[Drift]
     fences: dict[int, str]
+    left: list[int]
 
 
 class _Stores(NamedTuple):
@@ -89,6 +90,7 @@ async def restore(
     *,
     salvage: Path,
     watch: Watch,
+    also: Collection[int] = (),
     clock_ms: Callable[[], int] = this_machines_clock_ms,
     barrier: Barrier = past,
 ) -> Restored | None:
@@ -99,6 +101,7 @@ async def restore(
         redis_url: The Redis that shall be served.
         salvage: The file that gets what the journal does not have; made when there is something.
         watch: Is told how far it is.
+        also: Shards that are restored though only the operator has fenced them and Redis has them whole.
         clock_ms: This machine's clock.
         barrier: `after` claim, drain, salvage, removal, load, comparison.
 
@@ -108,10 +111,10 @@ async def restore(
         NotAdmitted: The server as a whole is not fit, or another ledger's.
     """
     async with _stores(database_url, redis_url) as stores:
-        if not await watch.claimed(await fenced(stores.pool, stores.redis, clock_ms)):
+        if not await watch.claimed(await fenced(stores.pool, stores.redis, clock_ms, also)):
             return None
         try:
-            return await _restore(stores, salvage, watch, barrier)
+            return await _restore(stores, salvage, watch, also, barrier)
         except (Moved, NotExaminable, Behind) as error:
             raise RestoreRefused(
                 f"{error} What was loaded is not served; run `lastro restore` again."
@@ -135,10 +138,12 @@ async def _stores(database_url: str, redis_url: str) -> AsyncIterator[_Stores]:
         await connection.close()
 
 
-async def _restore(stores: _Stores, path: Path, watch: Watch, barrier: Barrier) -> Restored:
+async def _restore(
+    stores: _Stores, path: Path, watch: Watch, also: Collection[int], barrier: Barrier
+) -> Restored:
     connection, redis, pool = stores
     watch.step("claim")
-    claimed = await claim(pool, redis)
+    claimed = await claim(pool, redis, also)
     await barrier("after claim")
 
     watch.step("drain", len(claimed.standings))
@@ -171,10 +176,11 @@ async def _restore(stores: _Stores, path: Path, watch: Watch, barrier: Barrier) 
     await barrier("after comparison")
 
     report = [await _report(connection, shard, drained[shard], salvaged[shard]) for shard in drained]
+    left = [each.shard for each in await fences(pool) if each.by == "operator"]
     if drift:
-        return Restored(report, kept.named, total, drift, {})
+        return Restored(report, kept.named, total, drift, {}, left)
     watch.step("open")
-    return Restored(report, kept.named, total, [], await _open(pool, redis, claimed))
+    return Restored(report, kept.named, total, [], await _open(pool, redis, claimed), left)
 
 
 async def _compare(connection: Connection, redis: Redis, claim: Claim, watch: Watch) -> list[Drift]:

@@ -12,6 +12,7 @@ from app.ledger import keys
 from persistence.admission import admit
 from persistence.birth import give_birth
 from persistence.drain import drain
+from persistence.fences import fence, fences
 from tests.integration.restore.traffic import Traffic
 from tests.integration.streams import Caller, forge
 
@@ -80,6 +81,28 @@ async def test_whoever_says_no_has_done_nothing(caller, redis, lastro):
     assert (code, complained) == (2, "Error: Nothing was done.\n")
     assert "look at this" in said
     assert (await redis.hget(keys.meta(0), "fence")).startswith(b"look at this")
+
+
+async def test_what_the_operator_has_fenced_and_redis_has_whole_is_not_restored(
+    caller, database, database_url, redis, redis_url, lastro
+):
+    await caller.grant(0, calls=2)
+    await drain(database_url, redis_url, 0.2, keep=None)
+    await fence(database, redis, None, "planned work")
+    code, _, complained = await lastro("restore", "--yes")
+    assert code == 2
+    assert "shards 0, 1 are fenced by the operator alone" in complained
+    assert "`lastro unfence` opens again" in complained
+
+    await redis.delete(keys.meta(1))
+    code, said, _ = await lastro("restore", "--yes")
+    assert code == 0
+    assert "shard 1 is as at birth" in said
+    assert "shard 0 stays fenced by the operator; `lastro unfence` opens again" in said
+    assert [(each.shard, each.by) for each in await fences(database)] == [(0, "operator")]
+
+    code, said, _ = await lastro("restore", "--yes", "--shard", "0")
+    assert (code, "shard 0 is as of " in said, await fences(database)) == (0, True, [])
 
 
 async def test_what_the_journal_does_not_have_is_named_and_kept_in_the_file(caller, redis, lastro, tmp_path):
