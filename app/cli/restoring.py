@@ -159,10 +159,7 @@ class _Onlooker:
 
 def _sentence(shard: "Shard", path: Path) -> str:
     """Up to when a shard is known, and what may be missing of it; to be read after `shard 3 is`."""
-    if shard.last_at is None:
-        line = "as at birth"
-    else:
-        line = f"as of {_at(shard.last_at)}, entry {shard.cursor:,}"
+    line = f"as of {_at(shard.last_at)}, entry {shard.cursor:,}" if shard.last_at else "as at birth"
     if shard.drained:
         line += f", of which {shard.drained:,} were still in Redis"
     if shard.why is None:

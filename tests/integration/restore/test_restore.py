@@ -243,7 +243,7 @@ async def test_what_was_not_journaled_yet_is_drained_before_anything_is_removed(
     await Traffic(caller, SHARDS, seed=4).run(30)
     before = await in_redis(redis, SHARDS)
     await database.execute(
-        "UPDATE shards SET fence = 'somebody said so', fenced_at = now(), fenced_by = 'operator'"
+        "UPDATE shards SET fence = 'somebody said so', fenced_at = now(), fenced_by = 'admission'"
     )
     found, lines = await restored()
     assert (found.drift, found.fences, lines) == ([], {}, [])
