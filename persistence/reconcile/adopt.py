@@ -51,6 +51,7 @@ from persistence.admission_steps import Barrier, past
 from persistence.fences import unfence
 from persistence.pool import Connection, open_pool
 from persistence.projections import Projections
+from persistence.readable import as_text
 from persistence.reconcile.lost import NotAdoptable, Then, before
 from persistence.rows import JOURNAL, NOTES, rows_of
 from persistence.session import connect
@@ -211,14 +212,15 @@ async def _keep_orphans(connection: Connection, redis: Redis, loss: Loss) -> Non
     found: Any = await redis.xrange(keys.journal(loss.shard), f"{loss.first}-0", f"{loss.last}-0")
     for entry_id, fields in found:
         sequence, notes = int(entry_id.split(b"-")[0]), fields.get(b"notes")
+        entry = fields.get(b"entry", b"")
         await connection.execute(
             ORPHAN,
             loss.shard,
             sequence,
-            fields[b"entry"].decode(),
-            None if notes is None else notes.decode(),
+            as_text(entry),
+            None if notes is None else as_text(notes),
             "The beginning of its call was lost; what it came to was adopted.",
-            sha256(fields[b"entry"]).digest(),
+            sha256(entry).digest(),
         )
 
 

@@ -20,6 +20,8 @@ _decode_entry = msgspec.json.Decoder(Entry).decode
 _decode_account = msgspec.json.Decoder(Account).decode
 _decode_reservation = msgspec.json.Decoder(Reservation).decode
 
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, KeyError)
+
 
 class NotAdoptable(Exception):
     """What Redis has does not go on from what PostgreSQL has; the text says why. Nothing was written."""
@@ -91,7 +93,11 @@ async def _first_call(redis: Redis, shard: int, cursor: int) -> int | None:
     stream: Any = redis
     while found := await stream.xrange(keys.journal(shard), place, "+", count=ENTRIES_AT_ONCE):
         for entry_id, fields in found:
-            if _decode_entry(fields[b"entry"]).previous_nonce is not None:
+            try:
+                entry = _decode_entry(fields[b"entry"])
+            except _UNREADABLE:  # then nothing of its call can be told, as of one that has begun before
+                continue
+            if entry.previous_nonce is not None:
                 return int(entry_id.split(b"-")[0])
         place = "(" + found[-1][0].decode()
     return None
@@ -102,7 +108,13 @@ async def _take_back(redis: Redis, shard: int, then: Then) -> None:
     stream: Any = redis
     while found := await stream.xrevrange(keys.journal(shard), last, f"{then.first}-0", ENTRIES_AT_ONCE):
         for entry_id, fields in found:
-            entry = _decode_entry(fields[b"entry"])
+            try:
+                entry = _decode_entry(fields[b"entry"])
+            except _UNREADABLE as error:
+                raise NotAdoptable(
+                    f"Entry {entry_id.decode()} of shard {shard} cannot be read ({error}): repair Redis "
+                    "first, from a backup of its data."
+                ) from error
             then.bytes += len(fields[b"entry"]) + len(fields.get(b"notes", b""))
             then.at_ms = entry.at_ms
             if entry.previous_nonce is not None:

@@ -19,6 +19,7 @@ from app.ledger.loading import unbind
 from app.ledger.shards import TransactionId, shard_of, shard_of_reservation
 from app.ledger.stream import RawEntry
 from persistence.pool import Connection
+from persistence.readable import as_text
 from persistence.restore.claim import Claim
 
 PAGE = 1_000
@@ -153,10 +154,10 @@ class Salvage:
 
 
 def _orphan(shard: int, sequence: int, fields: dict[bytes, bytes], why: str) -> Orphan:
-    entry = _text(fields.get(b"entry"))
-    notes = fields.get(b"notes")
-    if entry is None:
-        entry = _text(b" ".join(each for pair in fields.items() for each in pair)) or ""
+    raw, notes = fields.get(b"entry"), fields.get(b"notes")
+    if raw is None:
+        raw = b" ".join(each for pair in fields.items() for each in pair)
+    entry = as_text(raw)
     named = _named(entry) or _Named()
     transaction = None
     if named.incarnation is not None:
@@ -166,7 +167,7 @@ def _orphan(shard: int, sequence: int, fields: dict[bytes, bytes], why: str) -> 
         sequence=sequence,
         why=why,
         entry=entry,
-        notes=_text(notes),
+        notes=None if notes is None else as_text(notes),
         transaction=transaction,
         kind=named.kind,
         account=named.account,
@@ -181,14 +182,6 @@ def _named(entry: str) -> _Named | None:
         return _decode_named(entry)
     except msgspec.MsgspecError:
         return None
-
-
-def _text(found: Any) -> str | None:
-    """As PostgreSQL can keep it: it takes no NUL and no broken UTF-8."""
-    if found is None:
-        return None
-    text: str = found.decode(errors="backslashreplace").replace("\0", "\\x00")
-    return text
 
 
 def _append(path: Path, lines: bytes) -> None:
