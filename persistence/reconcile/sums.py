@@ -141,7 +141,7 @@ async def _of_lots(
 # reservation `stands`, that includes whatever was before.
 RESERVATIONS = """
 WITH entries AS (
-  SELECT account, reservation, version, kind, amount, entry::jsonb AS entry FROM journal
+  SELECT account, reservation, shard, seq, version, kind, amount, entry::jsonb AS entry FROM journal
   WHERE account = ANY($1) AND reservation IS NOT NULL
 ), rows AS (
   SELECT entries.*, version < coalesce(max(version) FILTER (WHERE entry->'stands' IS NOT NULL)
@@ -161,17 +161,34 @@ WITH entries AS (
       FILTER (WHERE NOT is_included) AS charged,
     (array_agg(coalesce(entry#>>'{stands,status}', CASE kind
       WHEN 'confirmed' THEN 'confirmed' WHEN 'cancelled' THEN 'cancelled' WHEN 'expired' THEN 'cancelled' END)
-      ORDER BY version DESC) FILTER (WHERE kind NOT IN ('reserved', 'bound')))[1] AS ending
+      ORDER BY version DESC) FILTER (WHERE kind NOT IN ('reserved', 'bound')))[1] AS ending,
+    (array_agg(coalesce(entry->>'deadline_ms', entry#>>'{stands,deadline_ms}')::numeric ORDER BY version DESC)
+      FILTER (WHERE coalesce(entry->>'deadline_ms', entry#>>'{stands,deadline_ms}') IS NOT NULL))[1]
+      AS expires_at_ms,
+    (array_agg(CASE kind WHEN 'reserved' THEN seq ELSE (entry#>>'{stands,reserved_sequence}')::numeric END
+      ORDER BY version DESC)
+      FILTER (WHERE kind = 'reserved' OR entry#>'{stands,reserved_sequence}' IS NOT NULL))[1]
+      AS reserved_seq,
+    max(shard) AS shard
   FROM rows GROUP BY 1, 2
 )
 SELECT coalesce(r.account, said.account) AS account, coalesce(r.id, said.id)::text AS id,
-  r.reserved, r.captured, r.charged, r.released, r.held, r.status, said.reserved AS reserved_said,
+  r.reserved, r.captured, r.charged, r.released, r.held, r.status, r.expires_at_ms, r.reserved_seq, r.shard,
+  said.expires_at_ms AS expires_at_ms_said, said.reserved_seq AS reserved_seq_said, said.shard AS shard_said,
+  said.reserved AS reserved_said,
   said.captured AS captured_said, said.charged AS charged_said, said.released AS released_said,
   said.held AS held_said, CASE WHEN said.held = 0 THEN said.ending ELSE 'pending' END AS status_said
-FROM said FULL JOIN (SELECT * FROM reservations WHERE account = ANY($1)) r USING (id)
-WHERE (r.account, r.reserved, r.captured, r.charged, r.released, r.held, r.status) IS DISTINCT FROM (
+FROM said FULL JOIN (
+  SELECT *, extract(epoch FROM expires_at) * 1000 AS expires_at_ms FROM reservations WHERE account = ANY($1)
+) r USING (id)
+WHERE (
+  r.account, r.reserved, r.captured, r.charged, r.released, r.held, r.status, r.expires_at_ms, r.reserved_seq,
+  r.shard
+) IS DISTINCT FROM (
   said.account, said.reserved, said.captured, said.charged, said.released, said.held,
-  CASE WHEN said.held = 0 THEN said.ending ELSE 'pending' END)
+  CASE WHEN said.held = 0 THEN said.ending ELSE 'pending' END, said.expires_at_ms, said.reserved_seq,
+  said.shard
+)
 """
 
 
@@ -191,6 +208,16 @@ async def _of_reservations(connection: Connection, accounts: list[str]) -> list[
             said: Decimal = row[f"{field}_said"]
             if row[field] != said:
                 found.append(Drift(name, f"{prefix}.{field}", row[field], int(said)))
+        for field, name_of_it in (
+            ("expires_at_ms", "expiresAt"),
+            ("reserved_seq", "reservedSequence"),
+            ("shard", "shard"),
+        ):
+            if row[field] != row[f"{field}_said"]:
+                its, expected = int(row[field]), row[f"{field}_said"]
+                found.append(
+                    Drift(name, f"{prefix}.{name_of_it}", its, None if expected is None else int(expected))
+                )
         if row["status"] != row["status_said"]:
             found.append(Drift(name, f"{prefix}.status", row["status"], row["status_said"]))
     return found

@@ -135,6 +135,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (account) DO UPDATE SET shard = $2, version = $3, available = $4, held = $5
 """
 
+DROP_ACCOUNT = "DELETE FROM accounts WHERE account = $1"
+
 DROP_LOTS = "DELETE FROM lots WHERE account = $1"
 
 PUT_LOTS = """
@@ -145,7 +147,9 @@ SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::integer[], $5::bigint[], 
 
 async def _rewrite_account(connection: Connection, state: State, moments: dict[str, Any]) -> dict[str, Any]:
     account = state.account
-    if account.version == 0:
+    if account.version == 0:  # which no entry has made
+        await connection.execute(DROP_LOTS, account.id)
+        await connection.execute(DROP_ACCOUNT, account.id)
         return await _account_row(connection, account.id)
     await connection.execute(
         PUT_ACCOUNT, account.id, account.shard, account.version, account.available, account.held,
