@@ -70,6 +70,11 @@ SELECT server FROM served_servers
 WHERE server = ANY ($1::text[]) AND seen_at > clock_timestamp() - make_interval(secs => $2)
 """
 
+FORGET = """
+WITH intruders AS (DELETE FROM intruders WHERE looked_at < now() - interval '30 days')
+DELETE FROM served_servers WHERE seen_at < now() - interval '30 days'
+"""
+
 AGAINST = """
 SELECT s.server, s.seen_at > clock_timestamp() - make_interval(secs => $3) AS is_alive, i.outlived
 FROM served_servers s, intruders i
@@ -119,6 +124,7 @@ async def intrusions(
 
 async def _look(connection: Connection, server: str, admitted: Collection[str]) -> dict[str, bool]:
     """Who of the admitted stands against the server; whether it has outlived it, rather than is alive now."""
+    await connection.execute(FORGET)
     await connection.execute(LOOK, server, GAP_SECONDS)
     await connection.execute(OUTLIVE, server, admitted, LATE_SECONDS)
     rows = await connection.fetch(AGAINST, server, admitted, SEEN_SECONDS)

@@ -159,6 +159,16 @@ async def test_who_comes_back_first_after_an_outage_does_not_fence_the_other(dat
     assert await fences(database) == []
 
 
+async def test_what_nobody_has_seen_for_a_month_is_forgotten(database, redis, caller, wrong):
+    async with alive(database, redis):
+        await admit(database, wrong)
+    await database.execute(AWAY.replace("1 hour", "31 days"))
+    await database.execute("INSERT INTO served_servers VALUES ('gone', now() - interval '31 days')")
+    assert (await admit(database, wrong)).refused == set()
+    rows = await database.fetch("SELECT server FROM served_servers UNION ALL SELECT server FROM intruders")
+    assert {row["server"] for row in rows} == {(await wrong.info("replication"))["master_replid"]}
+
+
 async def test_the_wrong_one_waits_while_postgresql_restarts(own_postgres, redis_url, redis, wrong):
     await give_birth(own_postgres.url, redis_url, SHARDS)
     async with await open_pool(own_postgres.url) as database:
