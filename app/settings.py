@@ -96,8 +96,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
             raise ValueError(f"{_variable('ack')}={self.ack} {error}") from None
 
     @classmethod
-    def read(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """The settings of an environment, of which everything else than `LASTRO_*` is ignored.
+    def read(cls, environment: Mapping[str, str] = os.environ, *, folder: str = ".lastro") -> "Settings":
+        """The settings of an environment, of which everything else than `LASTRO_*` is ignored. `folder`: in
+        which somebody has looked for a running `lastro up`, for the error.
 
         Raises:
             SettingsError: See there. An unknown `LASTRO_*` is an error, because it is a misspelt one.
@@ -108,7 +109,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
         try:
             return msgspec.convert(given, cls, strict=False)
         except msgspec.ValidationError as error:
-            raise SettingsError(_explained(str(error), given)) from error
+            raise SettingsError(_explained(str(error), given, folder)) from error
 
     def environment(self) -> dict[str, str]:
         """The same settings as environment variables, for child processes."""
@@ -142,12 +143,12 @@ def _demand_url(field: str, value: str | None, schemes: tuple[str, ...]) -> None
         raise ValueError(f"{_variable(field)}={_shown(value)} should start with {starts}")
 
 
-def _explained(error: str, given: Mapping[str, str]) -> str:
+def _explained(error: str, given: Mapping[str, str], folder: str) -> str:
     """The sentence of msgspec, `Expected ... - at `$.LASTRO_PORT``, with variable and value."""
     if missing := re.search(r"missing required field `(\w+)`", error):
         return (
-            f"{missing[1]} is not set, and no running `lastro up` was found; "
-            "set it, start `make run`, or name its folder with --data"
+            f"{missing[1]} is not set, and no running `lastro up` was found in {folder}; "
+            "set it, start `make run`, or name another folder with --data"
         )
     what, _, where = error.partition(" - at `$.")
     name = where.rstrip("`")

@@ -57,22 +57,26 @@ def export(data: Path, path: Path, folder: bool) -> None:
 @click.argument("path", metavar="[FILE]", required=False, type=click.Path(path_type=Path, exists=True))
 @click.option(
     "--balances",
+    "files",
+    multiple=True,  # so that a second one is refused, not taken instead of the first
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     metavar="FILE.csv",
     help="Opening balances from elsewhere, granted to a ledger that runs: account,bucket,amount and, where "
     "wanted, priority,expires. The same file may be brought again: nothing is granted twice.",
 )
-def import_(data: Path, path: Path | None, balances: Path | None) -> None:
+def import_(data: Path, path: Path | None, files: tuple[Path, ...]) -> None:
     """Bring a backup (FILE, of `lastro export`) into a fresh ledger, which then is that of the backup.
 
     Fresh: an empty database and an empty Redis, or a ledger in which no credits were ever moved. The backup
     is checked as a whole first. Cut off anywhere, the same command goes on. In the end Redis is loaded, as by
     `lastro restore`, and the ledger serves.
     """
-    if (path is None) == (balances is None):
+    if len(files) > 1:
+        raise click.UsageError("--balances takes one file; bring several one after another.")
+    if (path is None) == (not files):
         raise click.UsageError("Name a backup, or opening balances with --balances: one of the two.")
     settings = settings_of(data)
-    if balances is not None:
+    for balances in files:
         _open_balances(settings, balances)
     assert path is not None
     backup = _checked(path)

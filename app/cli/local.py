@@ -86,7 +86,7 @@ def _url_of(data: Path) -> str:
         return Readiness(told["LASTRO_HOST"], int(told["LASTRO_PORT"])).url
     except KeyError:
         raise Refusal(
-            f"No running `lastro up` was found in {data}; start `make run`, name its folder with --data, "
+            f"No running `lastro up` was found in {data}; start `make run`, name another folder with --data, "
             "or another ledger with --url and --key"
         ) from None
 
@@ -95,4 +95,4 @@ def _key_of(data: Path) -> str:
     try:
         return (data / "dev-key").read_text(encoding="utf-8").strip()
     except FileNotFoundError:
-        raise Refusal(f"No development key in {data}; name its folder with --data, or give --key") from None
+        raise Refusal(f"No development key in {data}; give --key, or another folder with --data") from None

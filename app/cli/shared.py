@@ -26,7 +26,7 @@ def settings_of(data: Path, **options: object) -> Settings:
     from app.up.data import read_environment
 
     given = {name: str(value) for name, value in options.items() if value is not None}
-    return Settings.read({**read_environment(data), **os.environ, **given})
+    return Settings.read({**read_environment(data), **os.environ, **given}, folder=str(data))
 
 
 def exit_by(good: bool) -> NoReturn:

@@ -1,5 +1,7 @@
 """What the commands say in common."""
 
+import os
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -68,3 +70,17 @@ def test_sentences_that_say_the_same_of_several_shards_become_one():
 
 def test_of_a_great_many_shards_the_first_are_named():
     assert named(list(range(0, 4096, 2))).endswith(", 30, ... (2,048 in all)")
+
+
+def test_the_folder_in_which_nothing_runs_is_named(tmp_path, monkeypatch):
+    for name in [each for each in os.environ if each.startswith("LASTRO_")]:
+        monkeypatch.delenv(name)
+    for command in (["doctor"], ["demo"]):
+        told = CliRunner().invoke(cli, [*command, "--data", str(tmp_path / "there")])
+        assert 2 == told.exit_code
+        assert f"o running `lastro up` was found in {tmp_path / 'there'}" in told.stderr
+
+
+def test_opening_balances_are_named_once():
+    told = CliRunner().invoke(cli, ["import", "--balances", __file__, "--balances", __file__])
+    assert (2, True) == (told.exit_code, "one file" in told.stderr)
