@@ -100,7 +100,9 @@ async def test_the_one_over_an_empty_redis_is_refused_and_the_right_one_never_no
                 await asyncio.sleep(0.1)
             code, said = await lastro(own_valkey.url, database_url, "restore", "--yes")
             assert (code, "Another Redis is being served" in said) == (2, True), said
-            code, said = await lastro(own_valkey.url, database_url, "unfence", "--reason", "a mistake", "--yes")
+            code, said = await lastro(
+                own_valkey.url, database_url, "unfence", "--reason", "a mistake", "--yes"
+            )
             assert "nothing was fenced" in said
         assert set(answers) == {201}
     assert await fences(database) == []
