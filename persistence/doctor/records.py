@@ -118,7 +118,8 @@ async def reconciled(connection: Connection) -> Finding:
     if last["status"] == "unknown":
         whys = together(msgspec.json.decode(last["unknown"] or "[]", type=list[str]))
         why = " ".join(whys) or last["why"] or "it could not be told"
-        return Finding("reconciliation", "warning", f"{says}: {why}", run)
+        do = "Open the shards first; the next comparison then comes by itself." if "fenced" in why else run
+        return Finding("reconciliation", "warning", f"{says}: {why}", do)
     if is_slow or datetime.now(UTC) - last["finished_at"] > RECONCILED_WITHIN:
         says += running and f"; {running}"
         return Finding("reconciliation", "warning", says, f"{at_work} {run}")

@@ -214,6 +214,14 @@ async def test_a_backlog_above_its_bound_is_critical_and_names_the_shards(
     assert level == "warning"
 
 
+async def test_a_comparison_that_a_fence_has_stopped_is_not_to_be_repeated_before_it_is_open(
+    database, redis, redis_url, healthy
+):
+    await database.execute("UPDATE reconciliations SET status = 'unknown', why = 'Shard 0 is fenced: x'")
+    _, _, do = (await found(database, redis, redis_url))["reconciliation"]
+    assert do.startswith("Open the shards first")
+
+
 async def test_a_lost_redis_is_one_sentence_with_what_to_run(database, redis, redis_url, healthy):
     await redis.flushall()
     await admit(database, redis)

@@ -25,6 +25,7 @@ from app.ledger.shards import shard_of_reservation
 from persistence import admission, jobs
 from persistence.backing import PostgresBacking
 from persistence.birth import give_birth
+from persistence.fences import fence
 from persistence.pool import Pool, answering, open_pool
 from persistence.schedule import (
     BACKUP_SECONDS,
@@ -153,6 +154,18 @@ async def test_a_fenced_shard_does_not_keep_the_others_from_being_swept(ledger, 
             ended = {each for each in reservations if stored(queues, each)["status"] == "cancelled"}
     bench.close()
     assert set(reservations) - fenced == ended
+
+
+async def test_a_worker_says_once_that_the_operator_has_fenced(ledger, database, redis, work, caplog):
+    bench = Workbench(work)
+    bench.open()
+    await asyncio.to_thread(bench.run, bench.sweep)
+    await fence(database, redis, [0, 1], "a move")
+    for _ in range(2):
+        assert 2 == await asyncio.to_thread(bench.run, bench.sweep)
+    bench.close()
+    (said,) = caplog.messages
+    assert said.startswith("shards 0, 1 refuse: Fenced by the operator: a move.")
 
 
 async def test_cron_and_one_worker_sweep_by_themselves(ledger, queues, work, processes):

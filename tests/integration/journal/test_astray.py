@@ -34,11 +34,13 @@ async def test_a_batch_read_before_a_rollback_is_not_committed_after_the_next_ad
     assert await assert_equal(database, redis) == 3
 
 
-async def test_a_redis_that_was_not_admitted_again_is_not_read(database, redis, caller, worker):
+async def test_a_redis_that_was_not_admitted_again_is_not_read(database, redis, caller, worker, caplog):
+    caplog.set_level("INFO")
     await caller.grant(0, calls=2)
     await replace_server(redis)
     async with worker() as journal:
         assert (await journal.one_batch(0)).outcome is Outcome.REFUSED
+        assert [] == [each for each in caplog.messages if "is not read" in each]
         await admit(database, redis)
         assert (await journal.one_batch(0)).rows == 2
 
