@@ -1,4 +1,4 @@
-"""A ledger behind a bad wire, and a whole one."""
+"""A ledger behind a bad wire, one that is restored, and a whole one."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,6 +8,9 @@ import pytest
 from tests.chaos.proxy import Proxy
 from tests.chaos.storm.inspection import Inspection, inspected
 from tests.chaos.storm.stage import Stage
+from tests.integration.restore.conftest import caller, ledger, restored
+
+__all__ = ["caller", "inspection", "ledger", "proxy", "restored"]
 
 
 @pytest.fixture

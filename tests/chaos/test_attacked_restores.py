@@ -20,36 +20,18 @@ from persistence.birth import give_birth
 from persistence.drain import drain
 from persistence.fences import fence, unfence
 from persistence.restore import RestoreRefused, filling, restore
-from tests.chaos.test_between_restores import process
-from tests.integration.journal.workers import Killed
+from tests.integration.dying import Killed
+from tests.integration.journal.workers import SHARDS
+from tests.integration.ledgers import journal_all, watchful_process
 from tests.integration.restore.looking import Looking
 from tests.integration.restore.state import assert_same, in_redis
-from tests.integration.restore.test_rolling import journal_all
 from tests.integration.restore.traffic import Traffic
 from tests.integration.streams import Caller, forge, replace_server, roll_back, snapshot
-
-SHARDS = 3
 
 CUT_OFF = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE application_name = 'lastro restore' AND datname = current_database()
 """
-
-
-@pytest.fixture
-async def caller(database, database_url, redis_url, redis) -> Caller:
-    await give_birth(database_url, redis_url, SHARDS)
-    return Caller(redis, await admit(database, redis))
-
-
-@pytest.fixture
-def restored(database_url, redis_url, tmp_path):
-    async def run(**options):
-        return await restore(
-            database_url, redis_url, salvage=tmp_path / "orphans", watch=Looking(), **options
-        )
-
-    return run
 
 
 async def test_a_redis_that_is_busy_is_not_taken_for_one_without_a_stream(
@@ -352,7 +334,7 @@ async def test_every_kind_of_request_is_answered_as_before_though_its_entry_is_i
 ):
     monkeypatch.setattr(filling, "STREAM_ENTRIES", 1)
     await give_birth(database_url, redis_url, SHARDS)
-    async with process(database, redis_url) as ledger:
+    async with watchful_process(database, redis_url) as ledger:
 
         async def ask() -> list:
             made, other = reservations

@@ -12,31 +12,12 @@ from app.ledger.shards import new_reservation_id
 from persistence import rolling
 from persistence.admission import admit
 from persistence.birth import give_birth
-from persistence.restore import restore
-from tests.integration.journal.workers import Killed, dies_at
-from tests.integration.restore.looking import Looking
+from tests.integration.dying import Killed, dies_at
+from tests.integration.journal.workers import SHARDS
+from tests.integration.ledgers import journal_all
 from tests.integration.restore.state import in_redis
-from tests.integration.restore.test_rolling import journal_all
 from tests.integration.restore.traffic import Traffic
 from tests.integration.streams import Caller, roll_back, snapshot
-
-SHARDS = 3
-
-
-@pytest.fixture
-async def caller(database, database_url, redis_url, redis) -> Caller:
-    await give_birth(database_url, redis_url, SHARDS)
-    return Caller(redis, await admit(database, redis))
-
-
-@pytest.fixture
-def restored(database_url, redis_url, tmp_path):
-    async def run(**options):
-        return await restore(
-            database_url, redis_url, salvage=tmp_path / "orphans", watch=Looking(), **options
-        )
-
-    return run
 
 
 async def test_what_postgresql_lost_while_redis_was_rolled_is_drained_from_what_was_rolled(

@@ -1,41 +1,25 @@
 """Several processes, two stores, and what changes under them: what is damaged refuses, the rest goes on."""
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
+from contextlib import AsyncExitStack
 
 import pytest
 
 from app.ledger import keys
-from app.ledger.batcher import Limits
 from app.ledger.connection import connect
 from app.ledger.errors import LedgerFenced, LedgerUnavailable, Unavailable
 from app.ledger.ledger import Ledger
 from app.ledger.operations import Deduct, Grant, Reserve
 from app.ledger.shards import shard_of
-from persistence import admission
-from persistence.backing import PostgresBacking
 from persistence.birth import give_birth
 from persistence.drain import drain
 from tests.integration.books import assert_equal
+from tests.integration.ledgers import process
 from tests.integration.streams import replace_server
 
 SHARDS = 4
 ACCOUNTS = {shard_of(name, SHARDS): name for name in (f"account-{number}" for number in range(50))}
 """One account for each shard."""
-
-
-@asynccontextmanager
-async def process(database, redis_url: str, seconds: float = 2.0):
-    """A ledger as a process of the API has it: two connections, and PostgreSQL's admission."""
-    async with connect(redis_url) as redis, connect(redis_url) as aside:
-        backing = PostgresBacking(database, partial(admission.admit, database, aside))
-        ledger = Ledger(redis, backing, Limits(request_seconds=seconds))
-        await ledger.start()
-        try:
-            yield ledger
-        finally:
-            await ledger.stop()
 
 
 @pytest.fixture

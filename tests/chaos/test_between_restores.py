@@ -4,47 +4,27 @@ import asyncio
 import contextlib
 import random
 import secrets
-from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
+from contextlib import AsyncExitStack
 
 from app.ledger import keys, replies, scripts
-from app.ledger.batcher import Call, Limits
-from app.ledger.connection import connect
+from app.ledger.batcher import Call
 from app.ledger.errors import Unavailable
 from app.ledger.ledger import Ledger
 from app.ledger.operations import Deduct, Grant
 from app.ledger.running import run
 from app.ledger.shards import shard_of
-from persistence import admission
 from persistence.admission import admit
-from persistence.backing import PostgresBacking
 from persistence.birth import give_birth
 from persistence.drain import drain
 from persistence.journaled import Journaled
 from persistence.restore import restore
 from tests.integration.books import assert_conserved
+from tests.integration.ledgers import watchful_process
 from tests.integration.restore.looking import Looking
 
 SHARDS = 4
 ACCOUNTS = {shard_of(name, SHARDS): name for name in (f"account-{number}" for number in range(50))}
 """One account for each shard."""
-
-
-@asynccontextmanager
-async def process(database, redis_url: str):
-    """A ledger as a process of the API has it, with the look at PostgreSQL that brings it new terms."""
-    async with connect(redis_url) as redis, connect(redis_url) as aside:
-        backing = PostgresBacking(database, partial(admission.admit, database, aside))
-        ledger = Ledger(redis, backing, Limits(request_seconds=2.0))
-        await ledger.start()
-        watching = asyncio.create_task(
-            admission.watch(database, lambda: ledger.terms, ledger.adopt, interval_seconds=0.05)
-        )
-        try:
-            yield ledger
-        finally:
-            watching.cancel()
-            await ledger.stop()
 
 
 class Customer:
@@ -80,7 +60,7 @@ async def test_what_was_acknowledged_and_journaled_is_there_after_everything_was
     await give_birth(database_url, redis_url, SHARDS)
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
-        ledgers = [await stack.enter_async_context(process(database, redis_url)) for _ in range(2)]
+        ledgers = [await stack.enter_async_context(watchful_process(database, redis_url)) for _ in range(2)]
         for name in ACCOUNTS.values():
             await ledgers[0].grant(Grant(account=name, amount=1_000_000))
         journaled = Journaled(database)
@@ -145,5 +125,5 @@ async def test_a_late_copy_of_a_call_does_not_apply_twice_because_shard_0_was_re
     assert (await admit(database, redis)).fences.keys() == {0}
     await restore(database_url, redis_url, salvage=tmp_path / "orphans", watch=Looking())
     assert await run(redis, scripts.load("apply"), names, [text]) == first
-    async with process(database, redis_url) as ledger:
+    async with watchful_process(database, redis_url) as ledger:
         assert (await ledger.balance(ACCOUNTS[1])).account.available == 5

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import shutil
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,13 +14,13 @@ from app.ledger.connection import connect
 from app.ledger.errors import LedgerFenced, LedgerUnavailable
 from app.ledger.operations import Deduct, Grant
 from persistence.acknowledged import look
-from persistence.admission import watch
 from persistence.birth import give_birth
 from persistence.drain import drain
 from persistence.pool import open_pool
-from tests.chaos.test_between_admission import SHARDS, process
+from tests.chaos.test_between_admission import SHARDS
 from tests.conftest import PASSWORD
 from tests.integration.books import assert_conserved, assert_equal
+from tests.integration.ledgers import process, watching
 from tests.integration.streams import put_back, replace_server, snapshot
 
 
@@ -34,15 +34,6 @@ async def until_refused(ledger) -> LedgerFenced:
                 return error
             except LedgerUnavailable:
                 continue
-
-
-@asynccontextmanager
-async def watching(database, ledger):
-    """As the API does, but more often."""
-    watcher = asyncio.create_task(watch(database, lambda: ledger.terms, ledger.adopt, interval_seconds=0.05))
-    yield
-    watcher.cancel()
-    await asyncio.gather(watcher, return_exceptions=True)
 
 
 async def answered(ask):

@@ -10,31 +10,13 @@ from app.ledger.stream import Keep
 from persistence.admission import admit
 from persistence.birth import give_birth
 from persistence.drain import drain
-from persistence.restore import restore
-from tests.integration.restore.looking import Looking
+from tests.integration.journal.workers import SHARDS
+from tests.integration.ledgers import journal_all
 from tests.integration.restore.state import in_redis
-from tests.integration.restore.test_rolling import journal_all
 from tests.integration.streams import Caller, forge, replace_server, roll_back, snapshot
 
-SHARDS = 3
 RESERVATION = "01a00000-0000-7000-9000-000000000000"
 """One that shard 0 could have made."""
-
-
-@pytest.fixture
-async def caller(database, database_url, redis_url, redis) -> Caller:
-    await give_birth(database_url, redis_url, SHARDS)
-    return Caller(redis, await admit(database, redis))
-
-
-@pytest.fixture
-def restored(database_url, redis_url, tmp_path):
-    async def run(**options):
-        return await restore(
-            database_url, redis_url, salvage=tmp_path / "orphans", watch=Looking(), **options
-        )
-
-    return run
 
 
 async def test_bytes_that_are_no_text_fence_their_shard_and_no_other(

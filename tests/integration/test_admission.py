@@ -12,22 +12,11 @@ from app.ledger.connection import connect
 from app.ledger.operations import Grant
 from persistence.admission import admit, amended, this_machines_clock_ms, watch
 from persistence.birth import give_birth
+from tests.integration.dying import Killed, dies_at
 from tests.integration.streams import Caller, put_back, replace_server, roll_back, snapshot
 
 SHARDS = 2
 UNTIL = "Fenced until `lastro restore`"
-
-
-class Killed(Exception):
-    """The process died here."""
-
-
-def dies_at(step: str):
-    async def barrier(name: str) -> None:
-        if name == step:
-            raise Killed
-
-    return barrier
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ from persistence.drain import drain
 from persistence.fences import fence, fences, unfence
 from persistence.standings import read_standings
 from tests.integration.books import Shop, assert_equal
+from tests.integration.dying import Killed, dies_at
+from tests.integration.ledgers import journal_all
 from tests.integration.streams import Caller, replace_server, roll_back, snapshot
-from tests.integration.test_admission import Killed, dies_at
 
 SHARDS = 2
 
@@ -38,8 +39,7 @@ async def behind(database, database_url, redis, redis_url, terms) -> int:
     await shop.trade(15)
     early = await snapshot(redis)
     await shop.trade(30)
-    while (await drain(database_url, redis_url, 0.3, keep=None)).rows:
-        pass
+    await journal_all(database_url, redis_url)
     rows = await database.fetchval("SELECT count(*) FROM journal")
     await roll_back(redis, early)
     return rows

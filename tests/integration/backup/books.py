@@ -16,24 +16,6 @@ TABLES = {
 STANDINGS = "SELECT shard, cursor, bytes, link, head FROM shards ORDER BY shard"
 
 
-class Killed(Exception):
-    """The process died here."""
-
-
-def dies_at(step: str, time: int = 1):
-    """A barrier at which a process dies, the `time`-th time it comes there."""
-    left = time
-
-    async def barrier(name: str) -> None:
-        nonlocal left
-        if name == step:
-            left -= 1
-            if left == 0:
-                raise Killed
-
-    return barrier
-
-
 async def said_by(connection: asyncpg.Connection) -> dict[str, list[tuple[object, ...]]]:
     """Everything that a journal says and adds up to."""
     found = {

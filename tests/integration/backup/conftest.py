@@ -6,22 +6,20 @@ is a ledger with its Redis.
 
 import asyncio
 import secrets
+from functools import partial
 
 import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from app.ledger import keys
 from persistence.admission import admit
 from persistence.birth import give_birth
-from persistence.drain import drain
 from persistence.pool import open_pool
 from tests.conftest import fresh_database
+from tests.integration import ledgers
 from tests.integration.backup.books import SHARDS
 from tests.integration.restore.traffic import Traffic
 from tests.integration.streams import Caller
-
-CURSORS = "SELECT cursor FROM shards ORDER BY shard"
 
 
 async def _live(database_url: str, redis_url: str) -> None:
@@ -31,19 +29,7 @@ async def _live(database_url: str, redis_url: str) -> None:
         Redis.from_url(redis_url, protocol=2) as redis,
     ):
         await Traffic(Caller(redis, await admit(pool, redis)), SHARDS, seed=7, accounts=12).run(60)
-    await _journal(database_url, redis_url)
-
-
-async def _journal(database_url: str, redis_url: str) -> None:
-    """Until PostgreSQL has everything, however slow the machine is."""
-    connection = await asyncpg.connect(database_url)
-    try:
-        async with Redis.from_url(redis_url) as redis:
-            sequences = [int(await redis.hget(keys.meta(shard), "sequence")) for shard in range(SHARDS)]
-        while [row["cursor"] for row in await connection.fetch(CURSORS)] != sequences:
-            await drain(database_url, redis_url, 0.15, keep=None)
-    finally:
-        await connection.close()
+    await ledgers.journal_all(database_url, redis_url)
 
 
 @pytest.fixture(scope="session")
@@ -112,11 +98,7 @@ async def second(second_url):
 @pytest.fixture
 def journal_all(database_url, redis_url):
     """Journals what there is of the living ledger."""
-
-    async def journal() -> None:
-        await _journal(database_url, redis_url)
-
-    return journal
+    return partial(ledgers.journal_all, database_url, redis_url)
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from persistence.backup import balances
 from persistence.backup.balances import open_balances
 from persistence.backup.manifest import BackupRefused
 from persistence.birth import give_birth
-from tests.integration.backup.books import SHARDS, Killed
+from tests.integration.backup.books import SHARDS
+from tests.integration.dying import Killed
 
 GOOD = """\
 account,bucket,amount,priority,expires

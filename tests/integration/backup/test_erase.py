@@ -21,7 +21,8 @@ from persistence.birth import give_birth
 from persistence.erase import Erased, EraseRefused, erase
 from persistence.restore import restore
 from persistence.verify import verify
-from tests.integration.backup.books import SHARDS, Killed, dies_at
+from tests.integration.backup.books import SHARDS
+from tests.integration.dying import Killed, dies_at
 from tests.integration.streams import Caller
 
 ANA = shard_of("ana", SHARDS)

@@ -15,7 +15,8 @@ from persistence.backup.export import FileExport, export
 from persistence.backup.folder import export_folder
 from persistence.backup.manifest import BackupRefused
 from persistence.backup.reading import Backup
-from tests.integration.backup.books import Killed, dies_at, tamper
+from tests.integration.backup.books import tamper
+from tests.integration.dying import Killed, dies_at
 
 STEPS = [("begun", 1), ("after page", 1), ("after page", 3), ("before end", 1)]
 

@@ -25,8 +25,9 @@ from persistence.migrate import migrate
 from persistence.pool import open_pool
 from persistence.restore import restore
 from persistence.verify import verify
-from tests.chaos.test_between_admission import process
-from tests.integration.backup.books import SHARDS, Killed, dies_at, said_by
+from tests.integration.backup.books import SHARDS, said_by
+from tests.integration.dying import Killed, dies_at
+from tests.integration.ledgers import process
 from tests.integration.streams import Caller
 
 

@@ -10,7 +10,8 @@ from persistence.backup import snapshot
 from persistence.backup.reading import Backup
 from persistence.backup.scheduled import Plan, backup_slice
 from persistence.workbench import Work, Workbench
-from tests.integration.backup.books import Killed, dies_at, tamper
+from tests.integration.backup.books import tamper
+from tests.integration.dying import Killed, dies_at
 
 
 @pytest.fixture(autouse=True)

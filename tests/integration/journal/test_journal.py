@@ -11,12 +11,8 @@ from app.ledger.operations import Deduct, Grant
 from persistence.journal import Journal, Outcome
 from persistence.session import connect
 from tests.integration.books import Shop, assert_equal
-from tests.integration.journal.workers import (
-    SHARDS,
-    Killed,
-    dies_at,
-    keep_journal,
-)
+from tests.integration.dying import Killed, dies_at
+from tests.integration.journal.workers import SHARDS, keep_journal
 
 BARRIERS = ["after cursor", "after read", "after commit"]
 

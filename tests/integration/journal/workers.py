@@ -13,20 +13,6 @@ Worker = Callable[..., AbstractAsyncContextManager[Journal]]
 """Makes a worker that has locked `shards` (all), with the options of `Journal`."""
 
 
-class Killed(Exception):
-    """The worker died here."""
-
-
-def dies_at(step: str):
-    """A barrier at which its worker dies."""
-
-    async def barrier(name: str) -> None:
-        if name == step:
-            raise Killed
-
-    return barrier
-
-
 async def to_the_end(journal: Journal, shard: int) -> Outcome:
     """Journal one shard until there is no more to do, and return why."""
     while (outcome := (await journal.one_batch(shard)).outcome) is Outcome.MORE:

@@ -18,7 +18,8 @@ from persistence.reconcile.lost import NotAdoptable
 from persistence.restore import restore
 from persistence.verify import verify
 from tests.integration.books import Shop
-from tests.integration.journal.workers import SHARDS, Killed, dies_at, keep_journal
+from tests.integration.dying import Killed, dies_at
+from tests.integration.journal.workers import SHARDS, keep_journal
 from tests.integration.restore.looking import Looking
 from tests.integration.streams import replace_server
 

@@ -19,7 +19,8 @@ from persistence.reconcile.hands import NotRepaired
 from persistence.reconcile.hands import hands as hands_of
 from persistence.reconcile.repair import Repairer
 from tests.chaos.proxy import Proxy
-from tests.integration.journal.workers import Killed, dies_at, keep_journal
+from tests.integration.dying import Killed, dies_at
+from tests.integration.journal.workers import keep_journal
 from tests.integration.reconcile.past import ANA, BOB, IN_2100_MS, NOW_MS, Past
 from tests.integration.reconcile.test_compare import ONE_MORE, tamper
 

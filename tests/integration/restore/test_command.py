@@ -13,6 +13,7 @@ from persistence.admission import admit
 from persistence.birth import give_birth
 from persistence.drain import drain
 from persistence.fences import fence, fences
+from tests.integration.ledgers import journal_all
 from tests.integration.restore.traffic import Traffic
 from tests.integration.streams import Caller, forge
 
@@ -61,8 +62,7 @@ async def test_what_was_restored_is_told_with_its_moment_and_what_may_be_missing
     caller, database_url, redis, redis_url, lastro, tmp_path
 ):
     await Traffic(caller, SHARDS, seed=1).run(30)
-    while (await drain(database_url, redis_url, 0.2, keep=None)).rows:
-        pass
+    await journal_all(database_url, redis_url)
     await redis.flushall()
     code, said, complained = await lastro("restore", answer="y\n")
     assert (code, complained) == (0, "")

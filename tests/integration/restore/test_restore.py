@@ -2,71 +2,42 @@
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
-from functools import partial
 
 import pytest
 
 from app.ledger import keys
-from app.ledger.batcher import Limits
-from app.ledger.connection import connect
 from app.ledger.errors import LedgerFenced, ReservationExpired, Unavailable
 from app.ledger.ledger import Ledger
 from app.ledger.operations import Confirm, Deduct, Grant, Reserve
 from app.ledger.shards import shard_of
-from persistence import admission
 from persistence.admission import admit
-from persistence.backing import PostgresBacking
 from persistence.birth import give_birth
 from persistence.fences import unfence
 from persistence.restore import RestoreRefused, restore
-from tests.integration.journal.workers import Killed, dies_at
+from tests.integration.dying import Killed, dies_at
+from tests.integration.journal.workers import SHARDS
+from tests.integration.ledgers import journal_all, watchful_process
 from tests.integration.restore.looking import Looking
 from tests.integration.restore.state import assert_same, in_journal, in_redis
-from tests.integration.restore.test_rolling import journal_all
 from tests.integration.restore.traffic import Traffic
 from tests.integration.streams import Caller, forge, put_back, replace_server, roll_back, snapshot
 
-SHARDS = 3
 STEPS = ["after claim", "after drain", "after salvage", "after removal", "after load", "after comparison"]
 ACCOUNTS = {shard_of(name, SHARDS): name for name in (f"mine-{number}" for number in range(50))}
 """One account for each shard."""
 
 
 @pytest.fixture
-async def caller(database, database_url, redis_url, redis) -> Caller:
-    await give_birth(database_url, redis_url, SHARDS)
-    return Caller(redis, await admit(database, redis))
-
-
-@pytest.fixture
-def restored(database_url, redis_url, tmp_path):
+def salvaging(restored, tmp_path):
     """Restores, and gives back what came of it and what was salvaged."""
 
     async def run(**options):
+        found = await restored(**options)
         path = tmp_path / "salvaged" / "orphans.jsonl"
-        found = await restore(database_url, redis_url, salvage=path, watch=Looking(), **options)
         lines = path.read_text().splitlines() if path.exists() else []
         return found, [json.loads(line) for line in lines]
 
     return run
-
-
-@asynccontextmanager
-async def process(database, redis_url):
-    """A ledger as a process of the API has it, with the look at PostgreSQL that brings it new terms."""
-    async with connect(redis_url) as redis, connect(redis_url) as aside:
-        backing = PostgresBacking(database, partial(admission.admit, database, aside))
-        ledger = Ledger(redis, backing, Limits(request_seconds=2.0))
-        await ledger.start()
-        watching = asyncio.create_task(
-            admission.watch(database, lambda: ledger.terms, ledger.adopt, interval_seconds=0.02)
-        )
-        try:
-            yield ledger
-        finally:
-            watching.cancel()
-            await ledger.stop()
 
 
 async def texts(redis) -> dict[bytes, bytes]:
@@ -102,13 +73,13 @@ async def served(ledger: Ledger, account: str) -> int:
 
 
 async def test_an_emptied_redis_is_made_again_key_by_key(
-    caller, database, database_url, redis, redis_url, restored
+    caller, database, database_url, redis, redis_url, salvaging
 ):
     await Traffic(caller, SHARDS, seed=7).run(150)
     await journal_all(database_url, redis_url)
     before = await in_redis(redis, SHARDS)
     await redis.flushall()
-    found, lines = await restored()
+    found, lines = await salvaging()
     assert (found.drift, found.fences, lines) == ([], {}, [])
     assert_same(before, await in_redis(redis, SHARDS))
     assert found.loaded == len([name for name in before.values if ":account:" in name]) + sum(
@@ -155,7 +126,7 @@ async def test_processes_that_run_come_back_by_themselves_and_replay_what_they_h
     database, database_url, redis, redis_url, restored
 ):
     await give_birth(database_url, redis_url, SHARDS)
-    async with process(database, redis_url) as ledger:
+    async with watchful_process(database, redis_url) as ledger:
         for name in ACCOUNTS.values():
             await ledger.grant(Grant(account=name, amount=100))
         deduct = Deduct(account=ACCOUNTS[0], amount=30, key="k", fingerprint="p")
@@ -177,7 +148,7 @@ async def test_holds_whose_deadline_has_passed_meanwhile_expire_as_usual(
     database, database_url, redis, redis_url, restored
 ):
     await give_birth(database_url, redis_url, SHARDS)
-    async with process(database, redis_url) as ledger:
+    async with watchful_process(database, redis_url) as ledger:
         await ledger.grant(Grant(account="ana", amount=100))
         made = await ledger.new_reservation_id("ana")
         await ledger.reserve(Reserve(account="ana", reservation=made, amount=5, ttl_ms=1_000))
@@ -207,7 +178,7 @@ async def test_a_restore_that_was_killed_after_any_step_is_begun_again(
     assert all(new > old for new, old in zip(terms.incarnations, caller.terms.incarnations, strict=True))
     opening = await unfence(database, redis, None, "somebody is in a hurry")
     assert (opening.opened, opening.stays.keys()) == ([], set(range(SHARDS)))
-    found, _ = await restored()
+    found = await restored()
     assert (found.drift, found.fences) == ([], {})
     assert_same(before, await in_redis(redis, SHARDS))
     assert (await admit(database, redis)).fences == {}
@@ -233,19 +204,19 @@ async def test_a_restore_that_was_killed_between_two_pages_is_begun_again(
         with pytest.raises(Killed):
             await restored()
     assert 0 < len(await redis.keys("lastro:*:account:*")) < len(before.values)
-    assert (await restored())[0].fences == {}
+    assert (await restored()).fences == {}
     assert_same(before, await in_redis(redis, SHARDS))
 
 
 async def test_what_was_not_journaled_yet_is_drained_before_anything_is_removed(
-    caller, database, database_url, redis, redis_url, restored
+    caller, database, database_url, redis, redis_url, salvaging
 ):
     await Traffic(caller, SHARDS, seed=4).run(30)
     before = await in_redis(redis, SHARDS)
     await database.execute(
         "UPDATE shards SET fence = 'somebody said so', fenced_at = now(), fenced_by = 'admission'"
     )
-    found, lines = await restored()
+    found, lines = await salvaging()
     assert (found.drift, found.fences, lines) == ([], {}, [])
     assert sum(each.drained for each in found.shards) == await database.fetchval(
         "SELECT count(*) FROM journal"
@@ -253,17 +224,17 @@ async def test_what_was_not_journaled_yet_is_drained_before_anything_is_removed(
     assert_same(before, await in_redis(redis, SHARDS))
 
 
-async def test_a_lost_meta_does_not_keep_the_stream_from_being_drained(caller, database, redis, restored):
+async def test_a_lost_meta_does_not_keep_the_stream_from_being_drained(caller, database, redis, salvaging):
     await caller.grant(0, calls=6)
     await redis.delete(keys.meta(0))
-    found, lines = await restored()
+    found, lines = await salvaging()
     (shard,) = found.shards
     assert (shard.drained, shard.salvaged, shard.cursor, lines) == (6, 0, 6, [])
     assert json.loads(await redis.get(keys.account(0, "ana0")))["available"] == 6
 
 
 async def test_what_an_older_copy_has_taken_on_is_kept_and_named(
-    caller, database, database_url, redis, redis_url, restored, tmp_path
+    caller, database, database_url, redis, redis_url, salvaging, tmp_path
 ):
     """Two histories: the journal's is served, the other one is told."""
     await caller.grant(0, calls=5)
@@ -275,7 +246,7 @@ async def test_what_an_older_copy_has_taken_on_is_kept_and_named(
     taken_on = [fields[b"entry"].decode() for _, fields in await redis.xrange(keys.journal(0), "6-0", "+")]
     await replace_server(redis)
     assert (await admit(database, redis)).fences.keys() == {0}
-    found, lines = await restored()
+    found, lines = await salvaging()
     assert (found.drift, found.fences) == ([], {})
     assert [each["entry"] for each in lines] == taken_on
     assert [each["sequence"] for each in lines] == list(range(6, 13))
@@ -288,13 +259,13 @@ async def test_what_an_older_copy_has_taken_on_is_kept_and_named(
 
 
 async def test_of_a_stream_with_something_foreign_in_it_what_comes_before_is_journaled(
-    caller, database, redis, restored
+    caller, database, redis, salvaging
 ):
     await caller.grant(0, calls=4)
     await forge(redis, 0, available=1)
     await forge(redis, 0, task="t1", reservation="01a00000-0000-7000-9000-000000000000")
     await redis.hset(keys.meta(0), "fence", "look at this")
-    found, lines = await restored()
+    found, lines = await salvaging()
     (shard,) = found.shards
     assert (shard.drained, shard.salvaged, shard.cursor) == (4, 2, 4)
     assert [each["sequence"] for each in lines] == [5, 6]
@@ -338,7 +309,7 @@ async def test_two_restores_at_once_are_one_too_many(caller, redis, restored):
             with pytest.raises(RestoreRefused, match="Another restore"):
                 await restored()
 
-    assert (await restored(barrier=second))[0].fences == {}
+    assert (await restored(barrier=second)).fences == {}
 
 
 async def test_what_only_redis_has_because_postgresql_lost_it_is_not_given_up(
@@ -371,7 +342,7 @@ async def test_a_server_that_is_replaced_before_it_is_opened_stays_closed(
     with pytest.raises(RestoreRefused, match="again"):
         await restored(barrier=replaced)
     assert (await admit(database, redis)).fences.keys() == set(range(SHARDS))
-    assert (await restored())[0].fences == {}
+    assert (await restored()).fences == {}
 
 
 async def test_something_that_is_loaded_wrongly_is_found_and_not_opened(
@@ -386,7 +357,7 @@ async def test_something_that_is_loaded_wrongly_is_found_and_not_opened(
             text = (await redis.get(keys.account(0, "ana0"))).replace(b'"available":3', b'"available":4')
             await redis.set(keys.account(0, "ana0"), text)
 
-    found, _ = await restored(barrier=spoilt)
+    found = await restored(barrier=spoilt)
     assert [each.account_id for each in found.drift] == ["ana0"]
     assert (await admit(database, redis)).fences.keys() == set(range(SHARDS))
 
@@ -395,7 +366,7 @@ async def test_the_shards_that_are_not_fenced_serve_throughout(
     database, database_url, redis, redis_url, restored
 ):
     await give_birth(database_url, redis_url, SHARDS)
-    async with process(database, redis_url) as ledger:
+    async with watchful_process(database, redis_url) as ledger:
         for name in ACCOUNTS.values():
             await ledger.grant(Grant(account=name, amount=100))
         await journal_all(database_url, redis_url)
@@ -409,7 +380,7 @@ async def test_the_shards_that_are_not_fenced_serve_throughout(
             with pytest.raises(LedgerFenced):
                 await ledger.deduct(Deduct(account=ACCOUNTS[1], amount=1))
 
-        found, _ = await restored(barrier=asked)
+        found = await restored(barrier=asked)
         assert [each.shard for each in found.shards] == [1]
         assert balances == list(range(99, 99 - len(STEPS), -1))
         assert await served(ledger, ACCOUNTS[1]) == 100

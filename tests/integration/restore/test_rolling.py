@@ -14,14 +14,13 @@ from persistence import rolling
 from persistence.admission import admit
 from persistence.admission_steps import past
 from persistence.birth import give_birth
-from persistence.drain import drain
 from persistence.standings import lock_shards, read_standings
-from tests.integration.journal.workers import Killed, dies_at
+from tests.integration.dying import Killed, dies_at
+from tests.integration.journal.workers import SHARDS
+from tests.integration.ledgers import journal_all
 from tests.integration.restore.state import assert_same, in_redis
 from tests.integration.restore.traffic import Traffic
 from tests.integration.streams import Caller, replace_server
-
-SHARDS = 3
 
 
 @pytest.fixture(autouse=True)
@@ -34,11 +33,6 @@ async def traffic(database, valkey, seed=1):
     """Traffic in a Redis that was admitted, and its client."""
     async with connect(valkey.url) as redis:
         yield Traffic(Caller(redis, await admit(database, redis)), SHARDS, seed), redis
-
-
-async def journal_all(database_url, url):
-    while (await drain(database_url, url, 0.2, keep=None)).rows:
-        pass
 
 
 async def whole(redis: Redis):
