@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 REASONS_SHOWN_MAX = 16
 SHARDS_SHOWN_MAX = 32
+ACCOUNTS_SHOWN_MAX = 16
 
 _DOING = {
     "claim": "claiming the shards",
+    "prove": "holding the tables against the journal's entries",
     "drain": "draining what continues the journal",
     "salvage": "salvaging what does not",
     "remove": "removing what is left",
@@ -30,6 +32,7 @@ _DOING = {
     "compare": "comparing them with the journal",
     "open": "opening",
 }
+_COUNTED = frozenset({"prove", "load", "compare"})
 
 
 @click.command(short_help="Make a lost Redis again from the journal.")
@@ -55,8 +58,8 @@ def restore(data: Path, yes: bool, salvage: Path | None, shards: tuple[int, ...]
     that Redis has whole, stay fenced. Cut off anywhere, it may be begun again. Processes
     that run come back by themselves.
 
-    Exit codes: 0 restored, 1 restored and something could not be opened, or salvaged entries are to be looked
-    at, 2 refused.
+    Exit codes: 0 restored, 1 restored and something could not be opened, or salvaged entries or rewritten
+    tables are to be looked at, 2 refused.
     """
     from persistence import restore as restoring
 
@@ -86,7 +89,7 @@ def restore(data: Path, yes: bool, salvage: Path | None, shards: tuple[int, ...]
     _tell_orphans(restored.orphans, sum(each.salvaged for each in restored.shards))
     _tell_faults(restored)
     click.echo(f"{restored.loaded:,} accounts and open reservations restored in {onlooker.seconds:.1f} s")
-    exit_by(not (restored.drift or restored.fences or restored.orphans))
+    exit_by(not (restored.drift or restored.fences or restored.orphans or restored.rewritten))
 
 
 class _Onlooker:
@@ -147,12 +150,12 @@ class _Onlooker:
         if self._bar and self._name:
             self._bar.update(self._task, total=self._total or 1, completed=self._total or 1)
         elif self._name:
-            many = f": {self._done:,}, {self._rate()}" if self._name in ("load", "compare") else ""
+            many = f": {self._done:,}, {self._rate()}" if self._name in _COUNTED else ""
             click.echo(f"{_DOING[self._name]}{many}")
         self._name = ""
 
     def _rate(self) -> str:
-        if self._name not in ("load", "compare"):
+        if self._name not in _COUNTED:
             return ""
         return f"{self._done / max(time.monotonic() - self._step_begun, 0.001):,.0f}/s"
 
@@ -189,6 +192,13 @@ def _tell_orphans(orphans: "list[Orphan]", count: int) -> None:
 
 
 def _tell_faults(restored: "Restored") -> None:
+    for account in restored.rewritten[:ACCOUNTS_SHOWN_MAX]:
+        click.echo(
+            f"PostgreSQL's tables said of {account} what its entries do not: written again (table `repairs`)",
+            err=True,
+        )
+    if len(restored.rewritten) > ACCOUNTS_SHOWN_MAX:
+        click.echo(f"and {len(restored.rewritten) - ACCOUNTS_SHOWN_MAX:,} more accounts", err=True)
     for drift in restored.drift:
         click.echo(
             f"drift in {drift.account_id}, {drift.field}: Redis {drift.redis}, journal {drift.journal}",

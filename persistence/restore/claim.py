@@ -48,6 +48,12 @@ class Claim(NamedTuple):
     def numbers(self) -> list[int]:
         return [each.shard for each in self.standings]
 
+    def without(self, shards: Collection[int]) -> "Claim":
+        """Some stay closed as they are."""
+        pairs = zip(self.standings, self.sightings, strict=True)
+        kept = [each for each in pairs if each[0].shard not in shards]
+        return self._replace(standings=[each[0] for each in kept], sightings=[each[1] for each in kept])
+
     def closed(self, standing: Standing) -> Closed:
         """A claimed shard as its loader closes it. Every claim has a number of its own."""
         return Closed(self.ledger, standing.shard, self.server, str(standing.incarnation))

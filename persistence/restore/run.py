@@ -22,6 +22,8 @@ from persistence.reconcile.sighting import NotExaminable, Place
 from persistence.restore.claim import Claim, RestoreRefused, claim, fenced
 from persistence.restore.draining import Drained, drain, drain_others
 from persistence.restore.filling import empty, fill, size
+from persistence.restore.proving import prove
+from persistence.restore.proving import size as size_of_proof
 from persistence.restore.salvage import Orphan, Salvage
 from persistence.session import connect
 from persistence.standings import lock_shards, locking, read_standings
@@ -68,6 +70,7 @@ class Shard(NamedTuple):
 class Restored(NamedTuple):
     """What a restore came to. `orphans`: the first of those that were salvaged. `drift`: the shards stay
     closed; `fences`: why some refuse all the same; `left`: those that stay fenced by the operator.
+    `rewritten`: accounts whose tables were not what their entries add up to.
     """
 
     shards: list[Shard]
@@ -76,6 +79,7 @@ class Restored(NamedTuple):
     drift: list[Drift]
     fences: dict[int, str]
     left: list[int]
+    rewritten: list[str]
 
 
 class _Stores(NamedTuple):
@@ -103,7 +107,7 @@ async def restore(
         watch: Is told how far it is.
         also: Shards that are restored though only the operator has fenced them and Redis has them whole.
         clock_ms: This machine's clock.
-        barrier: `after` claim, drain, salvage, removal, load, comparison.
+        barrier: `after` claim, proof, drain, salvage, removal, load, comparison.
 
     Raises:
         RestoreRefused: Nothing is fenced, another restore is at work, this is not the Redis to restore, or it
@@ -146,6 +150,11 @@ async def _restore(
     claimed = await claim(pool, redis, also)
     await barrier("after claim")
 
+    watch.step("prove", await size_of_proof(connection, claimed))
+    rewritten, closed = await prove(connection, claimed, watch.advance)
+    claimed = claimed.without(closed)
+    await barrier("after proof")
+
     watch.step("drain", len(claimed.standings))
     drained: dict[int, Drained] = {}
     for standing, sighting in zip(claimed.standings, claimed.sightings, strict=True):
@@ -178,9 +187,10 @@ async def _restore(
     report = [await _report(connection, shard, drained[shard], salvaged[shard]) for shard in drained]
     left = [each.shard for each in await fences(pool) if each.by == "operator"]
     if drift:
-        return Restored(report, kept.named, total, drift, {}, left)
+        return Restored(report, kept.named, total, drift, closed, left, rewritten)
     watch.step("open")
-    return Restored(report, kept.named, total, [], await _open(pool, redis, claimed), left)
+    fenced_still = closed | await _open(pool, redis, claimed)
+    return Restored(report, kept.named, total, [], fenced_still, left, rewritten)
 
 
 async def _compare(connection: Connection, redis: Redis, claim: Claim, watch: Watch) -> list[Drift]:

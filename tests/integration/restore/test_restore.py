@@ -22,7 +22,9 @@ from tests.integration.restore.state import assert_same, in_journal, in_redis
 from tests.integration.restore.traffic import Traffic
 from tests.integration.streams import Caller, forge, put_back, replace_server, roll_back, snapshot
 
-STEPS = ["after claim", "after drain", "after salvage", "after removal", "after load", "after comparison"]
+STEPS = [
+    f"after {step}" for step in ("claim", "proof", "drain", "salvage", "removal", "load", "comparison")
+]  # fmt: skip
 ACCOUNTS = {shard_of(name, SHARDS): name for name in (f"mine-{number}" for number in range(50))}
 """One account for each shard."""
 
@@ -196,7 +198,7 @@ async def test_a_restore_that_was_killed_between_two_pages_is_begun_again(
     def dies(_watch: Looking, _by: int) -> None:
         nonlocal pages
         pages += 1
-        if pages == 2 * SHARDS + 2:  # drained and salvaged are counted, too
+        if pages == 3 * SHARDS + 2:  # proved, drained and salvaged are counted, too
             raise Killed
 
     with monkeypatch.context() as patched:
