@@ -4,7 +4,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app.ledger import keys
-from persistence.backup import balances
+from persistence.backup import balances, openings
 from persistence.backup.balances import open_balances
 from persistence.backup.manifest import BackupRefused
 from persistence.birth import give_birth
@@ -181,7 +181,7 @@ async def test_a_file_of_another_shape_is_refused(bring, text, said):
 
 
 async def test_errors_end_somewhere(bring, monkeypatch):
-    monkeypatch.setattr(balances, "BAD_MAX", 3)
+    monkeypatch.setattr(openings, "BAD_MAX", 3)
     opened = await bring("account,bucket,amount\n" + "ana,plan,x\n" * 10)
     assert [line for line, _ in opened.bad] == [2, 3, 4, 4]
 
