@@ -21,7 +21,7 @@ from app.ledger.alike import named
 from persistence.admission import admit, this_machines_clock_ms
 from persistence.admission_steps import Barrier, past
 from persistence.catching_up import catch_up
-from persistence.operators import BY_OPERATOR
+from persistence.operators import BY_OPERATOR, MEANWHILE
 from persistence.pool import Connection, Pool, answering
 from persistence.standings import ledger_id, lock_shards, locking, read_standings, read_strangers, record
 
@@ -64,11 +64,18 @@ WHERE shard = ANY ($1::integer[]) AND fence IS NULL
 RETURNING shard
 """
 
+# A restore's own fence goes when it is done; what the operator wants then is kept with it.
+REMEMBER = """
+UPDATE shards SET fence = fence || $2 || $3
+WHERE shard = ANY ($1::integer[]) AND fenced_by = 'restore' AND position($2 IN fence) = 0
+"""
+
 
 async def fence(
     pool: Pool, redis: Redis, shards: Collection[int] | None, reason: str, *, barrier: Barrier = past
 ) -> list[int]:
     """Make shards refuse, in both stores. Returns those that did not before; the others keep their reason.
+    One that is being restored stays fenced by the operator when that is done.
 
     Args:
         pool: Of a born ledger.
@@ -85,6 +92,7 @@ async def fence(
     wanted = _wanted(shards, all_shards)
     async with locking(pool) as connection:
         new = sorted(row["shard"] for row in await connection.fetch(FENCE, wanted, why))
+        await connection.execute(REMEMBER, wanted, MEANWHILE, why)
     await barrier("after fence")
     try:
         for each in await fences(pool):

@@ -61,11 +61,14 @@ class Outcome(Enum):
 
 
 class Batch(NamedTuple):
-    """`rows` were committed; `cursor` is where the shard stands as far as is known."""
+    """`rows` were committed; `cursor` is where the shard stands as far as is known; `why` it was
+    condemned.
+    """
 
     outcome: Outcome
     rows: int
     cursor: int
+    why: str | None = None
 
 
 class Standing(NamedTuple):
@@ -257,7 +260,11 @@ class Journal:
 
     LOCKED_STANDING = STANDING + " FOR UPDATE"
 
-    FENCE = "UPDATE shards SET fence = $2, fenced_at = now(), fenced_by = 'journal' WHERE shard = $1"
+    # What a restore has begun only a restore ends: nothing that is found meanwhile fences in its place.
+    FENCE = """
+    UPDATE shards SET fence = $2, fenced_at = now(), fenced_by = 'journal'
+    WHERE shard = $1 AND fenced_by IS DISTINCT FROM 'restore'
+    """
 
     async def _condemn(self, admitted: Admitted, standing: Standing, suspicion: _Suspicious) -> Batch:
         """Fence the shard if, under its lock, everything is still as it was when the suspicion arose."""
@@ -274,7 +281,7 @@ class Journal:
             await self._connection.execute(self.FENCE, shard, why)
         log.error("shard %d is fenced: %s", shard, why)
         await fence(self._redis, admitted.ledger, shard, why)
-        return Batch(Outcome.CONDEMNED, 0, standing.cursor)
+        return Batch(Outcome.CONDEMNED, 0, standing.cursor, why)
 
 
 def _before(piece: Piece, standing: Standing, error: Broken) -> list[Line]:

@@ -8,6 +8,9 @@ from app.ledger.alike import alike, says
 BY_OPERATOR = "Fenced by the operator: "
 """How the reason of such a fence begins."""
 
+MEANWHILE = " When it is restored, it stays "
+"""In the fence of a restore, before the operator's that was put up meanwhile."""
+
 log = logging.getLogger(__name__)
 
 

@@ -26,13 +26,14 @@ _DOING = {
     "claim": "claiming the shards",
     "prove": "holding the tables against the journal's entries",
     "drain": "draining what continues the journal",
+    "others": "journaling what the other shards have",
     "salvage": "salvaging what does not",
     "remove": "removing what is left",
     "load": "loading accounts and holds",
     "compare": "comparing them with the journal",
     "open": "opening",
 }
-_COUNTED = frozenset({"prove", "load", "compare"})
+_COUNTED = frozenset({"prove", "others", "load", "compare"})
 
 
 @click.command(short_help="Make a lost Redis again from the journal.")

@@ -196,11 +196,3 @@ async def _tell(redis: Redis, claim: Claim) -> bool:
         if unreadable(standing, sighting) is None:
             told &= await write(redis, claim.ledger, standing, sighting)
     return told
-
-
-REMARK = "UPDATE shards SET fence = $2, fenced_by = 'restore' WHERE shard = $1 AND fence IS NOT NULL"
-
-
-async def keep_claimed(connection: Connection, standing: Standing) -> None:
-    """The journal, which met something that does not continue it, has put its own fence; ours stays."""
-    await connection.execute(REMARK, standing.shard, standing.fence)

@@ -1,6 +1,7 @@
 """The second step of a restore: what Redis still has and what continues the journal is journaled."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
@@ -11,9 +12,11 @@ from app.ledger.loading import Page, close, load
 from app.ledger.stream import nonce_of
 from persistence.journal import Journal, Outcome
 from persistence.pool import Connection
-from persistence.restore.claim import Claim, RestoreRefused, fault_of, keep_claimed
+from persistence.restore.claim import Claim, RestoreRefused, fault_of
 
 MOVED_MAX = 100
+
+Count = Callable[[int], None]
 
 LOST = "lost"
 """A link that nobody has to follow: the shard is not opened with it."""
@@ -43,9 +46,7 @@ async def drain(
         if batch.outcome is Outcome.DONE:
             return Drained(rows, None)
         if batch.outcome is Outcome.CONDEMNED:
-            why = await connection.fetchval("SELECT fence FROM shards WHERE shard = $1", standing.shard)
-            await keep_claimed(connection, standing)
-            return Drained(rows, why)
+            return Drained(rows, batch.why)
         moved += batch.outcome is not Outcome.MORE
     raise RestoreRefused(f"Shard {standing.shard} keeps moving while it is drained; try again.")
 
@@ -88,15 +89,52 @@ WHERE shard = $1
 """
 
 
-async def drain_others(connection: Connection, redis: Redis, claim: Claim) -> None:
-    """Journal what the shards that are not claimed have by now: it may bind tasks that claimed ones keep."""
+async def drain_others(
+    connection: Connection, redis: Redis, claim: Claim, begin: Count, count: Count
+) -> None:
+    """Journal what the shards that are not claimed have by now: it may bind tasks that claimed ones keep.
+
+    Args:
+        connection: Outside any transaction.
+        redis: The one that is restored.
+        claim: Which shards are not among them.
+        begin: Is told how many entries there are, if any.
+        count: Is told how many of them are journaled, by whomever.
+
+    Raises:
+        RestoreRefused: A shard does not get on.
+    """
     standings = [Standing(*row) for row in await connection.fetch(OTHERS)]
+    sightings = await survey(redis, claim.ledger, standings)
+    behind = [
+        (standing, int(seen.sequence))
+        for standing, seen in zip(standings, sightings, strict=True)
+        if seen.sequence.isdecimal() and int(seen.sequence) > standing.cursor
+    ]
+    if behind:
+        begin(sum(goal - standing.cursor for standing, goal in behind))
     journal = Journal(connection, redis, claim.ledger, keep=None)
-    for standing, seen in zip(standings, await survey(redis, claim.ledger, standings), strict=True):
-        goal = int(seen.sequence) if seen.sequence.isdecimal() else 0
-        for _ in range(MOVED_MAX):
-            row = await connection.fetchrow(CURSOR, standing.shard)
-            if row is None or row["cursor"] >= goal or row["stops"]:
-                break
-            if (await journal.one_batch(standing.shard)).outcome is Outcome.MOVED:
-                await asyncio.sleep(0.01)  # a worker is at it
+    for standing, goal in behind:
+        await _drain_to(connection, journal, standing, goal, count)
+
+
+async def _drain_to(
+    connection: Connection, journal: Journal, standing: Standing, goal: int, count: Count
+) -> None:
+    """One that refuses or is condemned meanwhile is left as it is."""
+    cursor, idle = standing.cursor, 0
+    while idle < MOVED_MAX:
+        outcome = (await journal.one_batch(standing.shard)).outcome
+        row = await connection.fetchrow(CURSOR, standing.shard)
+        assert row is not None, "a shard without a row"
+        count(min(row["cursor"], goal) - min(cursor, goal))
+        idle = 0 if row["cursor"] > cursor else idle + 1
+        cursor = row["cursor"]
+        if cursor >= goal or row["stops"] or outcome is Outcome.REFUSED:
+            return
+        if outcome is Outcome.MOVED:
+            await asyncio.sleep(0.01)  # a worker is at it
+    raise RestoreRefused(
+        f"Shard {standing.shard}, which is not restored, has entries up to {goal:,}, and the journal stays "
+        f"at {cursor:,}: they may bind tasks that are restored. Are the workers at work? Then try again."
+    )

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -15,6 +16,7 @@ from persistence import rebuild
 from persistence.admission import admit, this_machines_clock_ms
 from persistence.admission_steps import Barrier, past
 from persistence.fences import fences, lift
+from persistence.operators import MEANWHILE
 from persistence.pool import Connection, Pool, open_pool
 from persistence.reconcile.drift import Drift
 from persistence.reconcile.page import Behind, compare
@@ -160,7 +162,7 @@ async def _restore(
     for standing, sighting in zip(claimed.standings, claimed.sightings, strict=True):
         drained[standing.shard] = await drain(connection, redis, claimed, standing, sighting)
         watch.advance(1)
-    await drain_others(connection, redis, claimed)
+    await drain_others(connection, redis, claimed, partial(watch.step, "others"), watch.advance)
     await barrier("after drain")
 
     watch.step("salvage", len(claimed.standings))
@@ -185,12 +187,17 @@ async def _restore(
     await barrier("after comparison")
 
     report = [await _report(connection, shard, drained[shard], salvaged[shard]) for shard in drained]
-    left = [each.shard for each in await fences(pool) if each.by == "operator"]
     if drift:
-        return Restored(report, kept.named, total, drift, closed, left, rewritten)
+        return Restored(report, kept.named, total, drift, closed, await _left(pool), rewritten)
     watch.step("open")
-    fenced_still = closed | await _open(pool, redis, claimed)
-    return Restored(report, kept.named, total, [], fenced_still, left, rewritten)
+    fences_of_all = closed | await _open(pool, redis, claimed)
+    left = await _left(pool)
+    refusing = {shard: why for shard, why in fences_of_all.items() if shard not in left}
+    return Restored(report, kept.named, total, [], refusing, left, rewritten)
+
+
+async def _left(pool: Pool) -> list[int]:
+    return [each.shard for each in await fences(pool) if each.by == "operator"]
 
 
 async def _compare(connection: Connection, redis: Redis, claim: Claim, watch: Watch) -> list[Drift]:
@@ -225,6 +232,9 @@ async def _report(connection: Connection, shard: int, drained: Drained, salvaged
     return Shard(shard, cursor, last_at, journaled_at, drained.entries, salvaged, drained.why)
 
 
+STAYS = "UPDATE shards SET fence = $2, fenced_at = now(), fenced_by = 'operator' WHERE shard = $1"
+
+
 async def _open(pool: Pool, redis: Redis, claim: Claim) -> dict[int, str]:
     """Lift the fences and let the admission judge. Returns the shards that refuse all the same, and why."""
     async with locking(pool) as connection:
@@ -236,6 +246,9 @@ async def _open(pool: Pool, redis: Redis, claim: Claim) -> dict[int, str]:
             if not is_closed or sighting.sequence != str(standing.cursor):
                 raise Moved(f"Shard {standing.shard} is not as it was left when it was loaded.")
             await lift(connection, standing, sighting)
+            _, is_wanted, reason = (standing.fence or "").partition(MEANWHILE)
+            if is_wanted:
+                await connection.execute(STAYS, standing.shard, reason)
     await admit(pool, redis)
     terms = await admit(pool, redis)
     return {shard: terms.fences[shard] for shard in claim.numbers if shard in terms.fences}

@@ -62,8 +62,7 @@ async def tamper(database, statement: str) -> None:
         f"UPDATE reservations SET reserved_seq = 1 WHERE id = '{RESERVATION}'",
         f"UPDATE reservations SET shard = 1 WHERE id = '{RESERVATION}'",
         f"DELETE FROM reservations WHERE id = '{RESERVATION}'",
-        "UPDATE lots SET available = available + CASE bucket WHEN 'plan' THEN -9 ELSE 9 END "
-        "WHERE account = NAME",
+        "UPDATE lots SET available = 50 + CASE bucket WHEN 'plan' THEN -9 ELSE 4 END WHERE account = NAME",
         "UPDATE accounts SET shard = 1 WHERE account = NAME",
         "WITH gone AS (DELETE FROM lots WHERE account = BOB) DELETE FROM accounts WHERE account = BOB",
     ],
