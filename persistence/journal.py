@@ -61,14 +61,11 @@ class Outcome(Enum):
 
 
 class Batch(NamedTuple):
-    """`rows` were committed; `cursor` is where the shard stands as far as is known; `why` it was
-    condemned.
-    """
+    """`rows` were committed; `cursor` is where the shard stands as far as is known."""
 
     outcome: Outcome
     rows: int
     cursor: int
-    why: str | None = None
 
 
 class Standing(NamedTuple):
@@ -131,6 +128,8 @@ class Journal:
         self._barrier = barrier
         self._trimmed: dict[int, float] = {}
         self._careful: set[int] = set()
+        self.condemned: dict[int, str] = {}
+        """Why, by shard."""
 
     LOCK = """
     SELECT shard FROM unnest($2::integer[]) AS wanted (shard)
@@ -279,9 +278,10 @@ class Journal:
             if again.entries[: len(piece.entries)] != piece.entries or again.sequence < piece.sequence:
                 return Batch(Outcome.MOVED, 0, standing.cursor)
             await self._connection.execute(self.FENCE, shard, why)
+        self.condemned[shard] = why
         log.error("shard %d is fenced: %s", shard, why)
         await fence(self._redis, admitted.ledger, shard, why)
-        return Batch(Outcome.CONDEMNED, 0, standing.cursor, why)
+        return Batch(Outcome.CONDEMNED, 0, standing.cursor)
 
 
 def _before(piece: Piece, standing: Standing, error: Broken) -> list[Line]:

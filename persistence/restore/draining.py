@@ -46,7 +46,7 @@ async def drain(
         if batch.outcome is Outcome.DONE:
             return Drained(rows, None)
         if batch.outcome is Outcome.CONDEMNED:
-            return Drained(rows, batch.why)
+            return Drained(rows, journal.condemned[standing.shard])
         moved += batch.outcome is not Outcome.MORE
     raise RestoreRefused(f"Shard {standing.shard} keeps moving while it is drained; try again.")
 

@@ -1,4 +1,4 @@
-"""The seven steps in their order, each with a barrier behind it."""
+"""The steps in their order, each with a barrier behind it."""
 
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
