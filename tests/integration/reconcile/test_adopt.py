@@ -88,6 +88,26 @@ async def test_both_sides_are_equal_again_and_nothing_in_redis_has_moved(
     assert [] == await adopt(*urls, "ana")
 
 
+async def test_an_entry_that_is_no_text_does_not_stop_it_and_is_kept(
+    caller, redis, worker, connection, reconcile, urls
+):
+    """It is the first one of the stream, whose call is lost."""
+    await lose(redis, Shop(caller, SHARDS, seed=2), worker, kept=25)
+    name = keys.journal(0)
+    rest = await redis.xrange(name)
+    await redis.delete(name)
+    await redis.xadd(name, {"entry": b'{"kind":"\xff\x00', "notes": b"\xfe"}, id=rest[0][0])
+    for entry_id, fields in rest[1:]:
+        await redis.xadd(name, fields, id=entry_id)
+    done = await adopt(*urls, "ana")
+    assert [None] * SHARDS == [each.still for each in done]
+    first = int(rest[0][0].split(b"-")[0])
+    kept = await connection.fetchrow("SELECT entry, notes FROM orphans WHERE shard = 0 AND seq = $1", first)
+    assert tuple(kept) == ('{"kind":"\\xff\\x00', "\\xfe")
+    await keep_journal(worker)
+    assert "equal" == (await reconcile()).status
+
+
 async def test_the_ledger_goes_on_after_it(caller, redis, database, worker, reconcile, urls):
     shop = Shop(caller, SHARDS, seed=5)
     await lose(redis, shop, worker)
