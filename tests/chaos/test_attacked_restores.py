@@ -196,8 +196,10 @@ async def test_a_restore_that_everybody_meddles_with_comes_to_the_same(
         await drain(database_url, redis_url, 0.01, keep=None)
 
     found = await restored(barrier=meddled_with)
-    assert (len(steps), found.drift, found.fences) == (6, [], {})
+    assert (len(steps), found.drift, found.fences) == (7, [], {})
     assert_same(before, await in_redis(redis, SHARDS))
+    assert found.left == list(range(SHARDS))  # as whoever was late wants it
+    assert (await unfence(database, redis, None, "in time")).opened == found.left
     await Caller(redis, await admit(database, redis)).grant(0)
 
 
@@ -399,9 +401,11 @@ async def test_a_table_that_was_changed_by_hand_is_not_served_from(
     await caller.call([Reserve(shard=0, account="ana0", amount=1, ttl_ms=60_000, reservation=id_)])
     await journal_all(database_url, redis_url)
     await database.execute(statement)
+    before = await in_redis(redis, SHARDS)
     await redis.flushall()
-    assert (await restored()).drift != []
-    assert (await admit(database, redis)).fences.keys() == set(range(SHARDS))
+    found = await restored()
+    assert (found.drift, found.fences, found.rewritten) == ([], {}, ["ana0"])
+    assert_same(before, await in_redis(redis, SHARDS))
 
 
 async def test_what_is_drained_is_on_the_disk_before_it_is_removed(database, database_url):
