@@ -21,13 +21,12 @@ REPLIES
   admitted  meta says so now; repeating is harmless
   moved     this is not what was surveyed, or a higher number has come first
 ]]
+--- @include parts/server
 local meta = KEYS[1]
-local ledger, server, sequence, link, incarnation, fence = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local ledger, surveyed, sequence, link, incarnation, fence = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local lifted = ARGV[7]
 
-local info = redis.pcall('INFO', 'replication')
-local server_now = type(info) == 'string' and string.match(info, 'master_replid:(%x+)') or ''
-if server_now ~= server then return 'moved' end
+if server.id() ~= surveyed then return 'moved' end
 
 local found = redis.call('HMGET', meta, 'ledger', 'sequence', 'link', 'fence', 'incarnation', 'server')
 if found[1] ~= ledger or found[2] ~= sequence or found[3] ~= link then return 'moved' end
@@ -36,7 +35,7 @@ if found[4] ~= '' and found[4] ~= lifted then
   fence = found[4]
 end
 if tonumber(found[5]) > tonumber(incarnation) then return 'moved' end
-if found[5] == incarnation and found[6] ~= server then return 'moved' end
+if found[5] == incarnation and found[6] ~= surveyed then return 'moved' end
 
-redis.call('HSET', meta, 'incarnation', incarnation, 'server', server, 'fence', fence)
+redis.call('HSET', meta, 'incarnation', incarnation, 'server', surveyed, 'fence', fence)
 return 'admitted'

@@ -19,13 +19,12 @@ REPLIES
   moved    this is not what was surveyed, or somebody was given a later number
   beyond   an earlier load went further than this one would: what it wrote cannot be told from what was there
 ]]
+--- @include parts/server
 local meta = KEYS[1]
-local ledger, server, sequence, link, goal, why = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local ledger, surveyed, sequence, link, goal, why = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local loader = ARGV[7]
 
-local info = redis.pcall('INFO', 'replication')
-local server_now = type(info) == 'string' and string.match(info, 'master_replid:(%x+)') or ''
-if server_now ~= server then return 'moved' end
+if server.id() ~= surveyed then return 'moved' end
 local is_hash = redis.call('TYPE', meta).ok == 'hash'
 
 if sequence == '' then
@@ -37,7 +36,7 @@ if sequence == '' then
     if later > 0 and later < 1e9 then return 'moved' end
   end
   redis.call('UNLINK', meta)
-  redis.call('HSET', meta, 'ledger', ledger, 'incarnation', '0', 'server', server, 'fence', why, 'loader', loader)
+  redis.call('HSET', meta, 'ledger', ledger, 'incarnation', '0', 'server', surveyed, 'fence', why, 'loader', loader)
   return 'closed'
 end
 
@@ -45,6 +44,6 @@ if not is_hash then return 'moved' end
 local found = redis.call('HMGET', meta, 'ledger', 'sequence', 'link', 'goal')
 if found[1] ~= ledger or found[2] ~= sequence or found[3] ~= link then return 'moved' end
 if (tonumber(found[4]) or 0) > tonumber(goal) then return 'beyond' end
-redis.call('HSET', meta, 'incarnation', '0', 'server', server, 'goal', goal)
+redis.call('HSET', meta, 'incarnation', '0', 'server', surveyed, 'goal', goal)
 redis.call('HDEL', meta, 'loader')
 return 'closed'

@@ -21,6 +21,7 @@ REPLIES
            in what is due, text, one after another
   refused  why
 ]]
+--- @include parts/server
 local meta, due = KEYS[1], KEYS[2]
 local ledger, incarnation = ARGV[1], ARGV[2]
 local accounts, holds, reservations = ARGV[3], ARGV[4], ARGV[5]
@@ -33,9 +34,7 @@ if not found[5] then return { 'refused', 'the shard is being loaded' } end
 if incarnation ~= '' then
   if found[4] and found[4] ~= '' then return { 'refused', 'the shard is fenced: ' .. found[4] } end
   if found[2] ~= incarnation then return { 'refused', 'the shard is at another incarnation' } end
-  local info = redis.pcall('INFO', 'replication')
-  local server = type(info) == 'string' and string.match(info, 'master_replid:(%x+)') or ''
-  if found[3] ~= server then return { 'refused', 'the server has changed since it was admitted' } end
+  if found[3] ~= server.id() then return { 'refused', 'the server has changed since it was admitted' } end
 end
 
 -- What is stored under a key that should hold a text: '' nothing, ' ' something else.

@@ -15,15 +15,14 @@ REPLIES
   loaded
   moved    the shard is not as it was left, or somebody was let in; nothing was written
 ]]
+--- @include parts/server
 local meta = KEYS[1]
-local ledger, server, sequence, loader = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local ledger, closed_on, sequence, loader = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
-local info = redis.pcall('INFO', 'replication')
-local server_now = type(info) == 'string' and string.match(info, 'master_replid:(%x+)') or ''
-if server_now ~= server then return 'moved' end
+if server.id() ~= closed_on then return 'moved' end
 if redis.call('TYPE', meta).ok ~= 'hash' then return 'moved' end
 local found = redis.call('HMGET', meta, 'ledger', 'incarnation', 'server', 'sequence', 'loader')
-if found[1] ~= ledger or found[2] ~= '0' or found[3] ~= server or (found[4] or '') ~= sequence then return 'moved' end
+if found[1] ~= ledger or found[2] ~= '0' or found[3] ~= closed_on or (found[4] or '') ~= sequence then return 'moved' end
 if (found[5] or '') ~= loader then return 'moved' end
 
 local WRITES = { MSET = true, SET = true, UNLINK = true, ZADD = true, ZREM = true, XADD = true, HSET = true, HDEL = true }

@@ -16,6 +16,7 @@ REPLIES
   ok       sequence of the shard, journaled as last told
   refused  why
 ]]
+--- @include parts/server
 local meta = KEYS[1]
 local ledger, incarnation, though_fenced = ARGV[1], ARGV[2], ARGV[3] == '1'
 
@@ -26,8 +27,6 @@ if found[4] and found[4] ~= '' and not though_fenced then return { 'refused', 't
 if found[2] ~= incarnation then
   return { 'refused', 'the shard is at incarnation ' .. tostring(found[2]) .. ', not ' .. incarnation }
 end
-local info = redis.pcall('INFO', 'replication')
-local server = type(info) == 'string' and string.match(info, 'master_replid:(%x+)') or ''
-if found[3] ~= server then return { 'refused', 'the server has changed since it was admitted' } end
+if found[3] ~= server.id() then return { 'refused', 'the server has changed since it was admitted' } end
 if not tonumber(found[5]) then return { 'refused', 'the meta is not readable' } end
 return { 'ok', found[5], tonumber(found[6]) and found[6] or '0' }

@@ -13,11 +13,10 @@ REPLIES
   journal, last id of the stream, id and entry of the first entry from that sequence on ('' where there is none),
   ledger, incarnation, server, fence, sequence, link, goal as in meta
 ]]
+--- @include parts/server
 local meta, journal = KEYS[1], KEYS[2]
 local following = ARGV[1]
 
-local info = redis.pcall('INFO', 'replication')
-local server = type(info) == 'string' and string.match(info, 'master_replid:(%x+)') or ''
 local time = redis.call('TIME')
 local now_ms = string.format('%d', time[1] * 1000 + math.floor(time[2] / 1000))
 
@@ -39,7 +38,7 @@ if journal_type == 'stream' then
   end
 end
 
-local reply = { server, now_ms, meta_type, journal_type, last_id, next_id, entry }
+local reply = { server.id(), now_ms, meta_type, journal_type, last_id, next_id, entry }
 if meta_type == 'hash' then
   local fields = redis.call('HMGET', meta, 'ledger', 'incarnation', 'server', 'fence', 'sequence', 'link', 'goal')
   for i = 1, 7 do reply[#reply + 1] = fields[i] or '' end

@@ -21,6 +21,7 @@ REPLIES
   told     how many entries were let go
   refused  why; nothing was written
 ]]
+--- @include parts/server
 local meta, journal = KEYS[1], KEYS[2]
 local ledger, incarnation, cursor, bytes = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local keep_ms, keep_bytes, entries_max = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -31,9 +32,7 @@ local found = redis.call('HMGET', meta, 'ledger', 'incarnation', 'server', 'fenc
 if found[1] ~= ledger then return { 'refused', 'another ledger lives here' } end
 if found[2] ~= incarnation then return { 'refused', 'admitted under another number' } end
 if found[4] and found[4] ~= '' and not though_fenced then return { 'refused', 'the shard is fenced: ' .. found[4] } end
-local info = redis.pcall('INFO', 'replication')
-local server = type(info) == 'string' and string.match(info, 'master_replid:(%x+)') or ''
-if found[3] ~= server then return { 'refused', 'the server has changed since it was admitted' } end
+if found[3] ~= server.id() then return { 'refused', 'the server has changed since it was admitted' } end
 local sequence = tonumber(found[5])
 if not sequence then return { 'refused', 'the meta is not readable' } end
 if cursor > sequence then return { 'refused', 'the shard is behind its journal' } end

@@ -1,20 +1,15 @@
 --- @include parts/keys
+--- @include parts/server
 -- Is this server, today, the one that the caller was admitted to? Asked before anything else is read.
 local admission = {}
 
 local META = { 'ledger', 'incarnation', 'server', 'fence', 'sequence', 'journaled', 'bytes', 'journaled_bytes',
                'oldest_ms', 'link', 'now_ms' }
 
--- `master_replid` changes with every start and every promotion, so it tells a server from its own past.
-local function server_now()
-  local info = redis.pcall('INFO', 'replication')
-  return type(info) == 'string' and string.match(info, 'master_replid:(%x+)') or ''
-end
-
 -- Returns the shards of the call as tables by number, in the call's order too; or nil and why not.
 function admission.admit(call)
   local shards, order = {}, {}
-  local server
+  local own
   for _, term in ipairs(call.shards) do
     local number, incarnation = term[1], term[2]
     local meta = redis.call('HMGET', keys.meta(number), unpack(META))
@@ -24,8 +19,8 @@ function admission.admit(call)
       return nil, string.format('shard %d is at incarnation %s', number, meta[2])
     end
     -- A server that could not be asked at its admission (meta.server is empty) cannot be asked now either.
-    if meta[3] ~= '' and server == nil then server = server_now() end
-    if meta[3] ~= call.server or (server and meta[3] ~= server) then
+    if meta[3] ~= '' and own == nil then own = server.id() end
+    if meta[3] ~= call.server or (own and meta[3] ~= own) then
       return nil, 'the server has changed since it was admitted'
     end
     local shard = {

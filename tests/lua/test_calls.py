@@ -20,10 +20,10 @@ WRITES = {"XADD", "MSET", "SET", "HSET", "PEXPIRE", "ZADD", "ZREM"}
 READS = {"GET", "HGET", "HMGET", "XINFO", "XRANGE", "ZCARD", "ZRANGE", "ZRANGEBYSCORE", "INFO", "EXISTS"}
 
 TRAIL = """
-local server, trail = redis, {}
+local untold, trail = redis, {}
 local redis = {
-  call = function(...) trail[#trail + 1] = (...) return server.call(...) end,
-  pcall = function(...) trail[#trail + 1] = (...) return server.pcall(...) end,
+  call = function(...) trail[#trail + 1] = (...) return untold.call(...) end,
+  pcall = function(...) trail[#trail + 1] = (...) return untold.pcall(...) end,
 }
 """
 
@@ -32,7 +32,7 @@ def leaving_a_trail(script: Script) -> Script:
     """The script, telling under `test:trail` which commands it sent."""
     told = mutated(
         script, "closing.write(order, plan)\nreturn reply", "closing.write(order, plan)\n"
-        "server.call('SET', 'test:trail', table.concat(trail, ' '))\nreturn reply",
+        "untold.call('SET', 'test:trail', table.concat(trail, ' '))\nreturn reply",
     )  # fmt: skip
     return mutated(told._replace(text="-- begin\n" + told.text), "-- begin\n", TRAIL)
 
