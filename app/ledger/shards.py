@@ -11,7 +11,6 @@ from typing import NamedTuple
 from zlib import crc32
 
 SHARDS_MAX = 4096
-SHARDS_DEFAULT = 16
 
 _TRANSACTION_ID = re.compile(r"(0|[1-9]\d{0,3})-(0|[1-9]\d{0,14})-([1-9]\d{0,15})", re.ASCII)
 _RESERVATION_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
