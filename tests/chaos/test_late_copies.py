@@ -9,7 +9,6 @@ import signal
 
 import pytest
 
-from app.ledger import keys
 from app.ledger.batcher import Limits
 from app.ledger.connection import connect
 from app.ledger.errors import LedgerUnavailable
