@@ -148,8 +148,7 @@ async def test_what_was_acknowledged_and_lost_degrades(app, client, stranger, da
     await until(lambda: client.get("/api/credits/balance?accountId=alice"), 503)
     async with answering(database) as connection:  # as a restore leaves it
         await connection.execute(
-            "INSERT INTO incarnations"
-            " SELECT shard, 9, 'x', 0, 'genesis', now(), now() FROM shards"
+            "INSERT INTO incarnations SELECT shard, 9, 'x', 0, 'genesis', now(), now() FROM shards"
         )
         await connection.execute("UPDATE shards SET incarnation = 9")
     async with asyncio.timeout(PATIENCE_SECONDS):
