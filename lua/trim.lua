@@ -30,7 +30,7 @@ local though_fenced = ARGV[8] == '1'
 if redis.call('TYPE', meta).ok ~= 'hash' then return { 'refused', 'the shard has no meta' } end
 local found = redis.call('HMGET', meta, 'ledger', 'incarnation', 'server', 'fence', 'sequence', 'bytes')
 if found[1] ~= ledger then return { 'refused', 'another ledger lives here' } end
-if found[2] ~= incarnation then return { 'refused', 'admitted under another number' } end
+if found[2] ~= incarnation then return { 'refused', 'the shard is at another incarnation' } end
 if found[4] and found[4] ~= '' and not though_fenced then return { 'refused', 'the shard is fenced: ' .. found[4] } end
 if found[3] ~= server.id() then return { 'refused', 'the server has changed since it was admitted' } end
 local sequence = tonumber(found[5])

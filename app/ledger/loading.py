@@ -19,13 +19,12 @@ from app.ledger.running import run
 WORDS_MAX = 500
 """Of one command: Lua's stack ends."""
 
-_encode = msgspec.json.encode
+REMEMBER_MS = 86_400_000
+"""As `lua/parts/book.lua` has it."""
 
 Word = str | bytes | int
 
-
-REMEMBER_MS = 86_400_000
-"""As `lua/parts/book.lua` has it."""
+_encode = msgspec.json.encode
 
 
 class Record(Struct, frozen=True):

@@ -27,7 +27,6 @@ class Bounds(Struct, frozen=True, kw_only=True):
     """
 
     acknowledgement: Acknowledgement = Acknowledgement()
-
     backlog_max: int = 1_000_000
     backlog_bytes_max: int = 268_435_456
     backup_seconds: int = 86_400

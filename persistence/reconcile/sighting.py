@@ -13,8 +13,7 @@ from app.ledger.running import run
 
 ACCOUNTS_AT_ONCE = 50
 RESERVATIONS_AT_ONCE = 500
-"""A script holds up everybody. So many take Redis about a millisecond (docs/reconciling.md).
-"""
+"""A script holds up everybody. So many take Redis about a millisecond (docs/reconciling.md)."""
 
 NO_TIME = -1
 
