@@ -17,7 +17,7 @@ from persistence.session import connect
 from tests.integration.books import Shop
 from tests.integration.journal.conftest import caller, ledger, worker
 from tests.integration.journal.workers import SHARDS, keep_journal
-from tests.integration.reconcile.past import shard_of_account
+from tests.integration.reconcile.past import Past, shard_of_account
 
 __all__ = ["caller", "ledger", "worker"]
 
@@ -40,6 +40,14 @@ def reconcile(connection, redis, ledger):
         return run
 
     return made
+
+
+@pytest.fixture
+async def past(caller, redis, worker):
+    """A ledger with two accounts whose past is known. All of it is journaled."""
+    past = await Past(caller, redis).happen()
+    await keep_journal(worker)
+    return past
 
 
 @pytest.fixture

@@ -19,19 +19,11 @@ from persistence.reconcile.repair import Repairer
 from persistence.reconcile.run import by_account
 from persistence.reconcile.sighting import NotExaminable
 from persistence.reconcile.work import fence_drifted
-from tests.integration.journal.workers import keep_journal
-from tests.integration.reconcile.past import ANA, BOB, NOW_MS, Past
+from tests.integration.reconcile.past import ANA, BOB, NOW_MS
 from tests.integration.reconcile.test_command import lastro
 from tests.integration.reconcile.test_compare import tamper, told
 
 __all__ = ["lastro"]
-
-
-@pytest.fixture
-async def past(caller, redis, worker):
-    past = await Past(caller, redis).happen()
-    await keep_journal(worker)
-    return past
 
 
 async def test_a_lot_that_stands_twice_is_named(past, redis, reconcile):

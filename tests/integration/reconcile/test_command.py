@@ -8,15 +8,7 @@ from click.testing import CliRunner
 
 from app.cli import cli
 from persistence.reconcile.work import working
-from tests.integration.journal.workers import keep_journal
-from tests.integration.reconcile.past import ANA, Past
-
-
-@pytest.fixture
-async def past(caller, redis, worker):
-    past = await Past(caller, redis).happen()
-    await keep_journal(worker)
-    return past
+from tests.integration.reconcile.past import ANA
 
 
 @pytest.fixture

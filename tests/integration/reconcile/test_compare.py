@@ -14,15 +14,8 @@ from persistence.reconcile import page
 from persistence.reconcile.state import State
 from tests.integration.books import Shop
 from tests.integration.journal.workers import SHARDS, keep_journal, to_the_end
-from tests.integration.reconcile.past import ANA, BOB, NOW_MS, Past
+from tests.integration.reconcile.past import ANA, BOB, NOW_MS
 from tests.integration.streams import replace_server
-
-
-@pytest.fixture
-async def past(caller, redis, worker):
-    past = await Past(caller, redis).happen()
-    await keep_journal(worker)
-    return past
 
 
 def told(run):

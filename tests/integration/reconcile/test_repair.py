@@ -20,16 +20,8 @@ from persistence.reconcile.hands import hands as hands_of
 from persistence.reconcile.repair import Repairer
 from tests.chaos.proxy import Proxy
 from tests.integration.dying import Killed, dies_at
-from tests.integration.journal.workers import keep_journal
-from tests.integration.reconcile.past import ANA, BOB, IN_2100_MS, NOW_MS, Past
+from tests.integration.reconcile.past import ANA, BOB, IN_2100_MS, NOW_MS
 from tests.integration.reconcile.test_compare import ONE_MORE, tamper
-
-
-@pytest.fixture
-async def past(caller, redis, worker):
-    past = await Past(caller, redis).happen()
-    await keep_journal(worker)
-    return past
 
 
 async def spoil_everything(past, redis):

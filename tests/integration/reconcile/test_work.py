@@ -15,18 +15,10 @@ from persistence.reconcile.recorded import PostgresReconciliations
 from persistence.reconcile.run import Run, begin
 from persistence.reconcile.slice import reconcile_slice
 from persistence.reconcile.work import COMMAND, next_run, working
-from tests.integration.journal.workers import keep_journal
-from tests.integration.reconcile.past import ANA, BOB, Past
+from tests.integration.reconcile.past import ANA, BOB
 from tests.integration.reconcile.test_compare import tamper, told
 
 SHOWN = "SELECT by, status, accounts FROM reconciliations ORDER BY started_at"
-
-
-@pytest.fixture
-async def past(caller, redis, worker):
-    past = await Past(caller, redis).happen()
-    await keep_journal(worker)
-    return past
 
 
 @pytest.fixture
