@@ -119,6 +119,8 @@ MAY = {
     ("GET", "/api/images/by-task-id"): {"spend", "read", "operate"},
     ("GET", "/api/credits/transactions"): {"spend", "read", "operate"},
     ("GET", "/api/credits/transactions/1-1-1"): {"spend", "read", "operate"},
+    ("GET", "/api/credits/reconciliation"): {"operate"},
+    ("POST", "/api/credits/reconciliation"): {"operate"},
 }
 
 
