@@ -72,7 +72,7 @@ async def orphans(connection: Connection) -> Finding:
 
 
 VERIFIED = """
-SELECT sum(cursor - verified_seq) AS left, min(verified_at) AS last,
+SELECT sum(greatest(0, cursor - verified_seq)) AS left, min(verified_at) AS last,
        min(coalesce(verified_at, created_at)) AS since
 FROM shards, ledger WHERE cursor > 0
 """
