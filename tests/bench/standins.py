@@ -28,6 +28,7 @@ def plug(app: Litestar, open_ledger: Open) -> Litestar:
             history=parts.history,
             acknowledging=parts.acknowledging,
             checking=parts.checking,
+            reconciliations=parts.reconciliations,
             holds_max=parts.holds_max,
         )
 
