@@ -230,13 +230,19 @@ def _servers() -> Iterator[tuple[str, str]]:
 @contextmanager
 def _ended_in_order() -> Iterator[None]:
     """Whoever ends us, but with a `kill -9`, leaves no copy of a ledger behind."""
+    came: list[int] = []
 
     def end(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
+        came.append(number)
+        signal.raise_signal(signal.SIGINT)  # asyncio makes a cancellation of it, in the middle of nothing
 
     before = {each: signal.signal(each, end) for each in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
+    except KeyboardInterrupt:
+        if came:
+            raise SystemExit(128 + came[0]) from None
+        raise
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)

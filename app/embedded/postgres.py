@@ -97,6 +97,8 @@ class Postgres(Server):
             "timezone": "UTC",
             "fsync": "on" if self._durable else "off",
             "full_page_writes": "on" if self._durable else "off",
+            # What a kill -9 leaves behind goes with the folder, not into the machine's shared memory.
+            "dynamic_shared_memory_type": "posix" if self._durable else "mmap",
         }
         arguments = [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
         return [str(postgres_programs() / "postgres"), "-D", str(self._data), *arguments]
