@@ -28,7 +28,8 @@ return function(operation, shard)
 
   local cause = operation.cause or 'requested'
   local posted = time.cancel(reservation, account, cause, { kind = 'cancelled',
-    details = ',"cause":"' .. cause .. '"' .. text.references(reservation.task, reservation.provider, reservation.model) }, operation)
+    details = ',"cause":"' .. cause .. '"'
+      .. text.references(reservation.task, reservation.provider, reservation.model) }, operation)
   reservation.cancel_reason = operation.reason
   return answer.ok({ posted = posted, account = account, reservation = reservation })
 end

@@ -35,8 +35,8 @@ return function(operation, shard)
   book.holds(account)
   local released = reservation.held - amount
   local model = operation.model or reservation.model
-  local details = ',"reservation":"' .. reservation.id .. '","captured":' .. text.digits[amount] .. ',"charged":0,"released":'
-    .. text.digits[released] .. text.references(reservation.task, reservation.provider, model)
+  local details = ',"reservation":"' .. reservation.id .. '","captured":' .. text.digits[amount]
+    .. ',"charged":0,"released":' .. text.digits[released] .. text.references(reservation.task, reservation.provider, model)
   local posted = journal.post({ kind = 'confirmed', account = account, amount = amount,
     legs = lots.release(account, reservation.legs, amount), details = details }, operation)
   reservation.status = 'confirmed'

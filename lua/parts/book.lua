@@ -6,7 +6,8 @@
 --
 -- `accounts` and `reservations` are those that have changed, in the order in which they did; each shard has all that
 -- were loaded, by id (false: there is none).
-local book = { FORMAT = 1, REMEMBER_MS = 86400000, accounts = {}, reservations = {}, records = {}, tasks = {}, aside = {} }
+local book = { FORMAT = 1, REMEMBER_MS = 86400000,
+               accounts = {}, reservations = {}, records = {}, tasks = {}, aside = {} }
 
 local accounts, changed_reservations, records, tasks = book.accounts, book.reservations, book.records, book.tasks
 

@@ -14,7 +14,7 @@ local function account_text(account)
     .. digits[account.held] .. ',"lots":[' .. lots.text(account) .. ']'
     .. (account.open_holds > 0 and text.member('open_holds', account.open_holds) or '')
     .. (account.lapses_at_ms > 0 and text.member('lapses_at_ms', account.lapses_at_ms) or '')
-    .. (account.fence and text.sentence('fence', account.fence) or '') .. '}'
+    .. (account.fence and text.member('fence', account.fence) or '') .. '}'
 end
 
 local function record_text(record)

@@ -22,7 +22,7 @@ local function head(reservation)
   if reservation.ended_sequence then
     ended = ',"ended_sequence":' .. digits[reservation.ended_sequence] .. ',"settled_at_ms":'
       .. digits[reservation.settled_at_ms] .. text.member('cancel_cause', reservation.cancel_cause)
-      .. text.sentence('cancel_reason', reservation.cancel_reason)
+      .. text.member('cancel_reason', reservation.cancel_reason)
   end
   local held = reservation.held
   return HEAD .. reservation.status .. '","reserved":' .. digits[reservation.reserved]

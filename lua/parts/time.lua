@@ -31,7 +31,8 @@ local function expire(reservation, account, deadline_ms)
   assert(reservation.status == 'pending', 'a hold that has ended is due')
   assert(reservation.expires_at_ms == deadline_ms, 'a hold is due at another time than it says')
   time.cancel(reservation, account, 'expired', { kind = 'expired',
-    details = text.member('deadline_ms', reservation.expires_at_ms) .. text.references(reservation.task, reservation.provider, reservation.model) })
+    details = text.member('deadline_ms', reservation.expires_at_ms)
+      .. text.references(reservation.task, reservation.provider, reservation.model) })
 end
 
 -- An account that Redis and the journal may disagree about stands still: what is due of it waits for its repair.
@@ -47,7 +48,8 @@ local function happen(shard, member, at_ms)
     assert(account.lapses_at_ms == at_ms, 'a lapse is due at another time than the account says')
     time.lapse(account)
   else
-    expire(book.reservation(shard, string.sub(member, 13, 48)), demand_open(book.account(shard, string.sub(member, 50))), at_ms)
+    local account = demand_open(book.account(shard, string.sub(member, 50)))
+    expire(book.reservation(shard, string.sub(member, 13, 48)), account, at_ms)
   end
 end
 

@@ -1,9 +1,11 @@
 """How a reservation is written: an ending keeps what it does not change, letter by letter."""
 
 import msgspec
+import pytest
 
 from app.ledger import keys
-from app.ledger.operations import Bind, Cancel, Confirm, Grant, Reserve
+from app.ledger.entries import Entry
+from app.ledger.operations import Bind, Cancel, Confirm, Deduct, Grant, Reserve
 from app.ledger.replies import Reservation
 from tests.lua.direct import ANA, SHARD, Direct
 from tests.lua.invariants import check_keys
@@ -71,3 +73,22 @@ async def test_a_reservation_that_was_made_in_the_same_call_can_be_bound_and_end
     read = msgspec.json.decode(await stored(direct, id_), type=Reservation)
     assert (20, 40, "t", "r", "image") == (read.captured, read.released, read.task, read.resource, read.model)
     await check_keys(direct.redis)
+
+
+@pytest.mark.parametrize("hostile", ['"', "\\", "\n", "\x01", "\x7f", "é"], ids=ascii)
+async def test_whatever_stands_in_a_text_its_entry_and_its_reservation_can_be_read(direct, hostile):
+    """The API lets none of this in; should anything else, its entry must not be one that nobody can read."""
+    hostile = f"a{hostile}b"
+    id_ = await a_hold(direct, by=hostile, key=hostile, fingerprint="f", task=hostile, provider=hostile)
+    await direct.do(Deduct(account=ANA, amount=1, model=hostile, by=hostile))
+    await direct.do(Cancel(reservation=id_, reason=hostile))
+    entries = [
+        msgspec.json.decode(fields[b"entry"], type=Entry)
+        for _, fields in await direct.redis.xrange(keys.journal(SHARD))
+    ]
+    assert [hostile, hostile] == [entries[1].task, entries[2].model]
+    assert hostile == msgspec.json.decode(await stored(direct, id_), type=Reservation).cancel_reason
+    await direct.redis.hset(keys.meta(SHARD), "incarnation", hostile)
+    reply = await direct.send(Confirm(reservation=id_))
+    assert "not_admitted" == reply.status
+    assert hostile in reply.detail
