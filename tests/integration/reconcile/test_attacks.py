@@ -125,8 +125,8 @@ async def test_a_journal_that_was_changed_whole_gives_nobody_credits(
     """Entry, columns and tables tell the same lie; only the chain of hashes does not."""
     await tamper(
         connection,
-        "UPDATE journal SET amount = 1030, available = 1030, entry = replace(entry, '30', '1030')"
-        " WHERE account = 'bob'",
+        "UPDATE journal SET amount = 1030, available = 1030,"
+        r" entry = regexp_replace(entry, '\y30\y', '1030', 'g') WHERE account = 'bob'",
     )
     await tamper(connection, "UPDATE accounts SET available = 1030 WHERE account = 'bob'")
     await tamper(connection, "UPDATE lots SET available = 1030 WHERE account = 'bob'")
