@@ -1,5 +1,7 @@
-"""What Redis had of a shard just before an entry of its stream: its state now, with the entries from there
-on taken back, last one first. For a shard that refuses, so that nothing moves meanwhile.
+"""What is lost of a shard, and what Redis had just before the first entry that its stream still has.
+
+That is its state now, with the entries from there on taken back, last one first. For a shard that refuses, so
+that nothing moves meanwhile.
 """
 
 from collections.abc import AsyncIterator
@@ -25,6 +27,22 @@ _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, KeyError)
 
 class NotAdoptable(Exception):
     """What Redis has does not go on from what PostgreSQL has; the text says why. Nothing was written."""
+
+
+class Loss(Struct, frozen=True):
+    """What PostgreSQL and Redis' stream lack of a shard: `first` to `last`; Redis has `sequence`."""
+
+    shard: int
+    first: int
+    last: int
+    sequence: int
+
+    @property
+    def sentence(self) -> str:
+        return (
+            f"shard {self.shard}: entries {self.first} to {self.last} are lost in PostgreSQL, and Redis' "
+            f"stream no longer has them; it goes on to {self.sequence}."
+        )
 
 
 class Then(Struct):
