@@ -9,7 +9,8 @@ from persistence.backup.importing import import_backup
 from persistence.backup.reading import Backup
 from persistence.migrate import migrate
 from persistence.pool import Connection
-from persistence.reconcile.run import Run, begin
+from persistence.reconcile.position import begin
+from persistence.reconcile.run import Run
 from persistence.restore import Restored, restore
 from persistence.session import connect
 from persistence.verify import Head, verify

@@ -14,8 +14,9 @@ from persistence.reconcile import sums
 from persistence.reconcile.drift import Drift
 from persistence.reconcile.hands import NotRepaired
 from persistence.reconcile.page import UNREADABLE, Behind, compare_readable
+from persistence.reconcile.position import begin
 from persistence.reconcile.repair import Repaired, Repairer
-from persistence.reconcile.run import Run, begin, by_account
+from persistence.reconcile.run import Run, by_account
 from persistence.reconcile.sighting import NotExaminable, Place
 from persistence.reconcile.tools import Tools, tools
 from persistence.reconcile.work import COMMAND, fence_drifted, working

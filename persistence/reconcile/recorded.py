@@ -5,7 +5,7 @@ from asyncpg import Record
 
 from app.reconciliations import Difference, Reconciliation
 from persistence.pool import Pool, answering
-from persistence.reconcile.run import begin
+from persistence.reconcile.position import begin
 
 
 class PostgresReconciliations:

@@ -3,22 +3,14 @@
 It walks along the accounts that the journal knows, shard by shard, then along the accounts, the reservations
 and what is due in Redis, for what the journal does not know. After every page its place is kept in
 its row, so that nothing is lost with whoever works on it, and memory does not grow with the ledger.
-
-What has to be read in full differs. Comparing Redis with the projections costs as much as there are
-accounts, and is always done for all. Adding up the legs costs as much as there are entries: it is done for
-all when somebody asks for it (`full`), and otherwise for a slice of the accounts that goes around once in
-`SLICES` runs, a day at one every 10 minutes. Between two turns the entries are proved when they are
-journaled, and by `lastro verify`.
 """
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import groupby
 from typing import Literal
-from zlib import crc32
 
 import msgspec
-from msgspec import Struct
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
@@ -26,12 +18,12 @@ from persistence.pool import Connection
 from persistence.reconcile import sums
 from persistence.reconcile.drift import Drift, as_jsonb
 from persistence.reconcile.page import WAIT_SECONDS, Behind, compare_readable
+from persistence.reconcile.position import Position, decode_position
 from persistence.reconcile.sighting import NotExaminable, Place
 from persistence.reconcile.strays import Walked, accounts_in_redis, reservations_in_redis, what_is_due
 
 PAGE = 500
 HOLDS_AT_ONCE = 20_000
-SLICES = 144
 DRIFT_MAX = 1_000
 WHY_MAX = 20
 
@@ -41,49 +33,8 @@ Found = Callable[[Place, Sequence[Drift]], Awaitable[None]]
 log = logging.getLogger(__name__)
 
 
-class Position(Struct):
-    """Where a run goes on. `phase`: what is walked along; `shard` and `after` among the journal's accounts;
-    `scan` is Redis' own place among its keys. `cursors`: up to where each shard's sequences are without gaps.
-    """
-
-    full: bool
-    turn: int
-    cursors: list[int]
-    phase: Literal["accounts", "strays", "reservations", "due", "end"] = "accounts"
-    shard: int = 0
-    after: str = ""
-    scan: int = 0
-    drifts: int = 0
-    unknown: list[str] = []
-    totals: sums.Totals = msgspec.field(default_factory=sums.Totals)
-
-
-_decode_position = msgspec.json.Decoder(Position).decode
-
-
 async def nothing(_place: Place, _drift: Sequence[Drift]) -> None:
     """What is done about drift where it is only told."""
-
-
-LAST = """
-SELECT position FROM reconciliations WHERE finished_at IS NOT NULL AND position IS NOT NULL
-ORDER BY started_at DESC LIMIT 1
-"""
-
-BEGIN = "INSERT INTO reconciliations (by, position) VALUES ($1, $2::jsonb) RETURNING id::text"
-
-
-async def begin(connection: Connection, by: str, *, full: bool) -> str:
-    """Record a run that has not done anything yet, and return its id."""
-    last = await connection.fetchval(LAST)
-    before = None if last is None else _decode_position(last)
-    position = Position(
-        full=full,
-        turn=(before.turn + 1) % SLICES if before else 0,
-        cursors=[] if full or before is None else before.cursors,
-    )
-    name: str = await connection.fetchval(BEGIN, by, as_jsonb(position))
-    return name
 
 
 class Run:
@@ -135,7 +86,7 @@ class Run:
         self._ledger, self.shards = ledger["id"], ledger["shards"]
         self.accounts = row["accounts"]
         self.drift = msgspec.json.decode(row["drift"], type=list[Drift])
-        self.position = _decode_position(row["position"])
+        self.position = decode_position(row["position"])
         self.position.cursors += [0] * (self.shards - len(self.position.cursors))
         return self
 
@@ -271,11 +222,7 @@ class Run:
     ) -> bool:
         """Whether anything could be told."""
         position = self.position
-        add_up = (
-            page
-            if position.full
-            else [each for each in page if crc32(each.encode()) % SLICES == position.turn]
-        )
+        add_up = [each for each in page if position.adds_up(each)]
         try:
             compared = await compare_readable(
                 self._connection, self._redis, place, page,

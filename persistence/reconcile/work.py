@@ -14,7 +14,8 @@ from persistence.pool import Connection
 from persistence.reconcile import truth
 from persistence.reconcile.drift import Drift
 from persistence.reconcile.hands import Hands, NotRepaired
-from persistence.reconcile.run import Run, begin, by_account
+from persistence.reconcile.position import begin
+from persistence.reconcile.run import Run, by_account
 from persistence.reconcile.sighting import Place
 from persistence.session import connect
 

@@ -11,7 +11,8 @@ from app.ledger.admission import Standing
 from app.ledger.connection import connect as connect_redis
 from persistence.birth import give_birth
 from persistence.migrate import migrate
-from persistence.reconcile.run import Run, begin
+from persistence.reconcile.position import begin
+from persistence.reconcile.run import Run
 from persistence.restore import restore
 from persistence.session import connect
 from persistence.verify import Verdict, verify

@@ -6,7 +6,8 @@ import asyncio
 
 from redis.asyncio import Redis
 
-from persistence.reconcile.run import Run, begin
+from persistence.reconcile.position import begin
+from persistence.reconcile.run import Run
 from persistence.reconcile.work import COMMAND, working
 from persistence.verify import verify
 from tests.chaos.storm.records import Findings

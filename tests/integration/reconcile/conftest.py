@@ -10,8 +10,9 @@ from persistence import admission
 from persistence.backing import PostgresBacking
 from persistence.drain import drain
 from persistence.reconcile.hands import hands as hands_of
+from persistence.reconcile.position import begin
 from persistence.reconcile.repair import Repairer
-from persistence.reconcile.run import Run, begin, by_account
+from persistence.reconcile.run import Run, by_account
 from persistence.reconcile.sighting import Place
 from persistence.session import connect
 from tests.integration.books import Shop

@@ -11,8 +11,9 @@ from app.ledger.ledger import Ledger
 from app.ledger.operations import Deduct, Grant, Reserve
 from persistence import admission
 from persistence.backing import PostgresBacking
+from persistence.reconcile.position import begin
 from persistence.reconcile.recorded import PostgresReconciliations
-from persistence.reconcile.run import Run, begin
+from persistence.reconcile.run import Run
 from persistence.reconcile.slice import reconcile_slice
 from persistence.reconcile.work import COMMAND, next_run, working
 from tests.integration.reconcile.past import ANA, BOB
