@@ -50,12 +50,32 @@ class Stands(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cause: Literal["requested", "failed", "expired"] | None = None
 
 
+class Price(Struct, frozen=True, kw_only=True):
+    """What an amount was computed from: ceil(base + units x price), by that version of the model's row in the
+    rate card. `base`, `price` and `units` are decimal numbers in their shortest form.
+    """
+
+    model: str
+    version: int
+    base: str
+    price: str
+    units: str
+
+
 class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"format": "v"}):
     """What happened to one account. `available` and `held` are the account's sums after it.
 
-    `amount` is what was granted, deducted or lapsed; what a reservation took (reserved), what a confirm spent
-    (confirmed), what was given back (cancelled, expired); 0 where no credits move (bound).
+    `amount` is what was granted, deducted, refunded, adjusted (signed) or lapsed; what a reservation took
+    (reserved), what a confirm spent, captured and charged (confirmed), what was given back (cancelled,
+    expired); 0 where no credits move (bound, extended, configured, repaired).
     `previous_nonce` stands in the first entry of each call only: with it the calls of a shard form a chain.
+
+    By kind: granted has `bucket`, `priority`, and in `rollover` what moved along from lots that expire
+    earlier. reserved has `deadline_ms`, and where they are not the default `over_capture` and `on_expired`;
+    extended has the new `deadline_ms`. confirmed has `captured`, `charged` and `released`; it ended the
+    reservation if nothing is held afterwards, and `late` says that the deadline had passed. refunded has
+    `refund_of` (a transaction id), and in `lapsed` how much of it lapses at once because its lot has.
+    adjusted has in `shortfall` what could not be taken. configured has the settings that it changed.
 
     `adopted` stands in an entry that took the place of one that PostgreSQL has lost: the first and the last
     sequence that were lost with it. `stands` is what its reservation is then, `lots` all lots of the account
@@ -88,6 +108,17 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"form
     charged: int | None = None
     released: int | None = None
     cause: str | None = None
+    late: bool = False
+    over_capture: Literal["cap", "charge"] | None = None
+    on_expired: Literal["charge"] | None = None
+    price: Price | None = None
+    rollover: int | None = None
+    refund_of: str | None = None
+    lapsed: int | None = None
+    shortfall: int | None = None
+    overdraft_limit: int | None = None
+    status: Literal["active", "frozen", "closed"] | None = None
+    low_balance: int | None = None
     notes: str | None = None
     adopted: tuple[int, int] | None = None
     stands: Stands | None = None

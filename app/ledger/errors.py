@@ -9,13 +9,22 @@ LedgerError
 │   ├── ReservationCancelled      cause, at_ms
 │   ├── ReservationConfirmed      at_ms
 │   ├── ReservationExpired        at_ms
+│   ├── AccountFrozen
+│   ├── AccountClosed
+│   ├── AccountNotEmpty           available, held
+│   ├── OverdraftInUse            debt
 │   ├── TaskConflict              reservation or task: who has it already
 │   ├── TransactionNotFound
 │   ├── IdempotencyMismatch
 │   ├── AlreadyExpired            expires_at_ms, now_ms
 │   ├── ExceedsReservation        required, held
+│   ├── InvalidExtension          expires_at_ms, latest_ms: what it would have become
+│   ├── NotRefundable             kind, or status of the reservation
+│   ├── ExceedsTransaction        required, refunded, left
 │   ├── BalanceOverflow           available, held
-│   └── LimitReached              what, limit
+│   ├── LimitReached              what, limit
+│   ├── BatchFailed               another operation of an atomic batch was refused
+│   └── BatchAcrossShards         an atomic batch that no single server could carry out
 ├── Unavailable                   the ledger cannot answer now; repeating with the same key is safe
 │   ├── LedgerUnavailable         cause, where it is known: Redis, or what only PostgreSQL knows, is away
 │   ├── LedgerFenced              shard or account, why
@@ -97,6 +106,30 @@ class ReservationExpired(Refused):
     word = "reservation_expired"
 
 
+class AccountFrozen(Refused):
+    """The account takes no charge until it is active again."""
+
+    word = "account_frozen"
+
+
+class AccountClosed(Refused):
+    """The account takes nothing until it is active again."""
+
+    word = "account_closed"
+
+
+class AccountNotEmpty(Refused):
+    """Only an account without credits, holds and debt can be closed."""
+
+    word = "account_not_empty"
+
+
+class OverdraftInUse(Refused):
+    """The limit would be below the debt that there is."""
+
+    word = "overdraft_in_use"
+
+
 class TaskConflict(Refused):
     """The task belongs to another reservation, or the reservation to another task."""
 
@@ -127,6 +160,24 @@ class ExceedsReservation(Refused):
     word = "exceeds_reservation"
 
 
+class InvalidExtension(Refused):
+    """The deadline would be earlier than it is."""
+
+    word = "invalid_extension"
+
+
+class NotRefundable(Refused):
+    """Nothing was spent by it."""
+
+    word = "not_refundable"
+
+
+class ExceedsTransaction(Refused):
+    """More was to be given back than is left of what was spent."""
+
+    word = "exceeds_transaction"
+
+
 class BalanceOverflow(Refused):
     """The balance would pass 2^53 - 1."""
 
@@ -134,9 +185,21 @@ class BalanceOverflow(Refused):
 
 
 class LimitReached(Refused):
-    """A bound of the account: lots or open holds."""
+    """A bound of the account or the reservation: lots, open holds, extensions, parts."""
 
     word = "limit_reached"
+
+
+class BatchFailed(Refused):
+    """Another operation of an atomic batch was refused, so this one was not carried out."""
+
+    word = "batch_failed"
+
+
+class BatchAcrossShards(Refused):
+    """All or nothing is possible on one server only."""
+
+    word = "batch_across_shards"
 
 
 class LedgerUnavailable(Unavailable):

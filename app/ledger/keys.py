@@ -63,6 +63,13 @@ def task(shard: int, provider: str | None, task_id: str) -> str:
     return f"lastro:{{{shard}}}:task:{provider or ''}:{task_id}"
 
 
+def refunded(shard: int, transaction: str) -> str:
+    """How much of a transaction was given back so far. Expires 24 h after the last refund; the journal knows
+    it then.
+    """
+    return f"lastro:{{{shard}}}:refunded:{transaction}"
+
+
 def operation(shard: int, kind: Literal["a", "r"], id_: str, key: str) -> str:
     """What was answered to a key of an account (`a`) or a reservation (`r`). Expires after 24 h.
 

@@ -28,23 +28,31 @@ class Write(Operation, kw_only=True):
     notes_hash: str | None = None
 
 
+OverCapture = Literal["reject", "cap", "charge"]
+OnExpired = Literal["reject", "charge"]
+
+
 class Grant(Write, kw_only=True, tag="grant"):
-    """Add credits to a bucket. `open`: the account may be made; only the ledger sets it."""
+    """Add credits to a bucket. `rollover`: so many at most of the bucket's credits that lapse earlier move
+    along to the new lot. `open`: the account may be made; only the ledger sets it.
+    """
 
     account: str
     amount: int
     bucket: str = "default"
     priority: int | None = None
     expires_at_ms: int = 0
+    rollover: int = 0
     open: bool = False
 
 
 class Deduct(Write, kw_only=True, tag="deduct"):
-    """Spend credits at once."""
+    """Spend credits at once. `price`: what the amount was computed from, as the text of an `entries.Price`."""
 
     account: str
     amount: int
     model: str | None = None
+    price: str | None = None
 
 
 class Reserve(Write, kw_only=True, tag="reserve"):
@@ -65,15 +73,23 @@ class Reserve(Write, kw_only=True, tag="reserve"):
     resource: str | None = None
     model: str | None = None
     metadata: dict[str, str] | None = None
+    over_capture: OverCapture = "reject"
+    on_expired: OnExpired = "reject"
+    price: str | None = None
 
 
 class Confirm(Write, kw_only=True, tag="confirm"):
-    """Spend what a reservation holds, or a part of it; the rest is released. `amount` `None`: all that is
-    held.
+    """Spend what a reservation holds, or a part of it. `amount` `None`: all that is held.
+
+    `final`: the rest is released; otherwise it stays held, and there must be a `key`. The policies are the
+    reservation's where they are `None`.
     """
 
     reservation: str
     amount: int | None = None
+    final: bool = True
+    over_capture: OverCapture | None = None
+    on_expired: OnExpired | None = None
     account: str | None = None
     model: str | None = None
 
@@ -85,6 +101,66 @@ class Cancel(Write, kw_only=True, tag="cancel"):
     cause: Literal["requested", "failed"] = "requested"
     reason: str | None = None
     account: str | None = None
+
+
+class Extend(Write, kw_only=True, tag="extend"):
+    """Move the deadline of a reservation to `ttl_ms` (1,000 .. 86,400,000) from now. `task_shard`: where its
+    task is kept, if it has one.
+    """
+
+    reservation: str
+    ttl_ms: int
+    task_shard: int = -1
+    account: str | None = None
+
+
+class Original(Struct, kw_only=True, omit_defaults=True):
+    """A transaction that spent credits, for whoever gives them back.
+
+    `left` has what left which lot, as bucket, expiry (milliseconds, 0: never) and credits, in the order of
+    its legs; `refunded` is what the journal knows to have been given back.
+    """
+
+    transaction: str
+    left: list[tuple[str, int, int]]
+    refunded: int = 0
+    reservation: str | None = None
+    task: str | None = None
+    provider: str | None = None
+    model: str | None = None
+
+
+class Refund(Write, kw_only=True, tag="refund"):
+    """Give back what `originals` spent, the first of them first. `amount` `None`: all that is left of them.
+
+    `bucket`: there instead of the lots that it came from.
+    """
+
+    account: str
+    originals: list[Original]
+    amount: int | None = None
+    bucket: str | None = None
+
+
+class Adjust(Write, kw_only=True, tag="adjust"):
+    """Put right what an operator knows better. `amount` is signed; `bucket` `None`: what comes in goes to
+    `default`, what is taken is taken in spending order. `short`: what happens when there is not enough.
+    """
+
+    account: str
+    amount: int
+    bucket: str | None = None
+    short: Literal["reject", "take"] = "reject"
+
+
+class Configure(Write, kw_only=True, tag="configure"):
+    """Change settings of an account; what is `None` stays. `open` as for a grant."""
+
+    account: str
+    overdraft_limit: int | None = None
+    status: Literal["active", "frozen", "closed"] | None = None
+    low_balance: int | None = None
+    open: bool = False
 
 
 class Bind(Write, kw_only=True, tag="bind"):
@@ -116,6 +192,12 @@ class Locate(Operation, kw_only=True, tag="locate"):
 
     task: str
     provider: str | None = None
+
+
+class Trace(Operation, kw_only=True, tag="trace"):
+    """Read an entry that the stream still has."""
+
+    sequence: int
 
 
 class Sweep(Operation, kw_only=True, tag="sweep"):

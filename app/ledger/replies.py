@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from app.ledger.entries import Entry
+from app.ledger.entries import Entry, Price
 
 
 class Lot(Struct, frozen=True, array_like=True):
@@ -25,7 +25,9 @@ class Account(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"fo
     """The balance of an account as Redis stores it. `available` and `held` are the sums of its lots.
 
     `open_holds` counts pending reservations; `lapses_at_ms` is the soonest expiry of a lot that has something
-    available (0: none), which is its score in `due`; `fence` says why this account alone is refused.
+    available (0: none), which is its score in `due`; `fence` says why this account alone is refused. Debt is
+    a lot of the bucket `overdraft`, below zero and never below the limit. `low_balance`: whoever watches is
+    told when less is available (0: never).
     """
 
     format: int
@@ -37,6 +39,7 @@ class Account(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"fo
     lapses_at_ms: int = 0
     overdraft_limit: int = 0
     status: Literal["active", "frozen", "closed"] = "active"
+    low_balance: int = 0
     fence: str | None = None
 
 
@@ -48,8 +51,17 @@ class HeldLeg(Struct, frozen=True, array_like=True):
     held: int
 
 
+class Part(Struct, frozen=True, array_like=True):
+    """A confirm that captured a part and left the rest held: its entry, and the key under which it came."""
+
+    sequence: int
+    key: str
+    fingerprint: str
+
+
 class Reservation(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"format": "v"}):
-    """A hold with a deadline, as Redis stores it. reserved = captured + released + held.
+    """A hold with a deadline, as Redis stores it. reserved = captured + released + held, and what was spent is
+    captured + charged.
 
     `reserved_sequence`, `bound_sequence` and `ended_sequence` name the entries (in this shard) that made,
     bound and ended it, so that a repeated request gets the first answer. `notes` are the notes of the
@@ -77,8 +89,7 @@ class Reservation(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     cancel_reason: str | None = None
     late: bool = False
     extensions: int = 0
-    over_capture: Literal["reject", "cap", "charge"] = "reject"
-    on_expired: Literal["reject", "charge"] = "reject"
+    parts: list[Part] = []
     id: str
     account: str
     task: str | None = None
@@ -86,6 +97,9 @@ class Reservation(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     model: str | None = None
     resource: str | None = None
     metadata: dict[str, str] | None = None
+    over_capture: Literal["reject", "cap", "charge"] = "reject"
+    on_expired: Literal["reject", "charge"] = "reject"
+    price: Price | None = None
 
 
 class Applied(Struct, frozen=True, array_like=True, tag="ok"):
