@@ -16,21 +16,10 @@ from typing import NamedTuple
 from msgspec import structs
 from redis.asyncio import Redis
 
-from app.ledger.admission import (
-    Sighting,
-    Standing,
-    demand_fit_server,
-    fault,
-    fence,
-    is_numbered,
-    lags,
-    strangeness,
-    survey,
-    unreadable,
-    write,
-)
+from app.ledger.admission import demand_fit_server, fence, survey, write
 from app.ledger.alike import alike, says
 from app.ledger.backing import BackingUnavailable, NotAdmitted, Terms
+from app.ledger.judgement import Sighting, Standing, fault, is_numbered, lags, strangeness, unreadable
 from persistence.admission_steps import Barrier, past
 from persistence.catching_up import catch_up
 from persistence.operators import Announcer

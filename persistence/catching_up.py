@@ -7,7 +7,8 @@ from collections.abc import Collection
 from msgspec import structs
 from redis.asyncio import Redis
 
-from app.ledger.admission import UNTIL, lags, strangeness, survey
+from app.ledger.admission import survey
+from app.ledger.judgement import UNTIL, lags, strangeness
 from app.ledger.loading import Moved
 from persistence.admission_steps import Barrier, past
 from persistence.pool import Connection, Pool

@@ -15,9 +15,10 @@ from msgspec import structs
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.ledger.admission import Sighting, Standing, demand_fit_server, fault, strangeness, survey
+from app.ledger.admission import demand_fit_server, survey
 from app.ledger.admission import fence as fence_in_redis
 from app.ledger.alike import named
+from app.ledger.judgement import Sighting, Standing, fault, strangeness
 from persistence.admission import admit, this_machines_clock_ms
 from persistence.admission_steps import Barrier, past
 from persistence.catching_up import catch_up

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import asyncpg
 from redis.asyncio import Redis
 
-from app.ledger.admission import UNTIL, fence
+from app.ledger.admission import fence
+from app.ledger.judgement import UNTIL
 from app.ledger.stream import (
     Admitted,
     Broken,

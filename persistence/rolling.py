@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from app.ledger import keys
-from app.ledger.admission import Sighting, Standing
+from app.ledger.judgement import Sighting, Standing
 from app.ledger.loading import Beyond, Closed, Page, bind, close_behind, load
 from app.ledger.shards import SHARDS_MAX, shard_of_reservation
 from persistence import rebuild

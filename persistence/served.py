@@ -15,9 +15,9 @@ An intruder, at fault and not the one that was admitted, is refused where it was
 from collections.abc import Collection, Sequence
 from math import inf
 
-from app.ledger.admission import Sighting, Standing, lags
 from app.ledger.backing import BackingUnavailable
 from app.ledger.intrusion import is_intruder, refusal
+from app.ledger.judgement import Sighting, Standing, lags
 from persistence.pool import Connection, Pool, answering
 from persistence.rolling import is_prefix
 

@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from app.ledger.admission import Standing
 from app.ledger.backing import BackingUnavailable, NotAdmitted
+from app.ledger.judgement import Standing
 from persistence.pool import Connection, Pool, answering
 
 SECONDS_MAX = 10.0

@@ -15,7 +15,7 @@ from app.cli.shared import data_option, exit_by, settings_of
 from app.ledger.alike import alike, named, says
 
 if TYPE_CHECKING:
-    from app.ledger.admission import Standing
+    from app.ledger.judgement import Standing
     from persistence.restore import Orphan, Restored, Shard
 
 REASONS_SHOWN_MAX = 16

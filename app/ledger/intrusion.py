@@ -1,6 +1,6 @@
 """A Redis that does not continue the journal and is not the one that was admitted: a loss, or a mistake."""
 
-from app.ledger.admission import Sighting, Standing, fault
+from app.ledger.judgement import Sighting, Standing, fault
 
 WHAT_TO_DO = (
     "Name that one in LASTRO_REDIS_URL. If it is to be replaced by this one, stop what uses it, then run "

@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from redis.asyncio import Redis
 
 from app.ledger import keys, scripts
-from app.ledger.admission import Sighting
+from app.ledger.judgement import Sighting
 from app.ledger.replies import Account, Reservation
 from app.ledger.running import run
 

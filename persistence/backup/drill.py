@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from app.ledger.admission import Standing
 from app.ledger.connection import connect as connect_redis
+from app.ledger.judgement import Standing
 from persistence.backup.importing import import_backup
 from persistence.backup.reading import Backup
 from persistence.migrate import migrate

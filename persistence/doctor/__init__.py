@@ -6,9 +6,9 @@ import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.ledger.admission import Standing
 from app.ledger.backing import BackingUnavailable
 from app.ledger.checkup import SAMPLE_MAX, Finding, checkup
+from app.ledger.judgement import Standing
 from persistence.admission import this_machines_clock_ms
 from persistence.doctor import between, records, server
 from persistence.doctor.between import Bounds

@@ -8,9 +8,10 @@ from redis.asyncio import Redis
 
 from app.ledger import keys
 from app.ledger.acknowledgement import Acknowledgement
-from app.ledger.admission import Standing, is_numbered, strangeness, survey
+from app.ledger.admission import survey
 from app.ledger.backing import NotAdmitted
 from app.ledger.checkup import Finding
+from app.ledger.judgement import Standing, is_numbered, strangeness
 from persistence.doctor.words import listed
 from persistence.pool import Pool, answering
 from persistence.served import intrusions

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from app.ledger.admission import UNTIL_ADOPTED
 from app.ledger.alike import alike, named, together
 from app.ledger.checkup import Finding
+from app.ledger.judgement import UNTIL_ADOPTED
 from persistence.doctor.words import ago
 from persistence.fences import fences
 from persistence.pool import Connection, Pool

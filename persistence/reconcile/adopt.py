@@ -30,8 +30,9 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from app.ledger import keys
-from app.ledger.admission import Sighting, Standing, survey
+from app.ledger.admission import survey
 from app.ledger.connection import connect as connect_redis
+from app.ledger.judgement import Sighting, Standing
 from persistence import rebuild
 from persistence.admission import admit
 from persistence.admission_steps import Barrier, past

@@ -8,18 +8,10 @@ from typing import NamedTuple
 from msgspec import structs
 from redis.asyncio import Redis
 
-from app.ledger.admission import (
-    UNTIL_ADOPTED,
-    Sighting,
-    Standing,
-    demand_fit_server,
-    fault,
-    survey,
-    unreadable,
-    write,
-)
+from app.ledger.admission import demand_fit_server, survey, write
 from app.ledger.alike import says
 from app.ledger.backing import NotAdmitted
+from app.ledger.judgement import UNTIL_ADOPTED, Sighting, Standing, fault, unreadable
 from app.ledger.loading import Closed
 from persistence.admission import admit
 from persistence.fences import ledger_of

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from redis.asyncio import Redis
 
 from app.ledger import keys
-from app.ledger.admission import Sighting, Standing, survey, unreadable
+from app.ledger.admission import survey
+from app.ledger.judgement import Sighting, Standing, unreadable
 from app.ledger.loading import Page, close, load
 from app.ledger.stream import nonce_of
 from persistence.journal import Journal, Outcome

@@ -9,8 +9,9 @@ from typing import NamedTuple, Protocol
 
 from redis.asyncio import Redis
 
-from app.ledger.admission import Sighting, Standing, survey
+from app.ledger.admission import survey
 from app.ledger.connection import connect as connect_redis
+from app.ledger.judgement import Sighting, Standing
 from app.ledger.loading import Moved
 from persistence import rebuild
 from persistence.admission import admit, this_machines_clock_ms

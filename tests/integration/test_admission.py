@@ -6,9 +6,9 @@ from uuid import uuid4
 import pytest
 
 from app.ledger import keys
-from app.ledger.admission import Standing
 from app.ledger.backing import NotAdmitted, Terms
 from app.ledger.connection import connect
+from app.ledger.judgement import Standing
 from app.ledger.operations import Grant
 from persistence.admission import admit, amended, this_machines_clock_ms, watch
 from persistence.birth import give_birth

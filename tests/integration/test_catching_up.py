@@ -7,9 +7,10 @@ import asyncpg
 import pytest
 
 from app.ledger import keys
-from app.ledger.admission import Standing, fault, survey
+from app.ledger.admission import survey
 from app.ledger.backing import Terms
 from app.ledger.connection import connect
+from app.ledger.judgement import Standing, fault
 from app.ledger.operations import Grant
 from persistence import catching_up
 from persistence.admission import admit, amended

@@ -7,8 +7,8 @@ from pathlib import Path
 from redis import Redis
 
 from app.embedded import Valkey
-from app.ledger.admission import Standing
 from app.ledger.connection import connect as connect_redis
+from app.ledger.judgement import Standing
 from persistence.birth import give_birth
 from persistence.migrate import migrate
 from persistence.reconcile.position import begin

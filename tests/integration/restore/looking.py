@@ -1,6 +1,6 @@
 """Whoever looks on while a restore is at work."""
 
-from app.ledger.admission import Standing
+from app.ledger.judgement import Standing
 
 
 class Looking:

@@ -3,7 +3,8 @@
 import pytest
 
 from app.ledger import keys
-from app.ledger.admission import Standing, survey
+from app.ledger.admission import survey
+from app.ledger.judgement import Standing
 from app.ledger.loading import Binding, Closed, Moved, Page, bind, close, close_behind, load, unbind
 from app.ledger.replies import Account, Lot
 from tests.integration.streams import replace_server
