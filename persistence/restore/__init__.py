@@ -1,8 +1,16 @@
-"""A Redis made again from the journal, in seven steps, of which each may be the last one for a while.
+"""A Redis made again from the journal, in steps, of which each may be the last one for a while.
 
-1 claims the fenced shards, 2 drains what still continues the journal, 3 salvages what does not, 4 removes
-what is left, 5 loads, 6 compares, 7 opens. Whoever was killed begins again: a claimed shard stays
-claimed, and no call is let in before step 7. Shards that are not fenced are neither touched nor held up.
+claim    takes the fenced shards for itself
+prove    holds PostgreSQL's tables of them against their entries
+drain    journals what Redis still has and continues the journal
+salvage  keeps what does not
+remove   removes their keys
+load     fills them from the journal
+compare  reads back what was loaded
+open     lets calls in
+
+Whoever was killed begins again: a claimed shard stays claimed, and no call is let in before `open`. Shards
+that are not fenced are neither touched nor held up.
 """
 
 from persistence.restore.claim import Claim, RestoreRefused

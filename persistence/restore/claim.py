@@ -1,4 +1,4 @@
-"""The first step of a restore: which shards it is for, and that nobody else touches them until its last."""
+"""The step `claim` of a restore: which shards it is for, and that nobody else touches them until `open`."""
 
 import asyncio
 from collections.abc import Callable, Collection

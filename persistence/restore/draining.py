@@ -1,4 +1,4 @@
-"""The second step of a restore: what Redis still has and what continues the journal is journaled."""
+"""The step `drain` of a restore: what Redis still has and what continues the journal is journaled."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,6 @@
-"""The fourth and fifth step: a claimed shard is emptied, but for lanes, and filled from the journal."""
+"""The steps `remove` and `load` of a restore: a claimed shard is emptied, but for lanes, and filled from the
+journal.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple

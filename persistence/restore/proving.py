@@ -1,4 +1,4 @@
-"""Between the first and the second step: the tables that a restore loads are held against their entries.
+"""The step `prove` of a restore: the tables that it loads are held against their entries.
 
 Redis is compared with the tables when it was loaded, which says nothing if the tables are wrong. What
 somebody has changed there is written again by the entries, and recorded among the repairs; a shard whose

@@ -1,4 +1,4 @@
-"""The third step of a restore: what Redis has and the journal has not is kept word for word, in the table
+"""The step `salvage` of a restore: what Redis has and the journal has not is kept word for word, in the table
 `orphans` and in a file, before anything is removed.
 """
 
