@@ -13,7 +13,7 @@ from persistence.pool import Connection
 from persistence.reconcile import sums
 from persistence.reconcile.drift import Drift
 from persistence.reconcile.hands import NotRepaired
-from persistence.reconcile.page import UNREADABLE, Behind, compare_readable
+from persistence.reconcile.page import UNREADABLE, Behind, Page, Sides, compare_readable
 from persistence.reconcile.position import begin
 from persistence.reconcile.repair import Repaired, Repairer
 from persistence.reconcile.run import Run, by_account
@@ -92,7 +92,8 @@ async def some(its: Tools, accounts: Sequence[str]) -> Findings:
     for account in accounts:
         try:
             place = await place_of(its.connection, account)
-            compared = await compare_readable(its.connection, its.redis, place, [account], add_up=[account])
+            sides = Sides(its.connection, its.redis, place)
+            compared = await compare_readable(sides, Page([account], add_up=[account]))
         except (Behind, NotExaminable, NotRepaired) as error:
             findings.unknown.append(str(error))
             continue

@@ -9,7 +9,8 @@ nothing has to be looked at again.
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import asyncpg
 import msgspec
@@ -35,6 +36,45 @@ class Behind(Exception):
     """PostgreSQL does not get what Redis has; nothing can be told. The text says how far it is."""
 
 
+class Sides(NamedTuple):
+    """PostgreSQL and Redis, as they are held against each other for a shard.
+
+    Args:
+        connection: Outside any transaction.
+        redis: Its retries are off.
+        place: The shard, and under which number PostgreSQL has it admitted.
+        wait_seconds: How long PostgreSQL may need to have what was seen in Redis.
+    """
+
+    connection: Connection
+    redis: Redis
+    place: Place
+    wait_seconds: float = WAIT_SECONDS
+
+
+class Page(Struct, frozen=True):
+    """What is compared at once.
+
+    Args:
+        accounts: Of one shard, known to one of the two sides, or to none.
+        more: Reservations by account that are compared though they may have ended.
+        add_up: Those of which all entries are added up too, which costs as much as there are entries.
+    """
+
+    accounts: Sequence[str]
+    more: Mapping[str, Sequence[str]] = {}
+    add_up: Sequence[str] = ()
+
+    def halves(self) -> "Iterator[Page]":
+        middle = len(self.accounts) // 2
+        for half in (self.accounts[:middle], self.accounts[middle:]):
+            yield Page(
+                half,
+                {each: self.more[each] for each in half if each in self.more},
+                [each for each in self.add_up if each in half],
+            )
+
+
 class Compared(Struct):
     """What came of comparing a page."""
 
@@ -57,114 +97,67 @@ class Looked(Struct):
 SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
-async def compare(
-    connection: Connection,
-    redis: Redis,
-    place: Place,
-    accounts: Sequence[str],
-    *,
-    more: Mapping[str, Sequence[str]] | None = None,
-    add_up: Sequence[str] = (),
-    wait_seconds: float = WAIT_SECONDS,
-) -> Compared:
-    """The differences of `accounts`, all of one shard.
-
-    Args:
-        connection: Outside any transaction.
-        redis: Its retries are off.
-        place: The shard, and under which number PostgreSQL has it admitted.
-        accounts: Known to one of the two sides, or to none.
-        more: Reservations by account that are compared though they may have ended.
-        add_up: Those of which all entries are added up too, which costs as much as there are entries.
-        wait_seconds: How long PostgreSQL may need to have what was seen in Redis.
+async def compare(sides: Sides, page: Page) -> Compared:
+    """The differences of a page.
 
     Raises:
         NotExaminable: This Redis is not the one that was admitted.
         Behind: PostgreSQL did not get what Redis has.
     """
+    connection = sides.connection
     async with connection.transaction():
         await connection.execute(SNAPSHOT)
-        states = await _states(connection, place.shard, accounts, more or {})
-        found, totals = await sums.faults(connection, {each: states[each] for each in add_up})
-    for each in await _looked(connection, redis, place, states, more, wait_seconds=wait_seconds):
+        states = await _states(connection, sides.place.shard, page.accounts, page.more)
+        found, totals = await sums.faults(connection, {each: states[each] for each in page.add_up})
+    for each in await _looked(sides, states, page.more):
         found.extend(differences(each))
-    return Compared(len(accounts), found, totals)
+    return Compared(len(page.accounts), found, totals)
 
 
 UNREADABLE = (asyncpg.DataError, msgspec.MsgspecError)
 
 
-async def compare_readable(
-    connection: Connection,
-    redis: Redis,
-    place: Place,
-    accounts: Sequence[str],
-    *,
-    more: Mapping[str, Sequence[str]] | None = None,
-    add_up: Sequence[str] = (),
-    wait_seconds: float = WAIT_SECONDS,
-) -> Compared:
+async def compare_readable(sides: Sides, page: Page) -> Compared:
     """The same; a row that PostgreSQL cannot even read does not hide the others: the page is halved around
     it.
     """
     try:
-        return await compare(
-            connection, redis, place, accounts, more=more, add_up=add_up, wait_seconds=wait_seconds
-        )
+        return await compare(sides, page)
     except UNREADABLE as error:
-        if len(accounts) == 1:
-            drift = Drift(accounts[0], "journal.entry", f"unreadable: {error}"[:200], None)
+        if len(page.accounts) == 1:
+            drift = Drift(page.accounts[0], "journal.entry", f"unreadable: {error}"[:200], None)
             return Compared(1, [drift], sums.Totals())
-    middle, totals, found = len(accounts) // 2, sums.Totals(), []
-    for half in (accounts[:middle], accounts[middle:]):
-        compared = await compare_readable(
-            connection, redis, place, half,
-            more={each: more[each] for each in half if each in more} if more else None,
-            add_up=[each for each in add_up if each in half], wait_seconds=wait_seconds,
-        )  # fmt: skip
-        totals.add(compared.totals)
-        found += compared.drift
-    return Compared(len(accounts), found, totals)
+    both = Compared(len(page.accounts), [], sums.Totals())
+    for half in page.halves():
+        compared = await compare_readable(sides, half)
+        both.totals.add(compared.totals)
+        both.drift += compared.drift
+    return both
 
 
-async def look(
-    connection: Connection,
-    redis: Redis,
-    place: Place,
-    account: str,
-    more: Sequence[str] = (),
-    *,
-    wait_seconds: float = WAIT_SECONDS,
-) -> Looked:
+async def look(sides: Sides, account: str, more: Sequence[str] = ()) -> Looked:
     """One account, for whoever has to put it right; otherwise as `compare`."""
     named = {account: more}
-    async with connection.transaction():
-        await connection.execute(SNAPSHOT)
-        states = await _states(connection, place.shard, [account], named)
-    return (await _looked(connection, redis, place, states, named, wait_seconds=wait_seconds))[0]
+    async with sides.connection.transaction():
+        await sides.connection.execute(SNAPSHOT)
+        states = await _states(sides.connection, sides.place.shard, [account], named)
+    return (await _looked(sides, states, named))[0]
 
 
 async def _looked(
-    connection: Connection,
-    redis: Redis,
-    place: Place,
-    states: Mapping[str, State],
-    more: Mapping[str, Sequence[str]] | None,
-    *,
-    wait_seconds: float,
+    sides: Sides, states: Mapping[str, State], more: Mapping[str, Sequence[str]]
 ) -> list[Looked]:
     # Also those that are open in the snapshot: the account's holds may lack them.
     wanted = {
-        account: [*(more or {}).get(account, ()), *(each.id for each in state.open)]
+        account: [*more.get(account, ()), *(each.id for each in state.open)]
         for account, state in states.items()
     }
-    sightings = await examine(redis, place, list(states), wanted)
-    last = max((each.sequence for each in sightings.values()), default=0)
-    await wait(connection, place, last, wait_seconds)
+    sightings = await examine(sides.redis, sides.place, list(states), wanted)
+    await wait(sides, max((each.sequence for each in sightings.values()), default=0))
     under_way = {
         account: Looked(state, state.account.version, sightings[account]) for account, state in states.items()
     }
-    await catch_up(connection, place.shard, under_way)
+    await catch_up(sides.connection, sides.place.shard, under_way)
     return list(under_way.values())
 
 
@@ -194,17 +187,17 @@ async def _states(
 CURSOR = "SELECT cursor, fence, incarnation FROM shards WHERE shard = $1"
 
 
-async def wait(connection: Connection, place: Place, sequence: int, seconds: float) -> None:
+async def wait(sides: Sides, sequence: int) -> None:
     """Until PostgreSQL has `sequence`.
 
     Raises:
-        Behind: It has not, after `seconds`, or because the shard was fenced.
+        Behind: It has not, in the time that it is given, or because the shard was fenced.
         NotExaminable: What was seen may be lost since, and the journal have other entries in its place.
     """
-    shard = place.shard
-    ends = time.monotonic() + seconds
+    place, shard = sides.place, sides.place.shard
+    ends = time.monotonic() + sides.wait_seconds
     while True:
-        row = await connection.fetchrow(CURSOR, shard)
+        row = await sides.connection.fetchrow(CURSOR, shard)
         assert row is not None, "a shard without a row"
         if place.incarnation not in (None, row["incarnation"]):
             raise NotExaminable(f"Shard {shard} cannot be looked at: it was admitted anew meanwhile.")
@@ -215,7 +208,7 @@ async def wait(connection: Connection, place: Place, sequence: int, seconds: flo
         if time.monotonic() >= ends:
             raise Behind(
                 f"The journal of shard {shard} ends at {row['cursor']} and Redis has counted to {sequence}; "
-                f"it did not come closer in {seconds:g} s. Are the workers at work?"
+                f"it did not come closer in {sides.wait_seconds:g} s. Are the workers at work?"
             )
         await asyncio.sleep(POLL_SECONDS)
 

@@ -22,7 +22,7 @@ from persistence.pool import Connection
 from persistence.reconcile import drift, truth
 from persistence.reconcile.drift import Drift, as_jsonb
 from persistence.reconcile.hands import Hands, NotRepaired
-from persistence.reconcile.page import WAIT_SECONDS, Looked, differences, look
+from persistence.reconcile.page import WAIT_SECONDS, Looked, Sides, differences, look
 from persistence.reconcile.sighting import Place
 from persistence.reconcile.state import is_reservation_id
 
@@ -96,14 +96,13 @@ class Repairer:
             Behind, NotExaminable: PostgreSQL or Redis cannot be looked at now.
             app.ledger.errors.LedgerError: Redis gave no definite answer; repeat it.
         """
+        sides = Sides(self._connection, self._redis, place, self._wait_seconds)
         named = {match[1] for each in found if (match := _RESERVATION.match(each.field))}
         projection = await self._repair_projection(place.shard, account)
         await self._barrier("after projection")
         transactions: list[TransactionId] = []
         for _ in range(ATTEMPTS_MAX):
-            looked = await look(
-                self._connection, self._redis, place, account, sorted(named), wait_seconds=self._wait_seconds
-            )
+            looked = await look(sides, account, sorted(named))
             await self._barrier("after look")
             wrong = list(differences(looked))
             if not wrong:

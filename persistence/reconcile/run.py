@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 from persistence.pool import Connection
 from persistence.reconcile import sums
 from persistence.reconcile.drift import Drift, as_jsonb
-from persistence.reconcile.page import WAIT_SECONDS, Behind, compare_readable
+from persistence.reconcile.page import WAIT_SECONDS, Behind, Page, Sides, compare_readable
 from persistence.reconcile.position import Position, decode_position
 from persistence.reconcile.sighting import NotExaminable, Place
 from persistence.reconcile.strays import Walked, accounts_in_redis, reservations_in_redis, what_is_due
@@ -222,12 +222,10 @@ class Run:
     ) -> bool:
         """Whether anything could be told."""
         position = self.position
-        add_up = [each for each in page if position.adds_up(each)]
+        sides = Sides(self._connection, self._redis, place, self._wait_seconds)
+        add_up = [] if more else [each for each in page if position.adds_up(each)]
         try:
-            compared = await compare_readable(
-                self._connection, self._redis, place, page,
-                more=more, add_up=[] if more else add_up, wait_seconds=self._wait_seconds,
-            )  # fmt: skip
+            compared = await compare_readable(sides, Page(page, more or {}, add_up))
         except (NotExaminable, Behind) as error:
             self._note(str(error))
             return False

@@ -20,7 +20,7 @@ from persistence.fences import fences, lift
 from persistence.operators import MEANWHILE
 from persistence.pool import Connection, Pool, open_pool
 from persistence.reconcile.drift import Drift
-from persistence.reconcile.page import Behind, compare
+from persistence.reconcile.page import Behind, Page, Sides, compare
 from persistence.reconcile.sighting import NotExaminable, Place
 from persistence.restore.claim import Claim, RestoreRefused, claim, fenced
 from persistence.restore.draining import Drained, drain, drain_others
@@ -205,17 +205,17 @@ async def _compare(connection: Connection, redis: Redis, claim: Claim, watch: Wa
     """What was loaded against the journal, read back in the way in which it is reconciled every day."""
     found: list[Drift] = []
     for shard in claim.numbers:
-        place = Place(claim.ledger, shard, None)
+        sides = Sides(connection, redis, Place(claim.ledger, shard, None))
         async for accounts in rebuild.pages_of_accounts(connection, shard):
             names: list[str] = []
             holds = 0
             for name, account in accounts.items():
                 if names and holds + account.open_holds > COMPARED_HOLDS_MAX:
-                    found += (await compare(connection, redis, place, names)).drift
+                    found += (await compare(sides, Page(names))).drift
                     names, holds = [], 0
                 names.append(name)
                 holds += account.open_holds
-            found += (await compare(connection, redis, place, names)).drift
+            found += (await compare(sides, Page(names))).drift
             watch.advance(sum(1 + account.open_holds for account in accounts.values()))
     return found
 

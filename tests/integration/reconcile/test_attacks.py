@@ -151,7 +151,7 @@ async def test_nothing_is_told_of_what_was_seen_under_another_number(
 
     monkeypatch.setattr(page, "examine", lost_since)
     with pytest.raises(NotExaminable, match="admitted anew"):
-        await page.compare(connection, redis, its, [BOB])
+        await page.compare(page.Sides(connection, redis, its), page.Page([BOB]))
 
 
 async def test_a_fenced_account_stands_still_whatever_becomes_due(
