@@ -24,7 +24,7 @@ from tests.integration.dying import Killed
 from tests.integration.journal.workers import SHARDS
 from tests.integration.ledgers import journal_all, watchful_process
 from tests.integration.restore.looking import Looking
-from tests.integration.restore.state import assert_same, in_redis
+from tests.integration.restore.state import assert_same, in_redis, spoil
 from tests.integration.restore.traffic import Traffic
 from tests.integration.streams import Caller, forge, replace_server, roll_back, snapshot
 
@@ -168,8 +168,7 @@ async def test_a_server_that_brings_back_a_wrong_balance_at_the_same_entry_is_no
 
     async def replaced(step: str) -> None:
         if step == "after comparison":
-            text = (await redis.get(keys.account(0, "ana0"))).replace(b'"available":3', b'"available":4')
-            await redis.set(keys.account(0, "ana0"), text)
+            await spoil(redis, keys.account(0, "ana0"))
             await replace_server(redis)
 
     with pytest.raises(RestoreRefused, match="again"):

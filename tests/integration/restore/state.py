@@ -61,6 +61,13 @@ async def _is_entrys_own(redis: Redis, shard: int, name: str, record: dict[str, 
     return not found or json.loads(found[0][1][b"entry"]).get("fingerprint") == record["f"]
 
 
+async def spoil(redis: Redis, name: str) -> None:
+    """Give the account under a key one credit that no entry has brought."""
+    account = msgspec.json.decode(await redis.get(name), type=replies.Account)
+    changed = msgspec.structs.replace(account, available=account.available + 1)
+    await redis.set(name, msgspec.json.encode(changed))
+
+
 async def in_journal(connection: Connection, shards: int, now_ms: int) -> State:
     """What `persistence.rebuild` gives, under the names that Redis has for it."""
     state = State({}, {})

@@ -18,7 +18,7 @@ from tests.integration.dying import Killed, dies_at
 from tests.integration.journal.workers import SHARDS
 from tests.integration.ledgers import journal_all, watchful_process
 from tests.integration.restore.looking import Looking
-from tests.integration.restore.state import assert_same, in_journal, in_redis
+from tests.integration.restore.state import assert_same, in_journal, in_redis, spoil
 from tests.integration.restore.traffic import Traffic
 from tests.integration.streams import Caller, forge, put_back, replace_server, roll_back, snapshot
 
@@ -356,8 +356,7 @@ async def test_something_that_is_loaded_wrongly_is_found_and_not_opened(
 
     async def spoilt(step: str) -> None:
         if step == "after load":
-            text = (await redis.get(keys.account(0, "ana0"))).replace(b'"available":3', b'"available":4')
-            await redis.set(keys.account(0, "ana0"), text)
+            await spoil(redis, keys.account(0, "ana0"))
 
     found = await restored(barrier=spoilt)
     assert [each.account_id for each in found.drift] == ["ana0"]
