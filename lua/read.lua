@@ -24,9 +24,7 @@ if redis.call('TYPE', meta).ok ~= 'hash' then return { 'refused', 'the shard has
 local found = redis.call('HMGET', meta, 'ledger', 'incarnation', 'server', 'fence', 'sequence', 'journaled')
 if found[1] ~= ledger then return { 'refused', 'another ledger lives here' } end
 if found[4] and found[4] ~= '' and not though_fenced then return { 'refused', 'the shard is fenced: ' .. found[4] } end
-if found[2] ~= incarnation then
-  return { 'refused', 'the shard is at incarnation ' .. tostring(found[2]) .. ', not ' .. incarnation }
-end
+if found[2] ~= incarnation then return { 'refused', 'the shard is at another incarnation' } end
 if found[3] ~= server.id() then return { 'refused', 'the server has changed since it was admitted' } end
 if not tonumber(found[5]) then return { 'refused', 'the meta is not readable' } end
 return { 'ok', found[5], tonumber(found[6]) and found[6] or '0' }

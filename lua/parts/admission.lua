@@ -16,7 +16,7 @@ function admission.admit(call)
     if not meta[1] then return nil, string.format('shard %d has no meta', number) end
     if meta[1] ~= call.ledger then return nil, 'another ledger lives here' end
     if tonumber(meta[2]) ~= incarnation then
-      return nil, string.format('shard %d is at incarnation %s', number, meta[2])
+      return nil, string.format('shard %d is at another incarnation', number)
     end
     -- A server that could not be asked at its admission (meta.server is empty) cannot be asked now either.
     if meta[3] ~= '' and own == nil then own = server.id() end
