@@ -16,6 +16,7 @@ from persistence.session import connect
 from persistence.verify import Head, verify
 
 ANSWER_SECONDS = 30.0
+REWRITTEN_NAMED_MAX = 16
 
 Step = Callable[[str], None]
 Count = Callable[[int], None]
@@ -88,8 +89,14 @@ async def _verified(connection: Connection, backup: Backup, seen: Count) -> list
 
 
 def faults(restored: Restored | None) -> list[str]:
-    """What a restore could not make good, in words."""
+    """What a restore found wrong, in words, also where it has made it good."""
     if restored is None:
         return []
-    drift = [f"{each.account_id}, {each.field}: {each.redis}, not {each.journal}" for each in restored.drift]
-    return drift + [f"shard {shard} refuses: {why}" for shard, why in sorted(restored.fences.items())]
+    wrong = [
+        f"PostgreSQL's tables said of {account} what its entries do not; they were written again"
+        for account in restored.rewritten[:REWRITTEN_NAMED_MAX]
+    ]
+    more = len(restored.rewritten) - REWRITTEN_NAMED_MAX
+    wrong += [f"and of {more:,} more accounts"] if more > 0 else []
+    wrong += [f"{each.account_id}, {each.field}: {each.redis}, not {each.journal}" for each in restored.drift]
+    return wrong + [f"shard {shard} refuses: {why}" for shard, why in sorted(restored.fences.items())]
