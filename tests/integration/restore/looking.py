@@ -2,6 +2,9 @@
 
 from app.ledger.judgement import Standing
 
+STEPS = [f"after {step}" for step in ["claim", "proof", "drain", "salvage", "removal", "load", "comparison"]]
+"""What a barrier is told, in order."""
+
 
 class Looking:
     """Says yes or no once, and keeps what it was told."""

@@ -1,7 +1,6 @@
 """A Redis that has lost what it had is made again from the journal."""
 
 import asyncio
-import json
 
 import pytest
 
@@ -12,34 +11,15 @@ from app.ledger.operations import Confirm, Deduct, Grant, Reserve
 from app.ledger.shards import shard_of
 from persistence.admission import admit
 from persistence.birth import give_birth
-from persistence.fences import unfence
-from persistence.restore import RestoreRefused, restore
-from tests.integration.dying import Killed, dies_at
 from tests.integration.journal.workers import SHARDS
 from tests.integration.ledgers import journal_all, watchful_process
-from tests.integration.restore.looking import Looking
-from tests.integration.restore.state import assert_same, in_journal, in_redis, spoil
+from tests.integration.restore.looking import STEPS
+from tests.integration.restore.state import assert_same, in_journal, in_redis
 from tests.integration.restore.traffic import Traffic
-from tests.integration.streams import Caller, forge, put_back, replace_server, roll_back, snapshot
+from tests.integration.streams import Caller
 
-STEPS = [
-    f"after {step}" for step in ("claim", "proof", "drain", "salvage", "removal", "load", "comparison")
-]  # fmt: skip
 ACCOUNTS = {shard_of(name, SHARDS): name for name in (f"mine-{number}" for number in range(50))}
 """One account for each shard."""
-
-
-@pytest.fixture
-def salvaging(restored, tmp_path):
-    """Restores, and gives back what came of it and what was salvaged."""
-
-    async def run(**options):
-        found = await restored(**options)
-        path = tmp_path / "salvaged" / "orphans.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        return found, [json.loads(line) for line in lines]
-
-    return run
 
 
 async def texts(redis) -> dict[bytes, bytes]:
@@ -163,204 +143,6 @@ async def test_holds_whose_deadline_has_passed_meanwhile_expire_as_usual(
         assert await served(ledger, "ana") == 100
         with pytest.raises(ReservationExpired):
             await ledger.confirm(Confirm(reservation=made))
-
-
-@pytest.mark.parametrize("step", STEPS)
-async def test_a_restore_that_was_killed_after_any_step_is_begun_again(
-    caller, database, database_url, redis, redis_url, restored, step
-):
-    await Traffic(caller, SHARDS, seed=3).run(30)
-    await journal_all(database_url, redis_url)
-    before = await in_redis(redis, SHARDS)
-    await redis.flushall()
-    with pytest.raises(Killed):
-        await restored(barrier=dies_at(step))
-    terms = await admit(database, redis)
-    assert terms.fences.keys() == set(range(SHARDS))
-    assert all(new > old for new, old in zip(terms.incarnations, caller.terms.incarnations, strict=True))
-    opening = await unfence(database, redis, None, "somebody is in a hurry")
-    assert (opening.opened, opening.stays.keys()) == ([], set(range(SHARDS)))
-    found = await restored()
-    assert (found.drift, found.fences) == ([], {})
-    assert_same(before, await in_redis(redis, SHARDS))
-    assert (await admit(database, redis)).fences == {}
-
-
-async def test_a_restore_that_was_killed_between_two_pages_is_begun_again(
-    caller, database, database_url, redis, redis_url, restored, monkeypatch
-):
-    await Traffic(caller, SHARDS, seed=5).run(30)
-    await journal_all(database_url, redis_url)
-    before = await in_redis(redis, SHARDS)
-    await redis.flushall()
-    pages = 0
-
-    def dies(_watch: Looking, _by: int) -> None:
-        nonlocal pages
-        pages += 1
-        if pages == 3 * SHARDS + 2:  # proved, drained and salvaged are counted, too
-            raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Looking, "advance", dies)
-        with pytest.raises(Killed):
-            await restored()
-    assert 0 < len(await redis.keys("lastro:*:account:*")) < len(before.values)
-    assert (await restored()).fences == {}
-    assert_same(before, await in_redis(redis, SHARDS))
-
-
-async def test_what_was_not_journaled_yet_is_drained_before_anything_is_removed(
-    caller, database, database_url, redis, redis_url, salvaging
-):
-    await Traffic(caller, SHARDS, seed=4).run(30)
-    before = await in_redis(redis, SHARDS)
-    await database.execute(
-        "UPDATE shards SET fence = 'somebody said so', fenced_at = now(), fenced_by = 'admission'"
-    )
-    found, lines = await salvaging()
-    assert (found.drift, found.fences, lines) == ([], {}, [])
-    assert sum(each.drained for each in found.shards) == await database.fetchval(
-        "SELECT count(*) FROM journal"
-    )
-    assert_same(before, await in_redis(redis, SHARDS))
-
-
-async def test_a_lost_meta_does_not_keep_the_stream_from_being_drained(caller, database, redis, salvaging):
-    await caller.grant(0, calls=6)
-    await redis.delete(keys.meta(0))
-    found, lines = await salvaging()
-    (shard,) = found.shards
-    assert (shard.drained, shard.salvaged, shard.cursor, lines) == (6, 0, 6, [])
-    assert json.loads(await redis.get(keys.account(0, "ana0")))["available"] == 6
-
-
-async def test_what_an_older_copy_has_taken_on_is_kept_and_named(
-    caller, database, database_url, redis, redis_url, salvaging, tmp_path
-):
-    """Two histories: the journal's is served, the other one is told."""
-    await caller.grant(0, calls=5)
-    copy = await snapshot(redis)
-    await caller.grant(0, calls=3)
-    await journal_all(database_url, redis_url)
-    await put_back(redis, copy)
-    await caller.grant(0, calls=7)
-    taken_on = [fields[b"entry"].decode() for _, fields in await redis.xrange(keys.journal(0), "6-0", "+")]
-    await replace_server(redis)
-    assert (await admit(database, redis)).fences.keys() == {0}
-    found, lines = await salvaging()
-    assert (found.drift, found.fences) == ([], {})
-    assert [each["entry"] for each in lines] == taken_on
-    assert [each["sequence"] for each in lines] == list(range(6, 13))
-    assert {(each["kind"], each["account"], each["amount"]) for each in lines} == {("granted", "ana0", 1)}
-    kept = await database.fetch("SELECT entry FROM orphans ORDER BY seq")
-    assert [row["entry"] for row in kept] == [each["entry"] for each in lines]
-    (shard,) = found.shards
-    assert (shard.salvaged, shard.cursor, shard.drained) == (7, 8, 0)
-    assert json.loads(await redis.get(keys.account(0, "ana0")))["available"] == 8
-
-
-async def test_of_a_stream_with_something_foreign_in_it_what_comes_before_is_journaled(
-    caller, database, redis, salvaging
-):
-    await caller.grant(0, calls=4)
-    await forge(redis, 0, available=1)
-    await forge(redis, 0, task="t1", reservation="01a00000-0000-7000-9000-000000000000")
-    await redis.hset(keys.meta(0), "fence", "look at this")
-    found, lines = await salvaging()
-    (shard,) = found.shards
-    assert (shard.drained, shard.salvaged, shard.cursor) == (4, 2, 4)
-    assert [each["sequence"] for each in lines] == [5, 6]
-    assert "Entry 5" in lines[0]["why"]
-
-
-async def test_a_task_that_only_an_orphan_has_bound_is_free_again(
-    caller, database, database_url, redis, redis_url, restored
-):
-    """Its shard may be one that was never fenced."""
-    await caller.grant(0, calls=2)
-    await journal_all(database_url, redis_url)
-    reservation = "01a00000-0000-7000-9000-000000000000"
-    task = next(f"t{n}" for n in range(99) if shard_of(f":t{n}", SHARDS) == 1)
-    await forge(redis, 0, available=1, kind="reserved", task=task, reservation=reservation)
-    await redis.set(keys.task(1, None, task), reservation)
-    await redis.set(keys.task(1, None, "another"), reservation)
-    await redis.hset(keys.meta(0), "fence", "look at this")
-    await restored()
-    assert await redis.exists(keys.task(1, None, task)) == 0
-    assert await redis.exists(keys.task(1, None, "another")) == 1
-
-
-async def test_a_healthy_ledger_is_refused(caller, restored):
-    with pytest.raises(RestoreRefused, match="healthy"):
-        await restored()
-
-
-async def test_who_looks_on_may_say_no_and_nothing_is_done(caller, database_url, redis, redis_url, tmp_path):
-    await redis.hset(keys.meta(0), "fence", "look at this")
-    before = await redis.dump(keys.meta(1))
-    assert await restore(database_url, redis_url, salvage=tmp_path / "x", watch=Looking(agrees=False)) is None
-    assert await redis.dump(keys.meta(1)) == before
-
-
-async def test_two_restores_at_once_are_one_too_many(caller, redis, restored):
-    await redis.hset(keys.meta(0), "fence", "look at this")
-
-    async def second(step: str) -> None:
-        if step == "after drain":
-            with pytest.raises(RestoreRefused, match="Another restore"):
-                await restored()
-
-    assert (await restored(barrier=second)).fences == {}
-
-
-async def test_what_only_redis_has_because_postgresql_lost_it_is_not_given_up(
-    caller, database, database_url, redis, redis_url, restored
-):
-    await caller.grant(0, calls=6)
-    await redis.xtrim(keys.journal(0), minid="4-0", approximate=False)
-    await redis.hset(keys.meta(0), "fence", "look at this")
-    before = await redis.dump(keys.account(0, "ana0"))
-    with pytest.raises(RestoreRefused, match="--adopt"):
-        await restored()
-    assert await redis.dump(keys.account(0, "ana0")) == before
-
-
-@pytest.mark.parametrize("moment", ["after load", "after comparison"])
-async def test_a_server_that_is_replaced_before_it_is_opened_stays_closed(
-    caller, database, database_url, redis, redis_url, restored, moment
-):
-    await caller.grant(0, calls=3)
-    await journal_all(database_url, redis_url)
-    await redis.flushall()
-    copy = {}
-
-    async def replaced(step: str) -> None:
-        if step == "after removal":
-            copy.update(await snapshot(redis))
-        if step == moment:
-            await roll_back(redis, copy)
-
-    with pytest.raises(RestoreRefused, match="again"):
-        await restored(barrier=replaced)
-    assert (await admit(database, redis)).fences.keys() == set(range(SHARDS))
-    assert (await restored()).fences == {}
-
-
-async def test_something_that_is_loaded_wrongly_is_found_and_not_opened(
-    caller, database, database_url, redis, redis_url, restored
-):
-    await caller.grant(0, calls=3)
-    await journal_all(database_url, redis_url)
-    await redis.flushall()
-
-    async def spoilt(step: str) -> None:
-        if step == "after load":
-            await spoil(redis, keys.account(0, "ana0"))
-
-    found = await restored(barrier=spoilt)
-    assert [each.account_id for each in found.drift] == ["ana0"]
-    assert (await admit(database, redis)).fences.keys() == set(range(SHARDS))
 
 
 async def test_the_shards_that_are_not_fenced_serve_throughout(
