@@ -48,6 +48,9 @@ class Stands(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ended_sequence: int | None = None
     settled_at_ms: int | None = None
     cause: Literal["requested", "failed", "expired"] | None = None
+    late: bool = False
+    extensions: int = 0
+    parts: list[tuple[int, str, str]] = []
 
 
 class Price(Struct, frozen=True, kw_only=True):
@@ -78,8 +81,9 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"form
     adjusted has in `shortfall` what could not be taken. configured has the settings that it changed.
 
     `adopted` stands in an entry that took the place of one that PostgreSQL has lost: the first and the last
-    sequence that were lost with it. `stands` is what its reservation is then, `lots` all lots of the account
-    as a row of bucket, priority, expiry, available, held, since.
+    sequence that were lost with it. `stands` is what its reservation is then (its policies and its price are
+    the entry's), `refunded` how much had been given back of `refund_of`, `lots` all lots of the account as a
+    row of bucket, priority, expiry, available, held, since.
     """
 
     format: int
@@ -122,6 +126,7 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"form
     notes: str | None = None
     adopted: tuple[int, int] | None = None
     stands: Stands | None = None
+    refunded: int | None = None
     lots: list[tuple[str, int, int, int, int, int]] | None = None
 
 
