@@ -4,7 +4,7 @@ apply: one call of many operations. Admit, let time pass, decide each operation,
 KEYS[1]    the lane of the calling process
 KEYS[2..]  the meta of each shard concerned, in the order of the call's `shards`
 ARGV[1]    the call: ledger, server, nonce, number, deadline_ms, shards (pairs of number and incarnation), backlog_max,
-           backlog_bytes_max, operations
+           backlog_bytes_max, atomic (the operations happen all or none), operations
 
 Redis keeps what was written before an error. So decisions are made on tables, and everything is built before the
 first write.
@@ -77,16 +77,63 @@ local function decide(operation)
   return result
 end
 
-local results = {}
-for i, operation in ipairs(call.operations) do
-  local shard = shards[operation.shard]
-  local sequence = shard and shard.sequence
-  local decided, result = pcall(decide, operation)
-  -- What has been posted cannot be taken back alone: then nothing of the call is written.
-  if not decided and shard and shard.sequence ~= sequence then error(result, 0) end
-  results[i] = decided and result or answer.refuse('internal_error', { why = tostring(result) })
+-- Each on its own.
+local function decide_each()
+  local results = {}
+  for i, operation in ipairs(call.operations) do
+    local shard = shards[operation.shard]
+    local sequence = shard and shard.sequence
+    local decided, result = pcall(decide, operation)
+    -- What has been posted cannot be taken back alone: then nothing of the call is written.
+    if not decided and shard and shard.sequence ~= sequence then error(result, 0) end
+    results[i] = decided and result or answer.refuse('internal_error', { why = tostring(result) })
+  end
+  return results
 end
 
+-- The same answer to all.
+local function refuse_each(word)
+  local results = {}
+  for i in ipairs(call.operations) do results[i] = answer.refuse(word) end
+  return results
+end
+
+-- Time must have passed in all shards before all or none is decided.
+local function is_more_due()
+  for _, shard in ipairs(order) do
+    if shard.more_due then return true end
+  end
+end
+
+-- All or none. When one is refused, nothing that was decided is written, but that this one was refused.
+local function decide_together()
+  local results, last = {}, nil
+  for i, operation in ipairs(call.operations) do
+    local decided, result = pcall(decide, operation)
+    results[i] = decided and result or answer.refuse('internal_error', { why = tostring(result) })
+    if results[i].word ~= 'ok' then
+      last = i
+      break
+    end
+  end
+  if not last then return results end
+  local refused, refusal = call.operations[last], results[last]
+  book.drop()
+  for _, shard in ipairs(order) do shard.appended = {} end
+  results = refuse_each('batch_failed')
+  results[last] = refusal
+  if refused.key and not refusal.replayed then memory.remember(refused, shards[refused.shard], refusal) end
+  return results
+end
+
+local results
+if not call.atomic then
+  results = decide_each()
+elseif is_more_due() then
+  results = refuse_each('later')
+else
+  results = decide_together()
+end
 local plan = closing.close(order, call.nonce)
 local reply = answer.reply(now_ms, results)
 plan.others[#plan.others + 1] = { 'HSET', KEYS[1], 'number', text.digits[call.number], 'reply', reply }

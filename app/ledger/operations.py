@@ -225,6 +225,9 @@ class Repair(Write, kw_only=True, tag="repair"):
     available: int
     held: int
     lots: list[Lot]
+    overdraft_limit: int = 0
+    status: Literal["active", "frozen", "closed"] = "active"
+    low_balance: int = 0
     open_holds: int = 0
     reservations: list[Reservation] = []
     strays: list[str] = []

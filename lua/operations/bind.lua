@@ -14,6 +14,7 @@ REPLIES
   reservation_not_found  foreign
   account_unknown        account
   ledger_fenced          why
+  account_closed
   task_conflict          reservation, task
 ]]
 return function(operation, shard)
@@ -29,6 +30,8 @@ return function(operation, shard)
       return memory.replay(shard, reservation.bound_sequence, account, reservation)
     end
   end
+  local no = claims.closed(account)
+  if no then return no end
   local bound = book.task(operation.task_shard, provider, task)
   if bound and bound ~= reservation.id then
     return answer.refuse('task_conflict', { reservation = bound, task = task })

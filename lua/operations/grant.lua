@@ -7,12 +7,14 @@ FIELDS
   bucket         which pot
   priority       spending order of the bucket, lower first; omitted: as the bucket has it, new: 100
   expires_at_ms  when the lot lapses, milliseconds; omitted: never
+  rollover       so many credits at most of the bucket's lots that lapse earlier move along to this one
   open           the account may be made; set by the ledger once the journal has said that it knows no such account
 
 REPLIES
   ok                entry, account
   account_unknown
   ledger_fenced     why
+  account_closed
   already_expired   expires_at_ms, now_ms
   limit_reached     what, limit
   balance_overflow  available, held
@@ -23,22 +25,28 @@ return function(operation, shard)
   if not account and not operation.open then return answer.refuse('account_unknown') end
   account = account or book.new_account(shard, operation.account)
   if account.fence then return answer.refuse('ledger_fenced', { why = account.fence }) end
+  local refusal = claims.closed(account)
+  if refusal then return refusal end
 
   local bucket, expires_at_ms = operation.bucket or 'default', operation.expires_at_ms or lots.NEVER
   if expires_at_ms ~= lots.NEVER and expires_at_ms <= shard.now_ms then
     return answer.refuse('already_expired', { expires_at_ms = expires_at_ms, now_ms = shard.now_ms })
   end
-  if not lots.fits(account, bucket, expires_at_ms) then
+  local lot = lots.at(account, bucket, expires_at_ms)
+  local legs, moved = lots.rollover(account, lot, operation.rollover or 0)
+  legs[#legs + 1] = { lot, operation.amount + moved, 0 }
+  legs = lots.repay(account, legs)
+  if not lots.fit(account, legs) then
     return answer.refuse('limit_reached', { what = 'lots', limit = lots.MAX })
   end
   if operation.amount > credits.MAX - account.held - account.available then
     return answer.refuse('balance_overflow', { available = account.available, held = account.held })
   end
 
-  local lot = lots.at(account, bucket, expires_at_ms)
   local posted = journal.post({ kind = 'granted', account = account, amount = operation.amount,
-    legs = { { lot, operation.amount, 0 } }, bucket = bucket, priority = operation.priority,
-    details = text.member('bucket', bucket) .. text.member('priority', operation.priority) }, operation)
+    legs = legs, bucket = bucket, priority = operation.priority,
+    details = text.member('bucket', bucket) .. text.member('priority', operation.priority)
+      .. (moved > 0 and text.member('rollover', moved) or '') }, operation)
   book.keep(account)
   return answer.ok({ posted = posted, account = account })
 end

@@ -11,6 +11,9 @@ FIELDS
   held          credits
   open_holds    how many reservations are open
   lots          as an account keeps them
+  overdraft_limit  credits that may be owed; omitted: 0
+  status        omitted: active
+  low_balance   credits; omitted: 0
   reservations  those that are put back, as they should be
   strays        ids of reservations that the journal has never heard of: they go
   fence         why the account goes on to refuse, or nothing
@@ -41,6 +44,8 @@ return function(operation, shard)
   local account = book.new_account(shard, operation.account)
   account.version, account.available, account.held = operation.version, operation.available, operation.held
   account.lots, account.fence = operation.lots, operation.fence
+  account.overdraft_limit, account.low_balance = operation.overdraft_limit or 0, operation.low_balance or 0
+  account.status = operation.status
   account.lapses_at_ms = -1 -- as no account has it: so its place in what is due is written anew
   book.holds(account)
   local posted = journal.post({ kind = 'repaired', account = account, amount = 0, legs = {} }, operation)

@@ -13,11 +13,16 @@ FIELDS
   resource     the caller's id of what is made
   model        what is used, for reports
   metadata     strings by name, shown with the reservation
+  over_capture what a confirm of more than is held does, when it does not say: `cap`, `charge`; omitted: reject
+  on_expired   what a confirm after the deadline does, when it does not say: `charge`; omitted: reject
+  price        what the amount was computed from, as JSON
 
 REPLIES
   ok                    entry, account, reservation
   account_unknown
   ledger_fenced         why
+  account_closed
+  account_frozen
   task_conflict         reservation
   limit_reached         what, limit
   credits_held          required, available, held, open_reservations, next_release_at_ms
@@ -27,6 +32,8 @@ return function(operation, shard)
   credits.assert_amount(operation.amount, 1)
   local account, refusal = claims.account(operation, shard)
   if not account then return refusal end
+  local no = claims.unspendable(account)
+  if no then return no end
   local task, provider = operation.task, operation.provider
   local bound = task and book.task(operation.task_shard, provider, task)
   if bound then return answer.refuse('task_conflict', { reservation = bound }) end
@@ -34,7 +41,7 @@ return function(operation, shard)
   if account.open_holds >= holds_max then
     return answer.refuse('limit_reached', { what = 'holds', limit = holds_max })
   end
-  local short = funds.shortage(account, operation.amount)
+  local short = funds.shortage(account, operation.amount, 0)
   if short then return short end
 
   book.demand_free(shard, operation.reservation)
@@ -42,10 +49,12 @@ return function(operation, shard)
   local legs = lots.take(account, operation.amount, 'hold')
   local deadline_ms = shard.now_ms + (operation.ttl_ms or 1800000)
   local references = text.references(task, provider, operation.model)
+  local terms = reservations.terms(operation.over_capture, operation.on_expired, operation.price)
   local posted = journal.post({ kind = 'reserved', account = account, amount = operation.amount, legs = legs,
     details = ',"reservation":"' .. operation.reservation .. '","deadline_ms":' .. text.digits[deadline_ms]
-      .. references }, operation)
-  local reservation = reservations.made(operation, account, lots.held(legs), deadline_ms, references, posted.sequence)
+      .. references .. terms }, operation)
+  local reservation = reservations.made(operation, account, lots.held(legs), deadline_ms, references, terms,
+    posted.sequence)
   book.hold(reservation, account)
   if task then book.bind(operation.task_shard, provider, task, reservation) end
   return answer.ok({ posted = posted, account = account, reservation = reservation })

@@ -7,7 +7,7 @@
 -- `accounts` and `reservations` are those that have changed, in the order in which they did; each shard has all that
 -- were loaded, by id (false: there is none).
 local book = { FORMAT = 1, REMEMBER_MS = 86400000,
-               accounts = {}, reservations = {}, records = {}, tasks = {}, aside = {} }
+               accounts = {}, reservations = {}, records = {}, tasks = {}, refunds = {}, aside = {} }
 
 local accounts, changed_reservations, records, tasks = book.accounts, book.reservations, book.records, book.tasks
 
@@ -15,7 +15,8 @@ local accounts, changed_reservations, records, tasks = book.accounts, book.reser
 local function account_of(shard, id, key, stored, found)
   return { id = id, shard = shard, key = key, stored = stored, changed = false, place = false, version = found.version,
            available = found.available, held = found.held, lots = found.lots, open_holds = found.open_holds or 0,
-           lapses_at_ms = found.lapses_at_ms or 0, fence = found.fence }
+           lapses_at_ms = found.lapses_at_ms or 0, overdraft_limit = found.overdraft_limit or 0,
+           status = found.status, low_balance = found.low_balance or 0, fence = found.fence }
 end
 
 -- The account as this call has it so far, or nil.
@@ -109,6 +110,13 @@ function book.hold(reservation, account)
   book.change_reservation(reservation, true)
 end
 
+-- A pending reservation is due later than it was.
+function book.move_deadline(reservation, account, deadline_ms)
+  book.holds(account)[reservation.id] = deadline_ms
+  reservation.expires_at_ms = deadline_ms
+  book.change_reservation(reservation, true)
+end
+
 -- The end of a reservation; `sequence` is the entry that ended it.
 function book.unhold(reservation, account, sequence)
   local open = book.holds(account)
@@ -119,6 +127,14 @@ function book.unhold(reservation, account, sequence)
   reservation.held = 0
   reservation.legs = nil
   book.change_reservation(reservation, true)
+end
+
+-- One that the deadline had ended has a second ending, which is its last.
+function book.confirm_late(reservation, shard, sequence)
+  reservation.late, reservation.cancel_cause, reservation.cancel_reason = true, nil, nil
+  reservation.ended_sequence = sequence
+  reservation.settled_at_ms = shard.now_ms
+  book.change_reservation(reservation)
 end
 
 -- The open reservations of an account as pairs of id and deadline, by deadline. `count`: at most about so many.
@@ -137,10 +153,11 @@ local function open_by_deadline(account, count)
   return found
 end
 
--- When the next open reservation of an account ends by itself, in milliseconds, or nil.
-function book.next_release_ms(account)
-  local next_one = open_by_deadline(account, 1)[1]
-  return next_one and next_one[2]
+-- When the next open reservation of an account ends by itself, in milliseconds, or nil. `but`: not that one.
+function book.next_release_ms(account, but)
+  for _, each in ipairs(open_by_deadline(account, 2)) do
+    if each[1] ~= but then return each[2] end
+  end
 end
 
 -- The ids of all open reservations of an account, by deadline.
@@ -180,10 +197,33 @@ function book.remember(shard, kind, id, key, record)
   records[keys.operation(shard.number, kind, id, key)] = record
 end
 
+-- How much of a transaction was given back so far, or nil when only the journal can know.
+function book.refunded(shard, transaction)
+  local key = keys.refunded(shard.number, transaction)
+  local total = book.refunds[key]
+  if not total then
+    total = tonumber(redis.call('GET', key) or nil)
+    book.refunds[key] = total and { total = total }
+    return total
+  end
+  return total.total
+end
+
+function book.give_back(shard, transaction, total)
+  book.refunds[keys.refunded(shard.number, transaction)] = { total = total, changed = true }
+end
+
 -- A member of `due` that names nothing, or what it names cannot happen.
 function book.set_aside(shard, member, score)
   redis.call('ZCARD', keys.aside(shard.number))
   book.aside[#book.aside + 1] = { shard = shard, member = member, score = score }
+end
+
+-- Nothing of what was decided is to be written.
+function book.drop()
+  for _, changes in ipairs({ accounts, changed_reservations, records, tasks, book.refunds, book.aside }) do
+    for key in pairs(changes) do changes[key] = nil end
+  end
 end
 
 return book

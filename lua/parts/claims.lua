@@ -24,4 +24,15 @@ function claims.reservation(operation, shard)
   return account, reservation
 end
 
+-- A closed account takes nothing. Returns the refusal, or nil.
+function claims.closed(account)
+  if account.status == 'closed' then return answer.refuse('account_closed') end
+end
+
+-- Neither that nor a frozen one is charged, or has more set aside.
+function claims.unspendable(account)
+  if account.status == 'closed' then return answer.refuse('account_closed') end
+  if account.status == 'frozen' then return answer.refuse('account_frozen') end
+end
+
 return claims

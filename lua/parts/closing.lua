@@ -14,6 +14,9 @@ local function account_text(account)
     .. digits[account.held] .. ',"lots":[' .. lots.text(account) .. ']'
     .. (account.open_holds > 0 and text.member('open_holds', account.open_holds) or '')
     .. (account.lapses_at_ms > 0 and text.member('lapses_at_ms', account.lapses_at_ms) or '')
+    .. (account.overdraft_limit > 0 and text.member('overdraft_limit', account.overdraft_limit) or '')
+    .. (account.status and text.member('status', account.status) or '')
+    .. (account.low_balance > 0 and text.member('low_balance', account.low_balance) or '')
     .. (account.fence and text.member('fence', account.fence) or '') .. '}'
 end
 
@@ -88,6 +91,11 @@ local function close_index(plan)
   for key, task in pairs(book.tasks) do
     if task.keep_until_ms then
       plan.others[#plan.others + 1] = { 'SET', key, task.reservation, 'PXAT', digits[task.keep_until_ms] }
+    end
+  end
+  for key, refund in pairs(book.refunds) do
+    if refund.changed then
+      plan.others[#plan.others + 1] = { 'SET', key, digits[refund.total], 'PX', digits[book.REMEMBER_MS] }
     end
   end
   for _, stray in ipairs(book.aside) do

@@ -16,6 +16,7 @@ function keys.aside(shard) return prefix[shard] .. 'aside' end
 function keys.account(shard, id) return account[shard] .. id end
 function keys.reservation(shard, id) return reservation[shard] .. id end
 function keys.holds(shard, account_id) return holds[shard] .. account_id end
+function keys.refunded(shard, transaction) return prefix[shard] .. 'refunded:' .. transaction end
 function keys.task(shard, provider, task) return prefix[shard] .. 'task:' .. (provider or '') .. ':' .. task end
 
 -- The length keeps an id and a key that contain colons from meeting another pair.

@@ -2,9 +2,14 @@
 -- A lot is a bucket's credits of one expiry, a row of the account's `lots`, which stand in spending order:
 -- lower priority number first, then soonest expiry (never last), then oldest.
 --
+-- Debt is a lot of the bucket `overdraft`, below zero, always the last row; while there is one, no other lot has
+-- anything available, because whatever comes in repays it first.
+--
 -- Nothing here changes an account but `settle`, which `journal.post` calls with legs that have been checked.
--- A leg is { lot, change of available, change of held }.
+-- A leg is { lot, change of available, change of held }; a lot has one leg at most in an entry.
 local lots = { MAX = 64, PRIORITY = 100, NEVER = 0 }
+
+local OVERDRAFT, LAST_PRIORITY = 'overdraft', 1000001
 
 local BUCKET, PRIORITY, EXPIRES, AVAILABLE, HELD, SINCE = 1, 2, 3, 4, 5, 6
 local LOT, BY_AVAILABLE, BY_HELD = 1, 2, 3
@@ -45,22 +50,140 @@ function lots.at(account, bucket, expires_at_ms)
     or { bucket, lots.priority(account, bucket) or lots.PRIORITY, expires_at_ms, 0, 0, 0 }
 end
 
+-- The lot of what is owed, or nil.
+local function debt_of(account)
+  local rows = account.lots
+  local last = rows[#rows]
+  return last and last[BUCKET] == OVERDRAFT and last or nil
+end
+
+-- What is available in a bucket.
+function lots.available(account, bucket)
+  local available = 0
+  for _, lot in ipairs(account.lots) do
+    if lot[BUCKET] == bucket then available = available + lot[AVAILABLE] end
+  end
+  return available
+end
+
 -- Legs that take `amount` of what is available, in spending order. The caller has seen that there is enough.
--- `hold`: it is set aside; otherwise it leaves.
-function lots.take(account, amount, hold)
-  local legs, rows = {}, account.lots
+-- `hold`: it is set aside; otherwise it leaves, and what is still missing then becomes debt. `bucket`: from there only.
+function lots.take(account, amount, hold, bucket)
+  local legs, rows, missing = {}, account.lots, amount
   for i = 1, #rows do
-    if amount == 0 then break end
+    if missing == 0 then break end
     local lot = rows[i]
     local part = lot[AVAILABLE]
-    if part > amount then part = amount end
-    if part > 0 then
+    if part > missing then part = missing end
+    if part > 0 and (not bucket or lot[BUCKET] == bucket) then
       legs[#legs + 1] = { lot, -part, hold and part or 0 }
+      missing = missing - part
+    end
+  end
+  if missing ~= 0 then
+    if hold or bucket or missing ~= amount - math.max(0, account.available) then
+      error('an account holds less than it says')
+    end
+    legs[#legs + 1] = { debt_of(account) or { OVERDRAFT, LAST_PRIORITY, lots.NEVER, 0, 0, 0 }, -missing, 0 }
+  end
+  return legs
+end
+
+-- Whatever comes in repays debt first. Of `legs` it takes what is owed, as a leg of the same entry.
+function lots.repay(account, legs)
+  local debt = debt_of(account)
+  if not debt then return legs end
+  local owed, kept = -debt[AVAILABLE], {}
+  for i = 1, #legs do
+    local leg = legs[i]
+    local part = math.min(owed, math.max(0, leg[BY_AVAILABLE]))
+    leg[BY_AVAILABLE] = leg[BY_AVAILABLE] - part
+    owed = owed - part
+    if leg[BY_AVAILABLE] ~= 0 or leg[BY_HELD] ~= 0 then kept[#kept + 1] = leg end
+  end
+  local repaid = -debt[AVAILABLE] - owed
+  if repaid > 0 then kept[#kept + 1] = { debt, repaid, 0 } end
+  return kept
+end
+
+-- Two lists of legs as one.
+function lots.joined(legs, more)
+  for _, leg in ipairs(more) do
+    local same
+    for _, other in ipairs(legs) do
+      if other[LOT] == leg[LOT] then same = other end
+    end
+    if same then
+      same[BY_AVAILABLE] = same[BY_AVAILABLE] + leg[BY_AVAILABLE]
+      same[BY_HELD] = same[BY_HELD] + leg[BY_HELD]
+    else
+      legs[#legs + 1] = leg
+    end
+  end
+  return legs
+end
+
+-- Legs that move up to `most` of what is available in a bucket's lots that expire before `lot` along to it, soonest
+-- first; and how much that is.
+function lots.rollover(account, lot, most)
+  local legs, moved = {}, 0
+  for _, old in ipairs(account.lots) do
+    local part = math.min(old[AVAILABLE], most - moved)
+    local is_earlier = old[EXPIRES] ~= lots.NEVER and (lot[EXPIRES] == lots.NEVER or old[EXPIRES] < lot[EXPIRES])
+    if old[BUCKET] == lot[BUCKET] and is_earlier and part > 0 then
+      legs[#legs + 1] = { old, -part, 0 }
+      moved = moved + part
+    end
+  end
+  return legs, moved
+end
+
+-- Legs that give back `amount` of what once left, a list of { bucket, expiry, credits }, in reverse; what was given
+-- back before (`skip`) is passed over. `bucket`: all of it goes there. What was owed then may have been repaid since.
+function lots.give_back(account, left, skip, amount, bucket)
+  local legs, found = {}, {}
+  for i = #left, 1, -1 do
+    local name, expires_at_ms, part = left[i][1], left[i][2], left[i][3]
+    local passed = math.min(skip, part)
+    skip, part = skip - passed, math.min(part - passed, amount)
+    if bucket or name == OVERDRAFT then name, expires_at_ms = bucket or 'default', lots.NEVER end
+    if part > 0 then
+      local place = name .. ' ' .. digits[expires_at_ms]
+      found[place] = found[place] or lots.at(account, name, expires_at_ms)
+      legs = lots.joined(legs, { { found[place], part, 0 } })
       amount = amount - part
     end
   end
-  if amount ~= 0 then error('an account holds less than it says') end
+  if amount ~= 0 then error('more is given back than has left') end
   return legs
+end
+
+-- How much of what legs bring goes into lots whose time has come.
+function lots.lapsing(legs, now_ms)
+  local amount = 0
+  for _, leg in ipairs(legs) do
+    local expires_at_ms = leg[LOT][EXPIRES]
+    if leg[BY_AVAILABLE] > 0 and expires_at_ms ~= lots.NEVER and expires_at_ms <= now_ms then
+      amount = amount + leg[BY_AVAILABLE]
+    end
+  end
+  return amount
+end
+
+-- Legs that take `capture` credits of what is held and leave the rest held; and that rest.
+function lots.capture(account, held, capture)
+  local legs, rest = {}, {}
+  for i = 1, #held do
+    local part = held[i]
+    local taken = math.min(part[3], capture)
+    if taken > 0 then
+      legs[#legs + 1] = { find(account, part[1], part[2]) or error('a hold on a lot that is gone'), 0, -taken }
+      capture = capture - taken
+    end
+    if taken < part[3] then rest[#rest + 1] = { part[1], part[2], part[3] - taken } end
+  end
+  if capture ~= 0 then error('a reservation holds less than it says') end
+  return legs, rest
 end
 
 -- Legs that end holds: `capture` credits are taken in the order in which they were held, the rest goes back in
@@ -98,14 +221,18 @@ function lots.lapse(account, now_ms)
   return legs, amount
 end
 
--- Whether the account has, or has room for, this lot: empty rows make room.
-function lots.fits(account, bucket, expires_at_ms)
-  if find(account, bucket, expires_at_ms) then return true end
-  local used = 0
-  for _, lot in ipairs(account.lots) do
-    if not is_empty(lot) then used = used + 1 end
+-- Whether the account has, or has room for, the lots of these legs: empty rows make room, and debt takes none.
+function lots.fit(account, legs)
+  local new, used = 0, 0
+  for _, leg in ipairs(legs) do
+    local lot = leg[LOT]
+    if lot[BUCKET] ~= OVERDRAFT and not find(account, lot[BUCKET], lot[EXPIRES]) then new = new + 1 end
   end
-  return used < lots.MAX
+  if new == 0 then return true end
+  for _, lot in ipairs(account.lots) do
+    if not is_empty(lot) and lot[BUCKET] ~= OVERDRAFT then used = used + 1 end
+  end
+  return used + new <= lots.MAX
 end
 
 -- The soonest expiry of a lot that has something available, 0 when there is none.
@@ -121,14 +248,16 @@ function lots.next_lapse_ms(account)
 end
 
 -- A lot that is empty goes, unless it is the last row of its bucket: that stays, without an expiry, so that the
--- bucket keeps its priority. Beyond the limit even those go, oldest first.
+-- bucket keeps its priority. Beyond the limit even those go, oldest first. Debt that is repaid leaves nothing.
 local function tidy(account)
   local rows, kept = {}, {}
   for _, lot in ipairs(account.lots) do rows[lot[BUCKET]] = (rows[lot[BUCKET]] or 0) + 1 end
-  local excess = #account.lots - lots.MAX
+  local excess = #account.lots - (rows[OVERDRAFT] or 0) - lots.MAX
   local empty = {}
   for _, lot in ipairs(account.lots) do
-    if is_empty(lot) and rows[lot[BUCKET]] > 1 then
+    if is_empty(lot) and lot[BUCKET] == OVERDRAFT then
+      rows[OVERDRAFT] = nil
+    elseif is_empty(lot) and rows[lot[BUCKET]] > 1 then
       rows[lot[BUCKET]] = rows[lot[BUCKET]] - 1
       excess = excess - 1
     else
@@ -187,7 +316,11 @@ function lots.checked(legs)
   for i = 1, #legs do
     local leg = legs[i]
     local lot, by_available, by_held = leg[LOT], leg[BY_AVAILABLE], leg[BY_HELD]
-    if lot[AVAILABLE] + by_available < 0 then error('a lot below zero') end
+    if lot[BUCKET] == OVERDRAFT then
+      if lot[AVAILABLE] + by_available > 0 or by_held ~= 0 then error('a debt that is none') end
+    elseif lot[AVAILABLE] + by_available < 0 then
+      error('a lot below zero')
+    end
     if lot[HELD] + by_held < 0 then error('a lot holding less than nothing') end
     available = available + by_available
     held = held + by_held

@@ -6,8 +6,8 @@
 local memory = {}
 
 -- Nothing is known for good when these are said: the next attempt may fare otherwise.
-local FORGOTTEN = { account_unknown = true, reservation_not_found = true, ledger_fenced = true,
-                    journal_backlogged = true, internal_error = true, idempotency_mismatch = true }
+local FORGOTTEN = { account_unknown = true, reservation_not_found = true, task_elsewhere = true, ledger_fenced = true,
+                    journal_backlogged = true, internal_error = true, idempotency_mismatch = true, later = true }
 
 -- The answer that an entry was, with everything as it is now. When the entry has left the stream its text is
 -- missing: the journal has it under this sequence.
@@ -21,10 +21,19 @@ local function subject(operation)
   return 'a', operation.account
 end
 
+-- What a reservation itself knows of a key: the part that was captured under it, however long ago.
+local function part_of(shard, reservation_id, key)
+  local reservation = book.reservation(shard, reservation_id)
+  for _, part in ipairs(reservation and reservation.parts or {}) do
+    if part[2] == key then return { s = part[1], f = part[3] } end
+  end
+end
+
 -- The first answer to this key, or nil when it is new.
 function memory.recall(operation, shard)
   local kind, id = subject(operation)
   local record = book.record(shard, kind, id, operation.key)
+    or (operation.verb == 'confirm' and part_of(shard, id, operation.key))
   if not record then return nil end
   if record.f ~= operation.fingerprint then return answer.refuse('idempotency_mismatch') end
   if record.w then
@@ -33,14 +42,15 @@ function memory.recall(operation, shard)
     return refusal
   end
   local posted = journal.entry(shard, record.s)
-  local reservation_id = kind == 'r' and id or (posted.line and cjson.decode(posted.line).reservation)
+  local reservation_id = kind == 'r' and id
+    or (operation.verb == 'reserve' and posted.line and cjson.decode(posted.line).reservation)
   local reservation = reservation_id and book.reservation(shard, reservation_id)
   local account = book.account(shard, kind == 'a' and id or (reservation and reservation.account) or '')
   return answer.ok({ posted = posted, account = account, reservation = reservation, replayed = true })
 end
 
 function memory.remember(operation, shard, result)
-  if FORGOTTEN[result.word] then return end
+  if FORGOTTEN[result.word] or (result.word == 'ok' and not result.posted) then return end
   local kind, id = subject(operation)
   local record = { f = operation.fingerprint }
   if result.word == 'ok' then record.s = result.posted.sequence else record.w, record.d = result.word, result.facts end

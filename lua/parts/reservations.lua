@@ -17,6 +17,14 @@ local function legs_text(legs)
   return #legs == 1 and pieces[1] or table.concat(pieces, ',')
 end
 
+local function parts_text(parts)
+  local pieces = {}
+  for i, part in ipairs(parts) do
+    pieces[i] = '[' .. digits[part[1]] .. ',' .. text.quoted(part[2]) .. ',' .. text.quoted(part[3]) .. ']'
+  end
+  return table.concat(pieces, ',')
+end
+
 local function head(reservation)
   local ended = ''
   if reservation.ended_sequence then
@@ -33,29 +41,40 @@ local function head(reservation)
     .. ',"expires_at_ms":' .. digits[reservation.expires_at_ms] .. ',"created_at_ms":'
     .. digits[reservation.created_at_ms] .. ',"reserved_sequence":' .. digits[reservation.reserved_sequence]
     .. text.member('bound_sequence', reservation.bound_sequence) .. ended
+    .. (reservation.late and ',"late":true' or '') .. text.member('extensions', reservation.extensions)
+    .. (reservation.parts and ',"parts":[' .. parts_text(reservation.parts) .. ']' or '')
 end
 
-local function tail(id, account, references, resource, metadata)
+-- What was agreed on when it was made, as the members that an entry has too. `price`: its text.
+function reservations.terms(over_capture, on_expired, price)
+  return text.member('over_capture', over_capture) .. text.member('on_expired', on_expired)
+    .. (price and ',"price":' .. price or '')
+end
+
+local function tail(id, account, references, resource, metadata, terms)
   return TAIL .. id .. '","account":"' .. account .. '"' .. references .. text.member('resource', resource)
-    .. (metadata and next(metadata) and ',"metadata":' .. cjson.encode(metadata) or '') .. '}'
+    .. (metadata and next(metadata) and ',"metadata":' .. cjson.encode(metadata) or '') .. terms .. '}'
 end
 
 -- The text of a reservation; `tail` is missing after a change of what stands in it.
 function reservations.text(reservation)
   return head(reservation) .. (reservation.tail or tail(reservation.id, reservation.account,
     text.references(reservation.task, reservation.provider, reservation.model), reservation.resource,
-    reservation.metadata))
+    reservation.metadata, reservations.terms(reservation.over_capture, reservation.on_expired,
+    reservation.price and cjson.encode(reservation.price))))
 end
 
 -- A pending one that `operation` has just made. It is mostly left alone by the rest of the call, so that only its text
--- is made; whoever asks the book for it gets the whole of it, read from there. `references`: those of the entry.
-function reservations.made(operation, account, legs, deadline_ms, references, sequence)
+-- is made; whoever asks the book for it gets the whole of it, read from there. `references` and `terms`: those of the
+-- entry.
+function reservations.made(operation, account, legs, deadline_ms, references, terms, sequence)
   local now_ms, sum = account.shard.now_ms, digits[operation.amount]
   local stored = HEAD .. 'pending","reserved":' .. sum .. ',"held":' .. sum .. ',"legs":['
     .. legs_text(legs) .. '],"expires_at_ms":' .. digits[deadline_ms] .. ',"created_at_ms":' .. digits[now_ms]
     .. ',"reserved_sequence":' .. digits[sequence]
     .. (operation.task and ',"bound_sequence":' .. digits[sequence] or '')
-    .. tail(operation.reservation, account.id, references, operation.resource, operation.metadata)
+    .. tail(operation.reservation, account.id, references, operation.resource, operation.metadata,
+      terms)
   return { id = operation.reservation, shard = account.shard,
            key = keys.reservation(account.shard.number, operation.reservation), account = account.id, stored = stored,
            changed = false, moved = false, place = false, expires_at_ms = deadline_ms }

@@ -18,7 +18,7 @@ function time.cancel(reservation, account, cause, entry, asked)
   book.holds(account)
   entry.account, entry.amount = account, reservation.held
   entry.details = ',"reservation":"' .. reservation.id .. '","released":' .. text.digits[reservation.held] .. entry.details
-  entry.legs = lots.release(account, reservation.legs, 0)
+  entry.legs = lots.repay(account, lots.release(account, reservation.legs, 0))
   local posted = journal.post(entry, asked)
   reservation.status, reservation.cancel_cause = 'cancelled', cause
   reservation.released = reservation.released + reservation.held

@@ -81,14 +81,14 @@ async def a_day(direct: Direct) -> None:
 MUTANTS = {
     "I1 a refused deduct is written": (
         (
-            "if short then return short end\n\n"
+            "if no then return no end\n\n"
             "  local posted = journal.post({ kind = 'deducted'"
         ),
         "local posted = journal.post({ kind = 'deducted'",
     ),
     "I2 what is held is spent as well": (
-        "if account.available >= amount then return nil end",
-        "if account.available + account.held >= amount then return nil end",
+        "if account.available >= needed then return nil end",
+        "if account.available + account.held >= needed then return nil end",
     ),
     "I3 a release forgets what is held": (
         "local available, held = account.available + by_available, account.held + by_held",

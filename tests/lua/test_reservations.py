@@ -88,7 +88,3 @@ async def test_whatever_stands_in_a_text_its_entry_and_its_reservation_can_be_re
     ]
     assert [hostile, hostile] == [entries[1].task, entries[2].model]
     assert hostile == msgspec.json.decode(await stored(direct, id_), type=Reservation).cancel_reason
-    await direct.redis.hset(keys.meta(SHARD), "incarnation", hostile)
-    reply = await direct.send(Confirm(reservation=id_))
-    assert "not_admitted" == reply.status
-    assert hostile in reply.detail
