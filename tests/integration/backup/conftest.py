@@ -13,6 +13,9 @@ import pytest
 from redis.asyncio import Redis
 
 from persistence.admission import admit
+from persistence.backup import snapshot
+from persistence.backup.export import export
+from persistence.backup.reading import Backup
 from persistence.birth import give_birth
 from persistence.pool import open_pool
 from tests.conftest import fresh_database
@@ -106,3 +109,22 @@ async def living(database, database_url, redis_url, redis) -> Traffic:
     """A ledger with its Redis, and traffic for it."""
     await give_birth(database_url, redis_url, SHARDS)
     return Traffic(Caller(redis, await admit(database, redis)), SHARDS, seed=3, accounts=12)
+
+
+@pytest.fixture
+def small_pages(monkeypatch):
+    """So that a backup of these few entries has many."""
+    monkeypatch.setattr(snapshot, "PAGE_ROWS", 20)
+
+
+@pytest.fixture
+async def backup(connection, tmp_path) -> Backup:
+    """Of a journal in which some notes are erased."""
+    await connection.execute(
+        """
+        WITH gone AS (DELETE FROM notes WHERE seq < 20 RETURNING shard, seq)
+        INSERT INTO erasures (shard, seq, by, reason) SELECT shard, seq, 'key:ops', 'asked to' FROM gone
+        """
+    )
+    await export(connection, tmp_path / "a.gz")
+    return Backup(tmp_path / "a.gz")

@@ -6,17 +6,13 @@ import asyncpg
 import pytest
 
 from persistence import jobs
-from persistence.backup import snapshot
 from persistence.backup.reading import Backup
 from persistence.backup.scheduled import Plan, backup_slice
 from persistence.workbench import Work, Workbench
 from tests.integration.backup.books import tamper
 from tests.integration.dying import Killed, dies_at
 
-
-@pytest.fixture(autouse=True)
-def _small_pages(monkeypatch):
-    monkeypatch.setattr(snapshot, "PAGE_ROWS", 40)
+pytestmark = pytest.mark.usefixtures("small_pages")
 
 
 @pytest.fixture
