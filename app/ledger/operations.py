@@ -216,6 +216,7 @@ class Repair(Write, kw_only=True, tag="repair"):
 
     `found` is the version that Redis was seen to have (-1: nothing, or nothing readable): if it is another
     one by now, nothing is written. `strays`: ids of reservations that the journal has never heard of.
+    `refunded`: transactions, and how much of each was given back.
     `fence`: why the account still refuses, because more of it is going to be repaired.
     """
 
@@ -231,4 +232,5 @@ class Repair(Write, kw_only=True, tag="repair"):
     open_holds: int = 0
     reservations: list[Reservation] = []
     strays: list[str] = []
+    refunded: list[tuple[str, int]] = []
     fence: str | None = None

@@ -16,6 +16,7 @@ FIELDS
   low_balance   credits; omitted: 0
   reservations  those that are put back, as they should be
   strays        ids of reservations that the journal has never heard of: they go
+  refunded      pairs of a transaction and how much of it was given back
   fence         why the account goes on to refuse, or nothing
 
 REPLIES
@@ -58,6 +59,10 @@ return function(operation, shard)
     put_back({ id = id, account = account.id, status = 'cancelled', reserved = 0, captured = 0, charged = 0,
                released = 0, held = 0, expires_at_ms = 0, created_at_ms = 0, reserved_sequence = 0, ended_sequence = 0,
                settled_at_ms = 0 }, account)
+  end
+  for _, refund in ipairs(operation.refunded or {}) do
+    book.refunded(shard, refund[1])
+    book.give_back(shard, refund[1], refund[2])
   end
   account.open_holds = operation.open_holds or 0
   book.keep(account)

@@ -198,6 +198,7 @@ function book.remember(shard, kind, id, key, record)
 end
 
 -- How much of a transaction was given back so far, or nil when only the journal can know.
+-- (A repair reads it too, so that a wrong type shows before anything is written.)
 function book.refunded(shard, transaction)
   local key = keys.refunded(shard.number, transaction)
   local total = book.refunds[key]
