@@ -4,8 +4,9 @@ It takes the operations of `app.ledger.operations` and the time, and says what t
 reads like the specification and is in no hurry: no batches, no retries, no storage.
 """
 
-from tests.reference.accounts import Account, Hold, Lot
+from tests.reference.accounts import Account, Lot
 from tests.reference.check import Broken
+from tests.reference.holds import Hold
 from tests.reference.ledger import Reference
 from tests.reference.outcomes import Applied, Line, Outcome, Refused, Seen
 

@@ -1,20 +1,29 @@
-"""The nouns: lots, accounts and holds. An account changes only by the legs of an entry."""
+"""Lots and accounts. An account changes only by the legs of an entry and by its settings."""
 
+from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any
+from typing import Literal
+
+import msgspec
 
 from app.ledger import replies
 from app.ledger.entries import FORMAT, Leg
-from app.ledger.operations import Reserve
 
 LOTS_MAX = 64
 PRIORITY = 100
+DEFAULT = "default"
+OVERDRAFT = "overdraft"
+OVERDRAFT_PRIORITY = 1_000_001
 
 
 @dataclass
 class Lot:
-    """A bucket's credits of one expiry (0: never). `since`: the version with which it ceased to be empty."""
+    """A bucket's credits of one expiry (0: never). `since`: the version with which it ceased to be empty.
+
+    Debt is a lot too: of the bucket `overdraft`, never above zero, and there only while something is owed.
+    """
 
     bucket: str
     priority: int
@@ -36,6 +45,17 @@ def spending_order(lot: Lot) -> tuple[int, float, int]:
     return lot.priority, lot.expires_at_ms or inf, lot.since
 
 
+def merged(legs: Iterable[Leg]) -> list[Leg]:
+    """Each lot with one leg at most, in the order in which it was first named; what moves nothing is left
+    out.
+    """
+    sums: dict[tuple[str, int], tuple[int, int]] = {}
+    for leg in legs:
+        available, held = sums.get((leg.bucket, leg.expires_at_ms), (0, 0))
+        sums[leg.bucket, leg.expires_at_ms] = (available + leg.available, held + leg.held)
+    return [Leg(*lot, *moved) for lot, moved in sums.items() if any(moved)]
+
+
 @dataclass
 class Account:
     """Who owns credits."""
@@ -45,14 +65,32 @@ class Account:
     lots: list[Lot] = field(default_factory=list)
     open_holds: dict[str, int] = field(default_factory=dict)
     """The deadlines of the pending reservations, by reservation id."""
+    overdraft_limit: int = 0
+    status: Literal["active", "frozen", "closed"] = "active"
+    low_balance: int = 0
+
+    def __copy__(self) -> "Account":
+        twin = Account(**vars(self))
+        twin.lots, twin.open_holds = [copy(lot) for lot in self.lots], dict(self.open_holds)
+        return twin
 
     @property
     def available(self) -> int:
+        """May be negative: then it is debt, and no other lot has anything available."""
         return sum(lot.available for lot in self.lots)
 
     @property
     def held(self) -> int:
         return sum(lot.held for lot in self.lots)
+
+    @property
+    def debt(self) -> int:
+        return sum(-lot.available for lot in self.lots if lot.bucket == OVERDRAFT)
+
+    @property
+    def room(self) -> int:
+        """What can be spent at once."""
+        return self.available + self.overdraft_limit
 
     @property
     def lapses_at_ms(self) -> int:
@@ -63,57 +101,80 @@ class Account:
         name = (bucket, expires_at_ms)
         return next((lot for lot in self.lots if (lot.bucket, lot.expires_at_ms) == name), None)
 
-    def take(self, amount: int) -> list[tuple[Lot, int]]:
-        """From which lots `amount` available credits come, in spending order."""
-        taken = []
-        for lot in self.lots:
-            if amount and lot.available:
-                taken.append((lot, min(lot.available, amount)))
-                amount -= taken[-1][1]
-        assert amount == 0, "more was taken than is available"
-        return taken
+    def of_bucket(self, bucket: str | None) -> list[Lot]:
+        return [lot for lot in self.lots if bucket in {None, lot.bucket}]
 
-    def crowded_by(self, bucket: str, expires_at_ms: int) -> bool:
-        """Whether a grant needs one row more than there may be, also after every empty row is dropped."""
-        if self.lot(bucket, expires_at_ms):
-            return False
-        return sum(not lot.empty for lot in self.lots) >= LOTS_MAX
+    # What an operation would move
 
-    def make_room(self, bucket: str, expires_at_ms: int, priority: int | None) -> None:
-        """Make the lot of a grant if need be; give all lots of the bucket its priority.
+    def taken(self, amount: int, bucket: str | None = None) -> list[Leg]:
+        """From where `amount` credits come: available ones in spending order, what is short from the
+        overdraft.
+        """
+        legs = []
+        for lot in self.of_bucket(bucket):
+            part = max(0, min(lot.available, amount))
+            legs.append(Leg(lot.bucket, lot.expires_at_ms, -part, 0))
+            amount -= part
+        assert amount == 0 or bucket is None, "a bucket has no overdraft"
+        return merged([*legs, Leg(OVERDRAFT, 0, -amount, 0)])
+
+    def after_debt(self, legs: list[Leg]) -> list[Leg]:
+        """What comes in repays the debt first: the legs of what is left of it, and then what was repaid."""
+        owed, left = self.debt, []
+        for leg in legs:
+            repaid = max(0, min(leg.available, owed))
+            owed -= repaid
+            left.append(msgspec.structs.replace(leg, available=leg.available - repaid))
+        return merged([*left, Leg(OVERDRAFT, 0, self.debt - owed, 0)])
+
+    def crowded_by(self, legs: Iterable[Leg]) -> bool:
+        """Whether they would fill more lots than there may be, debt not counted."""
+        full = {(lot.bucket, lot.expires_at_ms) for lot in self.lots if not lot.empty}
+        full |= {(leg.bucket, leg.expires_at_ms) for leg in legs if leg.available > 0}
+        return sum(bucket != OVERDRAFT for bucket, _ in full) > LOTS_MAX
+
+    # What an entry moves
+
+    def move(self, legs: list[Leg]) -> None:
+        """Move every lot as its leg says, at the present version; make those that are missing, drop those
+        that are empty afterwards.
+        """
+        for leg in legs:
+            lot = self.lot(leg.bucket, leg.expires_at_ms) or self._make(leg.bucket, leg.expires_at_ms)
+            if lot.empty:
+                lot.since = self.version
+            lot.available += leg.available
+            lot.held += leg.held
+        self._drop_empty()
+
+    def prioritise(self, bucket: str, priority: int) -> None:
+        """Priority belongs to the bucket: all its lots have it."""
+        for lot in self.of_bucket(bucket):
+            lot.priority = priority
+        self.lots.sort(key=spending_order)
+
+    def _make(self, bucket: str, expires_at_ms: int) -> Lot:
+        """A lot that is not there yet.
 
         The empty row that kept the bucket's priority makes way; when there are 64 rows, so do the empty rows
         of other buckets, oldest first.
         """
-        of_bucket = [lot for lot in self.lots if lot.bucket == bucket]
-        if priority is None:
-            priority = of_bucket[0].priority if of_bucket else PRIORITY
-        if self.lot(bucket, expires_at_ms) is None:
+        if bucket == OVERDRAFT:
+            priority = OVERDRAFT_PRIORITY
+        else:
+            priority = next((lot.priority for lot in self.lots if lot.bucket == bucket), PRIORITY)
             self.lots = [each for each in self.lots if each.bucket != bucket or not each.empty]
-            while len(self.lots) >= LOTS_MAX:
+            while sum(each.bucket != OVERDRAFT for each in self.lots) >= LOTS_MAX:
                 self.lots.remove(min((each for each in self.lots if each.empty), key=lambda each: each.since))
-            self.lots.append(Lot(bucket, priority, expires_at_ms, since=self.version))
-        for each in self.lots:
-            if each.bucket == bucket:
-                each.priority = priority
-
-    def move(self, legs: list[Leg]) -> None:
-        """Move every lot as its leg says, at the present version; drop the lots that are empty afterwards."""
-        were_empty = [lot for lot in self.lots if lot.empty]
-        for leg in legs:
-            lot = self.lot(leg.bucket, leg.expires_at_ms)
-            assert lot, "a leg of no lot"
-            lot.available += leg.available
-            lot.held += leg.held
-        for lot in were_empty:
-            if not lot.empty:
-                lot.since = self.version
-        self._drop_empty()
+        self.lots.append(Lot(bucket, priority, expires_at_ms, since=self.version))
+        return self.lots[-1]
 
     def _drop_empty(self) -> None:
-        """An empty lot goes, but the last row of a bucket stays, without an expiry, to keep the priority."""
+        """An empty lot goes, but the last row of a bucket stays, without an expiry, to keep the priority.
+        Debt that is repaid leaves nothing behind.
+        """
         for lot in [lot for lot in self.lots if lot.empty]:
-            if sum(each.bucket == lot.bucket for each in self.lots) > 1:
+            if lot.bucket == OVERDRAFT or len(self.of_bucket(lot.bucket)) > 1:
                 self.lots.remove(lot)
             else:
                 lot.expires_at_ms = 0
@@ -128,78 +189,5 @@ class Account:
         return replies.Account(
             format=FORMAT, version=self.version, available=self.available, held=self.held, lots=lots,
             open_holds=len(self.open_holds), lapses_at_ms=self.lapses_at_ms,
-        )  # fmt: skip
-
-
-@dataclass
-class Hold:
-    """A reservation. `legs`: what it still holds of which lot, in the order in which a confirm takes it."""
-
-    asked: Reserve
-    created_at_ms: int
-    legs: list[replies.HeldLeg]
-    reserved_sequence: int = 0
-    status: str = "pending"
-    captured: int = 0
-    released: int = 0
-    bound_sequence: int | None = None
-    ended_sequence: int | None = None
-    settled_at_ms: int | None = None
-    cause: str | None = None
-    reason: str | None = None
-
-    def __post_init__(self) -> None:
-        self.task, self.provider = self.asked.task, self.asked.provider
-        self.resource, self.model = self.asked.resource, self.asked.model
-
-    @property
-    def id(self) -> str:
-        return self.asked.reservation
-
-    @property
-    def account(self) -> str:
-        return self.asked.account
-
-    @property
-    def deadline_ms(self) -> int:
-        return self.created_at_ms + self.asked.ttl_ms
-
-    @property
-    def held(self) -> int:
-        return sum(leg.held for leg in self.legs)
-
-    @property
-    def references(self) -> dict[str, str | None]:
-        """By what its entries are found, besides its id."""
-        return {"reservation": self.id, "task": self.task, "provider": self.provider, "model": self.model}
-
-    def capture(self, amount: int) -> list[Leg]:
-        """The legs of a confirm of `amount`: captured in order; the rest goes back in reverse order."""
-        captured: list[Leg] = []
-        released: list[Leg] = []
-        for leg in self.legs:
-            spent = min(leg.held, amount)
-            amount -= spent
-            (captured if spent else released).append(
-                Leg(leg.bucket, leg.expires_at_ms, leg.held - spent, -leg.held)
-            )
-        return captured + released[::-1]
-
-    def end(self, status: str, captured: int, sequence: int, now_ms: int) -> None:
-        """One ending (I5): what is not captured is released."""
-        assert self.status == "pending", "a second ending"
-        self.captured, self.released, self.legs = captured, self.held - captured, []
-        self.status, self.ended_sequence, self.settled_at_ms = status, sequence, now_ms
-
-    def stored(self) -> replies.Reservation:
-        """The reservation as Redis stores it and every answer shows it."""
-        facts: dict[str, Any] = {"status": self.status, "cancel_cause": self.cause}
-        return replies.Reservation(
-            format=FORMAT, id=self.id, account=self.account, reserved=self.asked.amount,
-            captured=self.captured, charged=0, released=self.released, held=self.held, legs=self.legs,
-            expires_at_ms=self.deadline_ms, created_at_ms=self.created_at_ms,
-            settled_at_ms=self.settled_at_ms, reserved_sequence=self.reserved_sequence,
-            bound_sequence=self.bound_sequence, ended_sequence=self.ended_sequence,
-            cancel_reason=self.reason, task=self.task, provider=self.provider, resource=self.resource,
-            model=self.model, metadata=self.asked.metadata or None, **facts,
+            overdraft_limit=self.overdraft_limit, status=self.status, low_balance=self.low_balance,
         )  # fmt: skip

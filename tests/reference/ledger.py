@@ -1,39 +1,53 @@
-"""The verbs. Each is a ladder of refusals, and then the entry that it makes.
+"""The ledger: which verb answers, what a repeated request gets, and what all or nothing means."""
 
-The order of refusals is the documented one: idempotency, existence, state, limits, funds.
-"""
-
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from app.ledger.credits import CREDITS_MAX
-from app.ledger.entries import Leg
 from app.ledger.operations import (
+    Adjust,
     Balance,
     Bind,
     Cancel,
+    Configure,
     Confirm,
     Deduct,
+    Extend,
     Find,
     Grant,
     Locate,
     Operation,
+    Refund,
     Reserve,
+    Trace,
     Write,
 )
-from app.ledger.replies import HeldLeg
-from app.ledger.shards import shard_of, shard_of_reservation
-from tests.reference.accounts import LOTS_MAX, Account, Hold
+from app.ledger.shards import shard_of_reservation
 from tests.reference.books import Books
 from tests.reference.check import check
-from tests.reference.outcomes import Applied, Line, No, Outcome, Refused, Seen
+from tests.reference.crediting import adjust, configure, grant
+from tests.reference.outcomes import Again, Applied, Line, No, Outcome, Refused, Seen
+from tests.reference.refunds import refund
+from tests.reference.rungs import DAY_MS, account_of, hold_of
+from tests.reference.settling import cancel, confirm, extend
+from tests.reference.spending import bind, deduct, reserve
 
-DAY_MS = 86_400_000
 NOT_REMEMBERED = {"account_not_found", "reservation_not_found", "idempotency_mismatch"}
+
+UUID7 = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}(#\d+)?", re.IGNORECASE
+)
+
+Verb = Callable[[Books, Any, int], Line | None]
+
+VERBS: dict[type[Operation], Verb] = {
+    Grant: grant, Deduct: deduct, Reserve: reserve, Confirm: confirm, Cancel: cancel, Extend: extend,
+    Refund: refund, Adjust: adjust, Configure: configure, Bind: bind,
+}  # fmt: skip
 
 
 class Memory(NamedTuple):
-    """What an idempotency key stands for: a line of the journal or a refusal, for 24 h."""
+    """What an idempotency key stands for: a line of the journal or a refusal."""
 
     fingerprint: str | None
     at_ms: int
@@ -57,6 +71,28 @@ class Reference(Books):
         except No as no:
             return no.refused
 
+    def apply_all(self, operations: Sequence[Write], now_ms: int) -> tuple[list[Outcome], int | None]:
+        """All or nothing: what each is answered, and which one failed, if one did.
+
+        Time has passed anyhow, and the refusal of the one that failed is remembered.
+        """
+        for shard in sorted({shard for each in operations for shard in self.concerned(each)}):
+            self.pass_time(shard, now_ms)
+        put_back, memory = self.keep(), dict(self._memory)
+        outcomes: list[Outcome] = []
+        for failed, operation in enumerate(operations):
+            outcome = self.apply(operation, now_ms)
+            if isinstance(outcome, Refused):
+                put_back()
+                self._memory = memory
+                if not outcome.replayed:
+                    self._remember(operation, now_ms, outcome)
+                outcomes = [Refused("batch_failed", {}) for _ in operations]
+                outcomes[failed] = outcome
+                return outcomes, failed
+            outcomes.append(outcome)
+        return outcomes, None
+
     def check(self) -> None:
         """Raise `Broken` if I2, I3 or the gap-free versions and sequences do not hold."""
         check(self)
@@ -66,192 +102,98 @@ class Reference(Books):
         match operation:
             case Locate():
                 return self.home_of_task(operation.provider, operation.task)
-            case Confirm() | Cancel() | Bind() | Find():
+            case Confirm() | Cancel() | Extend() | Bind() | Find():
                 return shard_of_reservation(operation.reservation, self.shards) or 0
-            case Grant() | Deduct() | Reserve() | Balance():
-                return shard_of(operation.account, self.shards)
-        raise AssertionError(operation)
+            case Trace():
+                return operation.shard
+        account = getattr(operation, "account", None)
+        assert isinstance(account, str), operation
+        return self.shard(account)
 
     def home_of_task(self, provider: str | None, task: str) -> int:
-        return shard_of(f"{provider or ''}:{task}", self.shards)
+        return self.shard(f"{provider or ''}:{task}")
 
     def concerned(self, operation: Operation) -> list[int]:
-        """The shards in which an operation lets time pass: its own, and that of the task that it binds."""
+        """The shards in which an operation lets time pass: its own, and that of the task that it binds or
+        whose deadline it moves.
+        """
         shards = {self.home(operation)}
-        if isinstance(operation, Reserve | Bind) and operation.task is not None:
-            shards.add(self.home_of_task(operation.provider, operation.task))
+        named: Any = self.holds.get(operation.reservation) if isinstance(operation, Extend) else operation
+        if isinstance(operation, Reserve | Bind | Extend) and named and named.task is not None:
+            shards.add(self.home_of_task(named.provider, named.task))
         return sorted(shards)
 
     # The same request, the same answer (I4)
 
-    def _write(self, asked: Write, now_ms: int) -> Outcome:
+    def _write(self, asked: Write, now_ms: int) -> Applied | Refused:
         """A key that is known replays its answer, refusals included; else the answer is remembered."""
-        scope = self._scope(asked)
-        memory = self._memory.get(scope)
-        if asked.key is not None and memory and now_ms - memory.at_ms < DAY_MS:
-            if memory.fingerprint != asked.fingerprint:
-                raise No("idempotency_mismatch")
-            if isinstance(memory.answer, Refused):
-                return memory.answer._replace(replayed=True)
-            return self._applied(memory.answer, replayed=True)
-        outcome = self._decide(asked, now_ms)
-        answer = outcome.line if isinstance(outcome, Applied) else outcome
-        if asked.key is not None and not (isinstance(answer, Refused) and answer.word in NOT_REMEMBERED):
-            self._memory[scope] = Memory(asked.fingerprint, now_ms, answer)
-        return outcome
+        memory = self._recall(asked, now_ms)
+        if memory and memory.fingerprint != asked.fingerprint:
+            raise No("idempotency_mismatch")
+        if memory and isinstance(memory.answer, Refused):
+            return memory.answer._replace(replayed=True)
+        if memory and isinstance(memory.answer, Line):
+            return self.applied(memory.answer, replayed=True)
+        try:
+            line = VERBS[type(asked)](self, asked, now_ms)
+        except Again as again:
+            self._remember(asked, now_ms, again.line)
+            return self.applied(again.line, replayed=True)
+        except No as no:
+            self._remember(asked, now_ms, no.refused)
+            return no.refused
+        if line is None:
+            assert isinstance(asked, Configure)
+            return Applied(None, self.accounts[asked.account].stored(), None)
+        self._remember(asked, now_ms, line)
+        return self.applied(line)
+
+    def _recall(self, asked: Write, now_ms: int) -> Memory | None:
+        """What was answered to this key: for 24 h anything, for ever what was done under a key that is made
+        never to come back, or by an operator.
+        """
+        memory = self._memory.get(self._scope(asked)) if asked.key is not None else None
+        if memory is None or now_ms - memory.at_ms < DAY_MS:
+            return memory
+        holds_for_ever = isinstance(asked, Grant | Refund | Adjust) or UUID7.fullmatch(asked.key or "")
+        return memory if holds_for_ever and isinstance(memory.answer, Line) else None
+
+    def _remember(self, asked: Write, now_ms: int, answer: Line | Refused) -> None:
+        if asked.key is None or (isinstance(answer, Refused) and answer.word in NOT_REMEMBERED):
+            return
+        self._memory[self._scope(asked)] = Memory(asked.fingerprint, now_ms, answer)
 
     @staticmethod
     def _scope(asked: Write) -> tuple[str, str, str]:
         """A key belongs to what the request names: the reservation where one is named, else the account."""
-        if isinstance(asked, Confirm | Cancel | Bind):
+        if isinstance(asked, Confirm | Cancel | Extend | Bind):
             return "reservation", asked.reservation, asked.key or ""
-        assert isinstance(asked, Grant | Deduct | Reserve)
-        return "account", asked.account, asked.key or ""
+        account = getattr(asked, "account", None)
+        assert isinstance(account, str), asked
+        return "account", account, asked.key or ""
 
-    def _decide(self, asked: Write, now_ms: int) -> Applied | Refused:
-        verbs: dict[type, Callable[[Any, int], Applied]] = {
-            Grant: self._grant, Deduct: self._deduct, Reserve: self._reserve,
-            Confirm: self._confirm, Cancel: self._cancel, Bind: self._bind,
-        }  # fmt: skip
-        try:
-            return verbs[type(asked)](asked, now_ms)
-        except No as no:
-            return no.refused
+    def applied(self, line: Line, *, replayed: bool = False) -> Applied:
+        """Answer with a line of the journal and the present state of what it is about."""
+        account, hold = self.accounts[line.entry.account], self.holds.get(line.entry.reservation or "")
+        return Applied(line, account.stored(), hold.stored() if hold else None, replayed)
 
-    # The verbs
-
-    def _grant(self, asked: Grant, now_ms: int) -> Applied:
-        account = self.accounts.get(asked.account) or Account(asked.account)
-        if 0 < asked.expires_at_ms <= now_ms:
-            raise No("already_expired", expires_at_ms=asked.expires_at_ms, now_ms=now_ms)
-        if account.crowded_by(asked.bucket, asked.expires_at_ms):
-            raise No("limit_reached", what="lots", limit=LOTS_MAX)
-        if asked.amount > CREDITS_MAX - account.available - account.held:
-            raise No("balance_overflow", available=account.available, held=account.held)
-        self.accounts[asked.account] = account
-        account.make_room(asked.bucket, asked.expires_at_ms, asked.priority)
-        legs = [Leg(asked.bucket, asked.expires_at_ms, asked.amount, 0)]
-        facts: dict[str, Any] = {"bucket": asked.bucket, "priority": asked.priority}
-        return self._applied(self.enter(account, "granted", now_ms, asked.amount, legs, asked, **facts))
-
-    def _deduct(self, asked: Deduct, now_ms: int) -> Applied:
-        account = self._account(asked.account)
-        self._afford(account, asked.amount)
-        legs = [Leg(lot.bucket, lot.expires_at_ms, -part, 0) for lot, part in account.take(asked.amount)]
-        line = self.enter(account, "deducted", now_ms, asked.amount, legs, asked, model=asked.model)
-        return self._applied(line)
-
-    def _reserve(self, asked: Reserve, now_ms: int) -> Applied:
-        account = self._account(asked.account)
-        self._free_task(asked, now_ms)
-        if len(account.open_holds) >= asked.holds_max:
-            raise No("limit_reached", what="holds", limit=asked.holds_max)
-        self._afford(account, asked.amount)
-        legs = [HeldLeg(lot.bucket, lot.expires_at_ms, part) for lot, part in account.take(asked.amount)]
-        hold = Hold(asked, now_ms, legs)
-        line = self.open(hold, now_ms, asked)
-        if asked.task is not None:
-            hold.bound_sequence = line.sequence
-            self.tasks[asked.provider, asked.task] = hold.id
-        return self._applied(line)
-
-    def _confirm(self, asked: Confirm, now_ms: int) -> Applied:
-        hold = self._hold(asked.reservation, asked.account)
-        if hold.status == "confirmed":
-            return self._applied(self.line(hold, hold.ended_sequence), replayed=True)
-        self._not_cancelled(hold)
-        amount = hold.held if asked.amount is None else asked.amount
-        if amount > hold.held:
-            raise No("exceeds_reservation", required=amount, held=hold.held)
-        hold.model = asked.model or hold.model
-        line = self.end(hold, "confirmed", now_ms, amount, asked, captured=amount, charged=0)
-        return self._applied(line)
-
-    def _cancel(self, asked: Cancel, now_ms: int) -> Applied:
-        hold = self._hold(asked.reservation, asked.account)
-        if hold.status == "confirmed":
-            raise No("reservation_confirmed", at_ms=hold.settled_at_ms or 0)
-        if hold.status == "cancelled" and hold.cause != "expired":
-            return self._applied(self.line(hold, hold.ended_sequence), replayed=True)
-        self._not_cancelled(hold)
-        hold.cause, hold.reason = asked.cause, asked.reason
-        return self._applied(self.end(hold, "cancelled", now_ms, 0, asked, cause=asked.cause))
-
-    def _bind(self, asked: Bind, now_ms: int) -> Applied:
-        hold = self._hold(asked.reservation, asked.account)
-        wants_resource = asked.resource is not None and asked.resource != hold.resource
-        if hold.task is not None:
-            if (hold.provider, hold.task) != (asked.provider, asked.task) or (
-                wants_resource and hold.resource
-            ):
-                raise No("task_conflict", reservation=hold.id, task=hold.task)
-            if not wants_resource:
-                return self._applied(self.line(hold, hold.bound_sequence), replayed=True)
-        self._free_task(asked, now_ms)
-        hold.task, hold.provider, hold.resource = asked.task, asked.provider, asked.resource or hold.resource
-        named = {"reservation": hold.id, "task": hold.task, "provider": hold.provider}
-        line = self.enter(self.account_of(hold), "bound", now_ms, 0, [], asked, **named)
-        hold.bound_sequence = line.sequence
-        self.tasks[asked.provider, asked.task] = hold.id
-        return self._applied(line)
+    # Reading
 
     def _read(self, asked: Operation) -> Seen:
         match asked:
             case Balance():
-                account = self._account(asked.account)
+                account = account_of(self, asked.account)
                 soonest = sorted((deadline, id_) for id_, deadline in account.open_holds.items())
                 pending = [self.holds[id_].stored() for _, id_ in soonest] if asked.open else []
                 return Seen(account.stored(), pending)
             case Find():
-                return Seen(None, [self._hold(asked.reservation).stored()])
+                return Seen(None, [hold_of(self, asked.reservation).stored()])
             case Locate():
                 owner = self.tasks.get((asked.provider, asked.task), "")
-                return Seen(None, [], self._hold(owner).id)
+                return Seen(None, [], hold_of(self, owner).id)
+            case Trace():
+                lines = self.journal[asked.shard]
+                if not 1 <= asked.sequence <= len(lines):
+                    raise No("transaction_not_found")
+                return Seen(None, [], line=lines[asked.sequence - 1])
         raise AssertionError(asked)
-
-    # The rungs that verbs share
-
-    def _account(self, id_: str) -> Account:
-        if id_ not in self.accounts:
-            raise No("account_not_found")
-        return self.accounts[id_]
-
-    def _hold(self, id_: str, of_account: str | None = None) -> Hold:
-        """A reservation; somebody else's is not found."""
-        hold = self.holds.get(id_)
-        if hold is None or of_account not in {None, hold.account}:
-            raise No("reservation_not_found")
-        return hold
-
-    @staticmethod
-    def _not_cancelled(hold: Hold) -> None:
-        if hold.cause == "expired":
-            raise No("reservation_expired", at_ms=hold.settled_at_ms or 0)
-        if hold.cause is not None:
-            raise No("reservation_cancelled", cause=hold.cause, at_ms=hold.settled_at_ms or 0)
-
-    def _free_task(self, asked: Reserve | Bind, now_ms: int) -> None:
-        """A task belongs to one reservation, until 24 h after the deadline of that or its late binding."""
-        if asked.task is None or (asked.provider, asked.task) not in self.tasks:
-            return
-        owner = self.holds[self.tasks[asked.provider, asked.task]]
-        bound_at_ms = self.line(owner, owner.bound_sequence).entry.at_ms
-        if owner.id != asked.reservation and now_ms < max(owner.deadline_ms, bound_at_ms) + DAY_MS:
-            facts = {"reservation": owner.id} | ({"task": asked.task} if isinstance(asked, Bind) else {})
-            raise No("task_conflict", **facts)
-
-    @staticmethod
-    def _afford(account: Account, amount: int) -> None:
-        available, held = account.available, account.held
-        if amount <= available:
-            return
-        facts: dict[str, int | str] = {"required": amount, "available": available, "held": held}
-        if amount - available > held:
-            raise No("insufficient_credits", **facts)
-        facts |= {"open_reservations": len(account.open_holds)}
-        raise No("credits_held", **facts, next_release_at_ms=min(account.open_holds.values()))
-
-    def _applied(self, line: Line, *, replayed: bool = False) -> Applied:
-        """Answer with a line of the journal and the present state of what it is about."""
-        account, hold = self.accounts[line.entry.account], self.holds.get(line.entry.reservation or "")
-        return Applied(line, account.stored(), hold.stored() if hold else None, replayed)

@@ -15,9 +15,12 @@ class Line(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """What was done, now or (replayed) before; `account` and `reservation` always show the present."""
+    """What was done, now or (replayed) before; `account` and `reservation` always show the present.
 
-    line: Line
+    `line` is `None` when there was nothing to do: settings that are as they should be.
+    """
+
+    line: Line | None
     account: replies.Account
     reservation: replies.Reservation | None
     replayed: bool = False
@@ -35,11 +38,13 @@ class Seen(NamedTuple):
     """What was read. `reservations`: of a balance the pending ones by deadline, else the one asked for.
 
     A task is located without looking at its reservation: then there is only `located`, the reservation's id.
+    A transaction is traced to its `line`.
     """
 
     account: replies.Account | None
     reservations: list[replies.Reservation]
     located: str | None = None
+    line: Line | None = None
 
 
 Outcome = Applied | Refused | Seen
@@ -51,3 +56,11 @@ class No(Exception):
     def __init__(self, word: str, **facts: int | str) -> None:
         super().__init__(word, facts)
         self.refused = Refused(word, facts)
+
+
+class Again(Exception):
+    """What was asked for has been done before, by this line. On its way out of a verb like a refusal."""
+
+    def __init__(self, line: Line) -> None:
+        super().__init__(line.sequence)
+        self.line = line

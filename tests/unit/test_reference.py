@@ -6,70 +6,12 @@ import pytest
 
 from app.ledger.credits import CREDITS_MAX
 from app.ledger.entries import Leg
-from app.ledger.operations import (
-    Balance,
-    Bind,
-    Cancel,
-    Confirm,
-    Deduct,
-    Find,
-    Grant,
-    Locate,
-    Operation,
-    Reserve,
-)
-from app.ledger.replies import Reservation
+from app.ledger.operations import Balance, Bind, Cancel, Confirm, Deduct, Grant, Locate, Reserve
 from app.ledger.shards import new_reservation_id
-from tests.reference import Applied, Broken, Outcome, Reference, Refused, Seen
+from tests.reference import Broken, Refused, Seen
+from tests.reference.told import NOW, Told
 
-NOW = 1_800_000_000_000
 DAY = 86_400_000
-
-
-class Told:
-    """A reference, a clock, and short words for the operations of one account."""
-
-    def __init__(self) -> None:
-        self.ledger = Reference()
-        self.now_ms = NOW
-
-    def __call__(self, operation: Operation) -> Outcome:
-        outcome = self.ledger.apply(operation, self.now_ms)
-        self.ledger.check()
-        return outcome
-
-    def applied(self, operation: Operation) -> Applied:
-        outcome = self(operation)
-        assert isinstance(outcome, Applied), outcome
-        return outcome
-
-    def word(self, operation: Operation) -> str:
-        outcome = self(operation)
-        assert isinstance(outcome, Refused), outcome
-        return outcome.word
-
-    def grant(self, amount: int, account: str = "ada", **more: Any) -> Applied:
-        return self.applied(Grant(account=account, amount=amount, **more))
-
-    def reserve(self, amount: int, account: str = "ada", **more: Any) -> str:
-        id_ = new_reservation_id(0, self.now_ms)
-        self.applied(Reserve(account=account, reservation=id_, amount=amount, **more))
-        return id_
-
-    def find(self, id_: str) -> Reservation:
-        seen = self(Find(reservation=id_))
-        assert isinstance(seen, Seen)
-        return seen.reservations[0]
-
-    def balance(self, account: str = "ada") -> tuple[int, int]:
-        seen = self(Balance(account=account))
-        assert isinstance(seen, Seen)
-        assert seen.account
-        return seen.account.available, seen.account.held
-
-    @property
-    def kinds(self) -> list[str]:
-        return [line.entry.kind for line in self.ledger.journal[0]]
 
 
 @pytest.fixture
@@ -136,7 +78,7 @@ def test_spending_takes_priority_then_expiry_then_age(told: Told) -> None:
     told.grant(1, bucket="soon", expires_at_ms=NOW + 1_000)
     told.grant(1, bucket="first", priority=1)
     told.grant(1, bucket="younger")
-    legs = told.applied(Deduct(account="ada", amount=5)).line.entry.legs
+    legs = told.legs(Deduct(account="ada", amount=5))
     assert [leg.bucket for leg in legs] == ["first", "soon", "late", "never", "younger"]
 
 
@@ -164,6 +106,7 @@ def test_a_confirm_captures_in_order_and_releases_in_reverse(told: Told) -> None
         told.grant(10, bucket=bucket)
     id_ = told.reserve(40)
     confirmed = told.applied(Confirm(reservation=id_, amount=15))
+    assert confirmed.line
     assert confirmed.line.entry.legs == [
         Leg("a", 0, 0, -10), Leg("b", 0, 5, -10), Leg("d", 0, 10, -10), Leg("c", 0, 10, -10),
     ]  # fmt: skip
@@ -224,7 +167,7 @@ def test_time_passes_in_order_of_time_and_then_of_name(told: Told) -> None:
 def test_time_never_goes_back(told: Told) -> None:
     told.grant(1)
     told.now_ms = NOW - 5
-    assert told.grant(1).line.entry.at_ms == NOW
+    assert told.line(Grant(account="ada", amount=1)).entry.at_ms == NOW
 
 
 def test_a_key_replays_applied_and_refused_answers_for_a_day(told: Told) -> None:
@@ -273,6 +216,7 @@ def test_a_task_belongs_to_one_reservation(told: Told) -> None:
     told.grant(10)
     first, second = told.reserve(1, task="t", provider="fal"), told.reserve(1)
     again = told.applied(Bind(reservation=first, task="t", provider="fal"))
+    assert again.line
     assert (again.line.entry.kind, again.replayed) == ("reserved", True)
     assert told(Bind(reservation=first, task="u")) == Refused(
         "task_conflict", {"reservation": first, "task": "t"}
@@ -281,6 +225,7 @@ def test_a_task_belongs_to_one_reservation(told: Told) -> None:
         "task_conflict", {"reservation": first, "task": "t"}
     )
     bound = told.applied(Bind(reservation=second, task="t", resource="video-1"))
+    assert bound.line
     assert (bound.line.entry.kind, bound.line.entry.amount, bound.line.entry.legs) == ("bound", 0, [])
     assert told(Bind(reservation=second, task="t")) == bound._replace(replayed=True)
     assert told(Locate(task="t")) == Seen(None, [], second)
