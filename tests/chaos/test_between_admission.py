@@ -14,12 +14,8 @@ from app.ledger.shards import shard_of
 from persistence.birth import give_birth
 from persistence.drain import drain
 from tests.integration.books import assert_equal
-from tests.integration.ledgers import process
+from tests.integration.ledgers import ACCOUNTS, SHARDS, deduct, process
 from tests.integration.streams import replace_server
-
-SHARDS = 4
-ACCOUNTS = {shard_of(name, SHARDS): name for name in (f"account-{number}" for number in range(50))}
-"""One account for each shard."""
 
 
 @pytest.fixture
@@ -29,10 +25,6 @@ async def ledger(database, database_url, redis_url):
         for name in ACCOUNTS.values():
             await ledger.grant(Grant(account=name, amount=100))
         yield ledger
-
-
-async def deduct(ledger: Ledger, shard: int) -> int:
-    return (await ledger.deduct(Deduct(account=ACCOUNTS[shard], amount=1))).account.available
 
 
 def task_of(shard: int) -> str:

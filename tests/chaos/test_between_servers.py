@@ -17,10 +17,9 @@ from persistence.acknowledged import look
 from persistence.birth import give_birth
 from persistence.drain import drain
 from persistence.pool import open_pool
-from tests.chaos.test_between_admission import SHARDS
 from tests.conftest import PASSWORD
 from tests.integration.books import assert_conserved, assert_equal
-from tests.integration.ledgers import process, watching
+from tests.integration.ledgers import SHARDS, process, watching
 from tests.integration.streams import put_back, replace_server, snapshot
 
 

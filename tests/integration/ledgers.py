@@ -1,4 +1,4 @@
-"""Ledgers as processes of the API have them, and a worker that journals what they did."""
+"""Ledgers as processes of the API have them, an account in each shard, and a worker that journals."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,9 +11,15 @@ from app.ledger import keys
 from app.ledger.batcher import Limits
 from app.ledger.connection import connect
 from app.ledger.ledger import Ledger
+from app.ledger.operations import Deduct
+from app.ledger.shards import shard_of
 from persistence import admission
 from persistence.backing import PostgresBacking
 from persistence.drain import drain
+
+SHARDS = 4
+ACCOUNTS = {shard_of(name, SHARDS): name for name in (f"account-{number}" for number in range(50))}
+"""One account for each shard."""
 
 
 @asynccontextmanager
@@ -47,6 +53,11 @@ async def watchful_process(database: asyncpg.Pool, redis_url: str) -> AsyncItera
     """A process that looks at PostgreSQL all the time."""
     async with process(database, redis_url) as ledger, watching(database, ledger):
         yield ledger
+
+
+async def deduct(ledger: Ledger, shard: int) -> int:
+    """Spend one credit in a shard; what is available afterwards."""
+    return (await ledger.deduct(Deduct(account=ACCOUNTS[shard], amount=1))).account.available
 
 
 CURSORS = "SELECT shard, cursor FROM shards WHERE fence IS NULL"

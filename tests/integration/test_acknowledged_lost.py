@@ -18,8 +18,7 @@ from persistence.birth import give_birth
 from persistence.drain import drain
 from persistence.fences import unfence
 from persistence.pool import open_pool
-from tests.chaos.test_between_admission import SHARDS
-from tests.integration.ledgers import process
+from tests.integration.ledgers import SHARDS, process
 from tests.integration.streams import Caller, put_back, replace_server, roll_back, snapshot
 
 

@@ -18,8 +18,7 @@ from persistence.doctor import Bounds, examine
 from persistence.drain import drain
 from persistence.fences import fence
 from persistence.pool import open_pool
-from tests.chaos.test_between_admission import SHARDS
-from tests.integration.ledgers import process
+from tests.integration.ledgers import SHARDS, process
 from tests.integration.streams import put_back, replace_server, snapshot
 
 BY_HAND = {"workers", "cron"}
