@@ -16,12 +16,14 @@ REPLIES
   account_not_empty  available, held
   overdraft_in_use   debt
 ]]
+local DEFAULTS = { overdraft_limit = 0, status = 'active', low_balance = 0 }
+
 local function changes_of(operation, account)
   local wanted = { overdraft_limit = operation.overdraft_limit, status = operation.status,
                    low_balance = operation.low_balance }
   local changes, details = {}, ''
   for _, setting in ipairs({ 'overdraft_limit', 'status', 'low_balance' }) do
-    local present = account[setting] or 'active'
+    local present = account[setting] or DEFAULTS[setting]
     if wanted[setting] and wanted[setting] ~= present then
       changes[setting] = wanted[setting]
       details = details .. text.member(setting, wanted[setting])
@@ -54,8 +56,10 @@ return function(operation, shard)
   if no then return no end
 
   account.overdraft_limit = changes.overdraft_limit or account.overdraft_limit
-  account.low_balance = changes.low_balance or account.low_balance
-  if changes.status then account.status = changes.status ~= 'active' and changes.status or nil end
+  for _, setting in ipairs({ 'status', 'low_balance' }) do
+    local wanted = changes[setting]
+    if wanted then account[setting] = wanted ~= DEFAULTS[setting] and wanted or nil end
+  end
   local posted = journal.post({ kind = 'configured', account = account, amount = 0, legs = {}, details = details },
     operation)
   book.keep(account)

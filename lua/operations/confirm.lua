@@ -52,19 +52,15 @@ local function asked_for(operation, reservation, late)
       return nil, nil, answer.refuse('exceeds_reservation', { required = amount, held = held })
     end
   end
-  local captured = late and 0 or math.min(amount, held)
-  return captured, amount - captured
+  if late then return 0, amount end
+  if amount > held then return held, amount - held end
+  return amount, 0
 end
 
 local function legs_of(account, reservation, captured, charged, is_part)
-  local legs, rest = {}, nil
-  if is_part then
-    legs, rest = lots.capture(account, reservation.legs, captured)
-  elseif reservation.legs then
-    legs = lots.repay(account, lots.release(account, reservation.legs, captured))
-  end
-  if charged > 0 then legs = lots.joined(legs, lots.take(account, charged)) end
-  return legs, rest
+  if is_part then return lots.capture(account, reservation.legs, captured) end
+  local legs = reservation.legs and lots.repay(account, lots.release(account, reservation.legs, captured)) or {}
+  return charged > 0 and lots.joined(legs, lots.take(account, charged)) or legs
 end
 
 return function(operation, shard)
@@ -76,19 +72,18 @@ return function(operation, shard)
   if no then return no end
   local captured, charged, exceeds = asked_for(operation, reservation, late)
   if exceeds then return exceeds end
-  local is_part = operation.final == false and captured < reservation.held
-  local parts = reservation.parts or {}
-  if charged > 0 then no = claims.unspendable(account) end
-  if not no and is_part and #parts == PARTS_MAX then
-    no = answer.refuse('limit_reached', { what = 'parts', limit = PARTS_MAX })
+  local is_part, parts = operation.final == false and captured < reservation.held, reservation.parts
+  if is_part and parts and #parts == PARTS_MAX then
+    return answer.refuse('limit_reached', { what = 'parts', limit = PARTS_MAX })
   end
-  if not no and charged > 0 then no = funds.shortage(account, charged, account.overdraft_limit, reservation) end
-  if no then return no end
+  if charged > 0 then
+    no = claims.unspendable(account) or funds.shortage(account, charged, account.overdraft_limit, reservation)
+    if no then return no end
+  end
 
   if not late then book.holds(account) end
   local legs, rest = legs_of(account, reservation, captured, charged, is_part)
-  local released = is_part and 0 or reservation.held - captured
-  if late then released = 0 end
+  local released = (late or is_part) and 0 or reservation.held - captured
   local model = operation.model or reservation.model
   local details = ',"reservation":"' .. reservation.id .. '","captured":' .. text.digits[captured]
     .. ',"charged":' .. text.digits[charged] .. ',"released":' .. text.digits[released]
@@ -100,6 +95,7 @@ return function(operation, shard)
   reservation.charged = reservation.charged + charged
   reservation.released = reservation.released + released
   if is_part then
+    parts = parts or {}
     parts[#parts + 1] = { posted.sequence, assert(operation.key, 'a part without a key'), operation.fingerprint }
     reservation.parts, reservation.held, reservation.legs = parts, reservation.held - captured, rest
     book.change_reservation(reservation)

@@ -11,12 +11,17 @@ local book = { FORMAT = 1, REMEMBER_MS = 86400000,
 
 local accounts, changed_reservations, records, tasks = book.accounts, book.reservations, book.records, book.tasks
 
--- Tables are made whole: one that grows member by member is copied by Lua each time it is full.
+-- Tables are made whole: one that grows member by member is copied by Lua each time it is full. So what few accounts
+-- have joins only theirs.
 local function account_of(shard, id, key, stored, found)
-  return { id = id, shard = shard, key = key, stored = stored, changed = false, place = false, version = found.version,
-           available = found.available, held = found.held, lots = found.lots, open_holds = found.open_holds or 0,
-           lapses_at_ms = found.lapses_at_ms or 0, overdraft_limit = found.overdraft_limit or 0,
-           status = found.status, low_balance = found.low_balance or 0, fence = found.fence }
+  local account = { id = id, shard = shard, key = key, stored = stored, changed = false, place = false,
+                    version = found.version, available = found.available, held = found.held, lots = found.lots,
+                    open_holds = found.open_holds or 0, lapses_at_ms = found.lapses_at_ms or 0,
+                    overdraft_limit = found.overdraft_limit or 0 }
+  if found.status then account.status = found.status end
+  if found.low_balance then account.low_balance = found.low_balance end
+  if found.fence then account.fence = found.fence end
+  return account
 end
 
 -- The account as this call has it so far, or nil.

@@ -16,7 +16,7 @@ local function account_text(account)
     .. (account.lapses_at_ms > 0 and text.member('lapses_at_ms', account.lapses_at_ms) or '')
     .. (account.overdraft_limit > 0 and text.member('overdraft_limit', account.overdraft_limit) or '')
     .. (account.status and text.member('status', account.status) or '')
-    .. (account.low_balance > 0 and text.member('low_balance', account.low_balance) or '')
+    .. (account.low_balance and text.member('low_balance', account.low_balance) or '')
     .. (account.fence and text.member('fence', account.fence) or '') .. '}'
 end
 

@@ -41,12 +41,14 @@ local function head(reservation)
     .. ',"expires_at_ms":' .. digits[reservation.expires_at_ms] .. ',"created_at_ms":'
     .. digits[reservation.created_at_ms] .. ',"reserved_sequence":' .. digits[reservation.reserved_sequence]
     .. text.member('bound_sequence', reservation.bound_sequence) .. ended
-    .. (reservation.late and ',"late":true' or '') .. text.member('extensions', reservation.extensions)
+    .. (reservation.late and ',"late":true' or '')
+    .. (reservation.extensions and text.member('extensions', reservation.extensions) or '')
     .. (reservation.parts and ',"parts":[' .. parts_text(reservation.parts) .. ']' or '')
 end
 
 -- What was agreed on when it was made, as the members that an entry has too. `price`: its text.
 function reservations.terms(over_capture, on_expired, price)
+  if not (over_capture or on_expired or price) then return '' end
   return text.member('over_capture', over_capture) .. text.member('on_expired', on_expired)
     .. (price and ',"price":' .. price or '')
 end
