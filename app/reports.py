@@ -1,12 +1,13 @@
-"""What can be read of the past, and the protocol through which HTTP reads it. `main` plugs in PostgreSQL."""
+"""What can be read of the past, and the protocols through which HTTP reads it. `main` plugs in PostgreSQL."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from msgspec import Struct
 
 from app.ledger.entries import Entry, Kind
+from app.ledger.replies import Account
 from app.ledger.shards import TransactionId
 
 PAGE_MAX = 200
@@ -27,6 +28,12 @@ class Transaction(Struct, frozen=True):
     @property
     def id(self) -> TransactionId:
         return TransactionId(self.shard, self.entry.incarnation, self.sequence)
+
+
+Transactions = AsyncIterator[list[Transaction]]
+"""Any number of transactions, some hundred at a time: between two steps nothing is held, neither a connection
+nor a transaction of the database.
+"""
 
 
 class TransactionFilter(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -69,6 +76,55 @@ class History(Protocol):
         """
         ...
 
+    def export(self, which: TransactionFilter, *, cursor: str | None = None) -> Transactions:
+        """All that is journaled when the first step is made, newest first, from `cursor` on; nothing that
+        comes later.
+
+        Raises:
+            InvalidCursor: As above, in the first step.
+        """
+        ...
+
     async def transaction(self, transaction: TransactionId) -> Transaction | None:
         """One transaction by its id; `None` also where the id names another incarnation's entry."""
+        ...
+
+
+class Standing(Struct, frozen=True):
+    """What an account had after its entry `version`; before the first one nothing, at version 0."""
+
+    available: int
+    held: int
+    version: int
+
+
+class Statement(Struct, frozen=True):
+    """`opening` before the first of `entries`, `closing` after the last; oldest first."""
+
+    opening: Standing
+    closing: Standing
+    entries: Transactions
+
+
+class Past(Protocol):
+    """What an account had. A moment is answered when the journal has come as far: that is waited for.
+
+    Every method raises `BackingUnavailable` when PostgreSQL is away, and of moments of the last day errors of
+    `app.ledger` when Redis is, because only Redis can tell whether the journal lacks anything.
+    """
+
+    async def balance(self, account: str, at: datetime) -> Account:
+        """An account as its last entry at or before `at`, which is not in the future, left it.
+
+        Raises:
+            AccountNotFound, JournalBacklogged
+        """
+        ...
+
+    async def statement(self, account: str, since: datetime, until: datetime, now: datetime) -> Statement:
+        """The entries with `since <= at < until` of those that are there `now`.
+
+        Raises:
+            AccountNotFound, JournalBacklogged
+        """
         ...

@@ -7,44 +7,39 @@ read comes once and in its place; one that is journaled later comes only where t
 time yet, because shards reach the journal independently, within the journal's lag of each other.
 """
 
-import base64
-import hashlib
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
-import msgspec
 from asyncpg import Record
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from app.ledger.shards import SHARDS_MAX, TransactionId
-from app.reports import PAGE_MAX, InvalidCursor, Transaction, TransactionFilter, TransactionPage
+from app.reports import PAGE_MAX, Transaction, TransactionFilter, TransactionPage, Transactions
+from persistence import cursors
 from persistence.backing import decode_entry
+from persistence.conditions import Conditions
 from persistence.pool import Pool, answering
+from persistence.projections import at
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_CURSOR_MAX = 200
+EXPORT_ROWS = 500
+EXPORT_SECONDS = 30.0
+"""How long a step may look for rows where hardly any is wanted."""
 
-
-class _Cursor(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Where a page ended: `[version]` in an account's listing, `[at_ms, shard, sequence]` in others.
-
-    `filter`: a digest of the filter of that page, for which alone the position means something.
-    """
-
-    filter: Annotated[bytes, Meta(min_length=8, max_length=8)]
-    position: Annotated[list[Annotated[int, Meta(ge=0, le=2**53)]], Meta(min_length=1, max_length=3)]
-
-
-_decode = msgspec.msgpack.Decoder(_Cursor).decode
+_Number = Annotated[int, Meta(ge=0, le=2**53)]
+_Moment = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
+_Shard = Annotated[int, Meta(ge=0, lt=SHARDS_MAX)]
 
 
 class PostgresHistory:
-    """`app.reports.History`. Every method raises `BackingUnavailable` while PostgreSQL is away."""
+    """`app.reports.History`. Every method raises `BackingUnavailable` while PostgreSQL is away.
 
-    def __init__(self, pool: Pool) -> None:
+    `exporting`: the pool of those who read much, so that they delay no pages.
+    """
+
+    def __init__(self, pool: Pool, exporting: Pool | None = None) -> None:
         self._pool = pool
+        self._exporting = exporting or pool
 
     # One row at least, so that the version and the page are of one moment also where the page is empty.
     PAGE = """
@@ -67,20 +62,53 @@ class PostgresHistory:
         """
         if not 1 <= limit <= PAGE_MAX:
             raise ValueError(f"limit {limit}: 1 to {PAGE_MAX}")
-        conditions, values = _conditions(which)
+        conditions = _conditions(which)
         if cursor is not None:
-            condition, position = _after(which, cursor)
-            conditions.append(condition)
-            values += position
-        order = "j.version DESC" if which.account is not None else "j.at DESC, j.shard DESC, j.seq DESC"
-        numbered = " AND ".join(conditions).format(*(f"${number}" for number in range(3, 3 + len(values))))
-        statement = self.PAGE.format(conditions=numbered or "true", order=order)
+            _begin(conditions, which, _read(which, cursor))
+        statement = self.PAGE.format(conditions=conditions.numbered(3), order=_order(which))
         async with answering(self._pool) as connection:
-            rows = await connection.fetch(statement, which.account, limit + 1, *values)
+            rows = await connection.fetch(statement, which.account, limit + 1, *conditions.values)
         latest = rows[0]["latest"]
         found = [_transaction(row) for row in rows if row["seq"] is not None]
         more = len(found) > limit
-        return TransactionPage(found[:limit], _cursor(which, found[limit - 1]) if more else None, latest)
+        next_cursor = cursors.write(which, _position(which, found[limit - 1])) if more else None
+        return TransactionPage(found[:limit], next_cursor, latest)
+
+    ENDS = "SELECT array_agg(cursor ORDER BY shard) FROM shards"
+
+    ROWS = """
+    SELECT j.shard, j.seq, j.entry, notes.text
+    FROM journal j LEFT JOIN notes USING (shard, seq)
+    WHERE {conditions}
+    ORDER BY {order} LIMIT $1
+    """
+
+    async def export(self, which: TransactionFilter, *, cursor: str | None = None) -> Transactions:
+        """All that is journaled now, newest first, from `cursor` on; `which.reservation` must be a UUID.
+
+        The end is that of one statement, which reads every shard's cursor. Rows up to there never change, so
+        that each step is a short query of its own and no transaction is held open for whoever reads slowly.
+
+        Raises:
+            InvalidCursor: `cursor` is not one that a page of the same filter gave.
+        """
+        position = None if cursor is None else _read(which, cursor)
+        async with answering(self._exporting) as connection:
+            ends = await connection.fetchval(self.ENDS)
+        while True:
+            conditions = _conditions(which)
+            conditions.add("j.seq <= ({}::bigint[])[j.shard + 1]", ends or [])
+            if position is not None:
+                _begin(conditions, which, position)
+            statement = self.ROWS.format(conditions=conditions.numbered(2), order=_order(which))
+            async with answering(self._exporting, EXPORT_SECONDS) as connection:
+                rows = await connection.fetch(statement, EXPORT_ROWS, *conditions.values)
+            found = [_transaction(row) for row in rows]
+            if found:
+                yield found
+            if len(found) < EXPORT_ROWS:
+                return
+            position = _position(which, found[-1])
 
     TRANSACTION = """
     SELECT shard, seq, entry, text FROM journal LEFT JOIN notes USING (shard, seq)
@@ -95,59 +123,58 @@ class PostgresHistory:
         return None if row is None else _transaction(row)
 
 
-def _conditions(which: TransactionFilter) -> tuple[list[str], list[object]]:
-    """What holds for the rows of a filter: conditions with `{}` for each of the values."""
-    given: list[tuple[str, object]] = []
+_MOMENTS = ("j.at >= {}", "j.at < {}")
+_VERSIONS = (
+    "j.version > (SELECT version_before({}, {}))",
+    "j.version <= (SELECT version_before({}, {}))",
+)
+
+
+def _conditions(which: TransactionFilter) -> Conditions:
+    """What holds for the rows of a filter."""
+    given = Conditions()
     if which.account is not None:
-        given.append(("j.account = {}", which.account))
+        given.add("j.account = {}", which.account)
     if which.reservation is not None:
-        given.append(("j.reservation = {}", UUID(which.reservation)))
+        given.add("j.reservation = {}", UUID(which.reservation))
     if which.task is not None:
-        given.append(("j.reservation IN (SELECT id FROM reservations WHERE task = {})", which.task))
+        given.add("j.reservation IN (SELECT id FROM reservations WHERE task = {})", which.task)
     if which.kinds:
-        given.append(("j.kind = ANY({}::text[])", list(which.kinds)))
+        given.add("j.kind = ANY({}::text[])", list(which.kinds))
     if which.model is not None:
-        given.append(("j.model = {}", which.model))
-    if which.since is not None:
-        given.append(("j.at >= {}", which.since))
-    if which.until is not None:
-        given.append(("j.at < {}", which.until))
-    return [condition for condition, _ in given], [value for _, value in given]
+        given.add("j.model = {}", which.model)
+    # In an account's listing a moment is a place, so that years are not walked through to come to it.
+    bounds, place = (_MOMENTS, []) if which.account is None else (_VERSIONS, [which.account])
+    for bound, moment in zip(bounds, (which.since, which.until), strict=True):
+        if moment is not None:
+            given.add(bound, *place, moment)
+    return given
 
 
-def _after(which: TransactionFilter, cursor: str) -> tuple[str, Sequence[object]]:
-    """The condition by which the next page begins, and its values."""
-    values: list[object]
-    try:
-        text = cursor[:_CURSOR_MAX].encode("ascii")
-        read = _decode(base64.b64decode(text + b"=" * (-len(text) % 4), b"-_", validate=True))
-        if which.account is not None:
-            (version,) = read.position
-            condition, values = "j.version < {}", [version]
-        else:
-            at_ms, shard, sequence = read.position
-            at = _EPOCH + timedelta(milliseconds=at_ms)
-            condition = "(j.at, j.shard, j.seq) < ({}, {}, {})"
-            values = [at, min(shard, SHARDS_MAX), sequence]
-    except (ValueError, OverflowError, msgspec.MsgspecError) as error:
-        raise InvalidCursor(f"not a cursor: {error}") from error
-    if read.filter != _digest(which) or _encode(read) != cursor:
-        raise InvalidCursor("not a cursor of this filter")
-    return condition, values
+def _order(which: TransactionFilter) -> str:
+    return "j.version DESC" if which.account is not None else "j.at DESC, j.shard DESC, j.seq DESC"
 
 
-def _cursor(which: TransactionFilter, last: Transaction) -> str:
+def _read(which: TransactionFilter, cursor: str) -> Sequence[int]:
+    """The position behind which the page after `cursor` begins."""
+    if which.account is not None:
+        return cursors.read(which, cursor, tuple[_Number])
+    return cursors.read(which, cursor, tuple[_Moment, _Shard, _Number])
+
+
+def _begin(conditions: Conditions, which: TransactionFilter, position: Sequence[int]) -> None:
+    """Only what stands behind `position`."""
+    if which.account is not None:
+        conditions.add("j.version < {}", *position)
+    else:
+        at_ms, shard, sequence = position
+        conditions.add("(j.at, j.shard, j.seq) < ({}, {}, {})", at(at_ms), shard, sequence)
+
+
+def _position(which: TransactionFilter, last: Transaction) -> Sequence[int]:
+    """Where a transaction stands: by its version in an account's listing, by its time in others."""
     entry = last.entry
-    position = [entry.version] if which.account is not None else [entry.at_ms, last.shard, last.sequence]
-    return _encode(_Cursor(_digest(which), position))
-
-
-def _encode(cursor: _Cursor) -> str:
-    return base64.urlsafe_b64encode(msgspec.msgpack.encode(cursor)).rstrip(b"=").decode()
-
-
-def _digest(which: TransactionFilter) -> bytes:
-    return hashlib.blake2b(msgspec.json.encode(which), digest_size=8).digest()
+    return (entry.version,) if which.account is not None else (entry.at_ms, last.shard, last.sequence)
 
 
 def _transaction(row: Record) -> Transaction:

@@ -1,0 +1,132 @@
+"""Reservations and accounts that people look for, page by page, from the projections.
+
+Reservations are listed by their ids, which begin with the time at which they were made, newest first;
+accounts by theirs, byte by byte. These orders never change, so that whatever is made meanwhile, no page
+repeats or hides what was there.
+"""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from msgspec import Meta
+
+from app.reports import PAGE_MAX
+from app.searching import AccountFilter, AccountPage, AccountRow, ReservationFilter, ReservationPage
+from persistence import cursors, rebuild
+from persistence.conditions import Conditions
+from persistence.pool import Connection, Pool, answering
+
+_Part = Literal[0, 1]
+_BEGINS: _Part = 0
+_CONTAINS: _Part = 1
+
+_Reservation = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$(?!\n)")]
+_Account = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:@+-]{0,128}$(?!\n)")]
+
+
+class PostgresSearching:
+    """`app.searching.Searching`. Every method raises `BackingUnavailable` while PostgreSQL is away."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    RESERVATIONS = "SELECT r.id::text FROM reservations r WHERE {conditions} ORDER BY r.id DESC LIMIT $1"
+
+    async def reservations(
+        self, which: ReservationFilter, *, cursor: str | None = None, limit: int = 50
+    ) -> ReservationPage:
+        """A page of `limit` (1 to 200) reservations.
+
+        Raises:
+            InvalidCursor: `cursor` is not one that a page of the same filter gave.
+        """
+        _demand(limit)
+        conditions = _of_reservations(which)
+        if cursor is not None:
+            (last,) = cursors.read(which, cursor, tuple[_Reservation])
+            conditions.add("r.id < {}", UUID(last))
+        statement = self.RESERVATIONS.format(conditions=conditions.numbered(2))
+        async with (
+            answering(self._pool) as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            ids = [row[0] for row in await connection.fetch(statement, limit + 1, *conditions.values)]
+            found = await rebuild.reservations(connection, ids[:limit])
+        next_cursor = cursors.write(which, (ids[limit - 1],)) if len(ids) > limit else None
+        return ReservationPage([found[each] for each in ids[:limit]], next_cursor)
+
+    ACCOUNTS = """
+    SELECT account, version, available, held, overdraft_limit, status, low_balance FROM accounts
+    WHERE {conditions} ORDER BY account COLLATE "C" LIMIT $1
+    """
+
+    async def accounts(
+        self, which: AccountFilter, *, cursor: str | None = None, limit: int = 50
+    ) -> AccountPage:
+        """A page of `limit` (1 to 200) accounts.
+
+        Raises:
+            InvalidCursor: `cursor` is not one that a page of the same filter gave.
+        """
+        _demand(limit)
+        part, last = (_BEGINS, "") if cursor is None else cursors.read(which, cursor, tuple[_Part, _Account])
+        rows: list[AccountRow] = []
+        async with answering(self._pool) as connection:
+            if part == _BEGINS:
+                rows = await self._accounts(connection, which, _BEGINS, last, limit + 1)
+            begin = len(rows)
+            if begin <= limit and which.text:
+                after = last if part == _CONTAINS else ""
+                rows += await self._accounts(connection, which, _CONTAINS, after, limit + 1 - begin)
+        if len(rows) <= limit:
+            return AccountPage(rows, None)
+        position = (_BEGINS if limit <= begin else _CONTAINS, rows[limit - 1].account)
+        return AccountPage(rows[:limit], cursors.write(which, position))
+
+    async def _accounts(
+        self, connection: Connection, which: AccountFilter, part: _Part, after: str, limit: int
+    ) -> list[AccountRow]:
+        """Those whose id begins with the text, or those that have it further on."""
+        conditions = Conditions()
+        conditions.add('account COLLATE "C" > {}', after)
+        # No LIKE, so that no sign of the text means anything but itself; `~` comes after all that ids have.
+        if part == _CONTAINS:
+            conditions.add("strpos(account, {}) > 1", which.text)
+        elif which.text:
+            conditions.add('account COLLATE "C" >= {}', which.text)
+            conditions.add('account COLLATE "C" < {}', which.text + "~")
+        if which.account is not None:
+            conditions.add("account = {}", which.account)
+        statement = self.ACCOUNTS.format(conditions=conditions.numbered(2))
+        rows = await connection.fetch(statement, limit, *conditions.values)
+        return [AccountRow(**dict(row)) for row in rows]
+
+
+def _demand(limit: int) -> None:
+    if not 1 <= limit <= PAGE_MAX:
+        raise ValueError(f"limit {limit}: 1 to {PAGE_MAX}")
+
+
+# In the statement, not among its values, so that the indexes of those that are open or have expired serve.
+_OF_STATUS = {
+    "pending": "r.status = 'pending'",
+    "confirmed": "r.status = 'confirmed'",
+    "cancelled": "r.status = 'cancelled' AND r.cancel_cause IS DISTINCT FROM 'expired'",
+    "expired": "r.status = 'cancelled' AND r.cancel_cause = 'expired'",
+}
+
+
+def _of_reservations(which: ReservationFilter) -> Conditions:
+    """What holds for the rows of a filter."""
+    given = Conditions()
+    if which.account is not None:
+        given.add("r.account = {}", which.account)
+    if which.status is not None:
+        given.add(_OF_STATUS[which.status])
+    if which.status == "pending" and which.account is not None:
+        given.add("r.shard = (SELECT shard FROM accounts WHERE account = {})", which.account)
+    if which.model is not None:
+        given.add("r.model = {}", which.model)
+    if which.due_before is not None:
+        given.add("r.expires_at < {}", which.due_before)
+    return given
