@@ -40,9 +40,11 @@ class Lot:
         return 0 < self.expires_at_ms <= now_ms and self.available > 0
 
 
-def spending_order(lot: Lot) -> tuple[int, float, int]:
-    """Lower priority first, then the soonest expiry (never is last), then the oldest."""
-    return lot.priority, lot.expires_at_ms or inf, lot.since
+def spending_order(lot: Lot) -> tuple[int, float, int, str]:
+    """Lower priority first, then the soonest expiry (never is last), then the oldest; what one entry has made
+    of the same priority and expiry, by name.
+    """
+    return lot.priority, lot.expires_at_ms or inf, lot.since, lot.bucket
 
 
 def merged(legs: Iterable[Leg]) -> list[Leg]:
@@ -154,30 +156,24 @@ class Account:
         self.lots.sort(key=spending_order)
 
     def _make(self, bucket: str, expires_at_ms: int) -> Lot:
-        """A lot that is not there yet.
-
-        The empty row that kept the bucket's priority makes way; when there are 64 rows, so do the empty rows
-        of other buckets, oldest first.
-        """
-        if bucket == OVERDRAFT:
-            priority = OVERDRAFT_PRIORITY
-        else:
-            priority = next((lot.priority for lot in self.lots if lot.bucket == bucket), PRIORITY)
-            self.lots = [each for each in self.lots if each.bucket != bucket or not each.empty]
-            while sum(each.bucket != OVERDRAFT for each in self.lots) >= LOTS_MAX:
-                self.lots.remove(min((each for each in self.lots if each.empty), key=lambda each: each.since))
+        """A lot that is not there yet has the priority of its bucket."""
+        new = OVERDRAFT_PRIORITY if bucket == OVERDRAFT else PRIORITY
+        priority = next((lot.priority for lot in self.lots if lot.bucket == bucket), new)
         self.lots.append(Lot(bucket, priority, expires_at_ms, since=self.version))
         return self.lots[-1]
 
     def _drop_empty(self) -> None:
         """An empty lot goes, but the last row of a bucket stays, without an expiry, to keep the priority.
-        Debt that is repaid leaves nothing behind.
+        When there are more than 64 rows even those go, oldest first. Debt that is repaid leaves nothing.
         """
         for lot in [lot for lot in self.lots if lot.empty]:
             if lot.bucket == OVERDRAFT or len(self.of_bucket(lot.bucket)) > 1:
                 self.lots.remove(lot)
             else:
                 lot.expires_at_ms = 0
+        while sum(lot.bucket != OVERDRAFT for lot in self.lots) > LOTS_MAX:
+            empty = [lot for lot in self.lots if lot.empty]
+            self.lots.remove(min(empty, key=lambda lot: (lot.since, lot.bucket)))
         self.lots.sort(key=spending_order)
 
     def stored(self) -> replies.Account:

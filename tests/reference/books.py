@@ -12,6 +12,7 @@ from tests.reference.accounts import Account
 from tests.reference.holds import Hold, released
 from tests.reference.outcomes import Line
 
+DAY_MS = 86_400_000
 INCARNATION = 1
 """The one under which everything here happens, as transaction ids show it."""
 
@@ -19,8 +20,9 @@ INCARNATION = 1
 class Books:
     """Only `enter` changes an account, and it writes the entry that says so."""
 
-    def __init__(self, shards: int = 1) -> None:
+    def __init__(self, shards: int = 1, remembers_ms: int = DAY_MS) -> None:
         self.shards = shards
+        self.remembers_ms = remembers_ms
         self.accounts: dict[str, Account] = {}
         self.holds: dict[str, Hold] = {}
         self.tasks: dict[tuple[str | None, str], str] = {}

@@ -49,11 +49,14 @@ def adjust(books: Books, asked: Adjust, now_ms: int) -> Line:
         has_room_for(account, legs, asked.amount)
         return books.enter(account, "adjusted", now_ms, asked.amount, legs, asked, bucket=asked.bucket)
     wanted = -asked.amount
-    lots = account.of_bucket(asked.bucket)
-    overdraft = account.overdraft_limit if asked.bucket is None else 0
-    if asked.short == "reject":
-        affords(account, wanted, overdraft, lots=lots)
-    taken = min(wanted, sum(lot.available for lot in lots) + overdraft)
+    there = account.room
+    if asked.bucket is not None:
+        there = sum(lot.available for lot in account.of_bucket(asked.bucket))
+    if asked.short == "reject" and wanted > there:
+        if asked.bucket is None:
+            affords(account, wanted, account.overdraft_limit)
+        raise No("insufficient_credits", required=wanted, available=there, held=account.held)
+    taken = min(wanted, there)
     return books.enter(
         account, "adjusted", now_ms, -taken, account.taken(taken, asked.bucket), asked,
         bucket=asked.bucket, shortfall=wanted - taken or None,
@@ -63,12 +66,6 @@ def adjust(books: Books, asked: Adjust, now_ms: int) -> Line:
 def configure(books: Books, asked: Configure, now_ms: int) -> Line | None:
     """Change settings; opens the account. What is as it should be is not written down."""
     account = books.accounts.get(asked.account) or Account(asked.account)
-    if asked.status in {None, "closed"}:
-        not_closed(account)
-    if asked.status == "closed" and (account.available or account.held):
-        raise No("account_not_empty", available=account.available, held=account.held)
-    if asked.overdraft_limit is not None and asked.overdraft_limit < account.debt:
-        raise No("overdraft_in_use", debt=account.debt)
     settings = ("overdraft_limit", "status", "low_balance")
     changes: dict[str, Any] = {
         name: getattr(asked, name)
@@ -77,6 +74,12 @@ def configure(books: Books, asked: Configure, now_ms: int) -> Line | None:
     }
     if not changes and account.version:
         return None
+    if "status" not in changes:
+        not_closed(account)
+    if asked.status == "closed" and (account.available or account.held):
+        raise No("account_not_empty", available=account.available, held=account.held)
+    if changes.get("overdraft_limit", account.debt) < account.debt:
+        raise No("overdraft_in_use", debt=account.debt)
     for name, value in changes.items():
         setattr(account, name, value)
     return books.enter(account, "configured", now_ms, 0, [], asked, **changes)

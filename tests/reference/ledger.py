@@ -23,12 +23,12 @@ from app.ledger.operations import (
     Write,
 )
 from app.ledger.shards import shard_of_reservation
-from tests.reference.books import Books
+from tests.reference.books import DAY_MS, Books
 from tests.reference.check import check
 from tests.reference.crediting import adjust, configure, grant
 from tests.reference.outcomes import Again, Applied, Line, No, Outcome, Refused, Seen
 from tests.reference.refunds import refund
-from tests.reference.rungs import DAY_MS, account_of, hold_of
+from tests.reference.rungs import account_of, hold_of
 from tests.reference.settling import cancel, confirm, extend
 from tests.reference.spending import bind, deduct, reserve
 
@@ -57,8 +57,8 @@ class Memory(NamedTuple):
 class Reference(Books):
     """A ledger of so many shards. Time passes in a shard when an operation concerns it, or when told to."""
 
-    def __init__(self, shards: int = 1) -> None:
-        super().__init__(shards)
+    def __init__(self, shards: int = 1, remembers_ms: int = DAY_MS) -> None:
+        super().__init__(shards, remembers_ms)
         self._memory: dict[tuple[str, str, str], Memory] = {}
 
     def apply(self, operation: Operation, now_ms: int) -> Outcome:
@@ -74,11 +74,11 @@ class Reference(Books):
     def apply_all(self, operations: Sequence[Write], now_ms: int) -> tuple[list[Outcome], int | None]:
         """All or nothing: what each is answered, and which one failed, if one did.
 
-        Time has passed anyhow, and the refusal of the one that failed is remembered.
+        Of one that failed its refusal is remembered, and nothing else is written, not even what time did.
         """
+        put_back, memory = self.keep(), dict(self._memory)
         for shard in sorted({shard for each in operations for shard in self.concerned(each)}):
             self.pass_time(shard, now_ms)
-        put_back, memory = self.keep(), dict(self._memory)
         outcomes: list[Outcome] = []
         for failed, operation in enumerate(operations):
             outcome = self.apply(operation, now_ms)
@@ -149,14 +149,23 @@ class Reference(Books):
         return self.applied(line)
 
     def _recall(self, asked: Write, now_ms: int) -> Memory | None:
-        """What was answered to this key: for 24 h anything, for ever what was done under a key that is made
-        never to come back, or by an operator.
+        """What was answered to this key: for 24 h anything; for ever what was done under a key that is made
+        never to come back, or was to bring credits, or captured a part.
         """
         memory = self._memory.get(self._scope(asked)) if asked.key is not None else None
-        if memory is None or now_ms - memory.at_ms < DAY_MS:
+        if memory and now_ms - memory.at_ms < self.remembers_ms:
             return memory
         holds_for_ever = isinstance(asked, Grant | Refund | Adjust) or UUID7.fullmatch(asked.key or "")
-        return memory if holds_for_ever and isinstance(memory.answer, Line) else None
+        if memory and holds_for_ever and isinstance(memory.answer, Line):
+            return memory
+        return self._recall_part(asked, now_ms) if isinstance(asked, Confirm) else None
+
+    def _recall_part(self, asked: Confirm, now_ms: int) -> Memory | None:
+        hold = self.holds.get(asked.reservation)
+        for part in hold.parts if hold else ():
+            if hold and part.key == asked.key:
+                return Memory(part.fingerprint, now_ms, self.line(hold, part.sequence))
+        return None
 
     def _remember(self, asked: Write, now_ms: int, answer: Line | Refused) -> None:
         if asked.key is None or (isinstance(answer, Refused) and answer.word in NOT_REMEMBERED):
@@ -173,8 +182,11 @@ class Reference(Books):
         return "account", account, asked.key or ""
 
     def applied(self, line: Line, *, replayed: bool = False) -> Applied:
-        """Answer with a line of the journal and the present state of what it is about."""
+        """Answer with a line of the journal and the present state of what it is about. A refund is not about
+        the reservation that spent what comes back.
+        """
         account, hold = self.accounts[line.entry.account], self.holds.get(line.entry.reservation or "")
+        hold = None if line.entry.kind == "refunded" else hold
         return Applied(line, account.stored(), hold.stored() if hold else None, replayed)
 
     # Reading

@@ -8,7 +8,7 @@ from tests.reference.accounts import DEFAULT, OVERDRAFT, Account, merged
 from tests.reference.books import Books
 from tests.reference.holds import Hold
 from tests.reference.outcomes import Line, No
-from tests.reference.rungs import DAY_MS, account_of, has_room_for, not_closed
+from tests.reference.rungs import account_of, has_room_for, not_closed
 
 
 class Return(NamedTuple):
@@ -27,12 +27,13 @@ def refund(books: Books, asked: Refund, now_ms: int) -> Line:
     left = sum(_total(original) for original in asked.originals) - sum(before)
     amount = left if asked.amount is None else asked.amount
     if amount > left or left == 0:
-        raise No("exceeds_transaction", required=amount, refunded=sum(before), left=left)
+        required = amount or sum(before)
+        raise No("exceeds_transaction", required=required, refunded=sum(before), left=left)
     returns = _shared_out(asked, before, amount)
     legs = account.after_debt(merged(leg for each in returns for leg in each.lots))
     has_room_for(account, legs, amount)
 
-    lines = [_give_back(books, account, each, asked, now_ms) for each in returns]
+    lines = [_give_back(books, account, each, asked, now_ms, is_first=each is returns[0]) for each in returns]
     for original, refunded in zip(asked.originals, before, strict=True):
         part = sum(each.amount for each in returns if each.original is original)
         if part:
@@ -47,7 +48,7 @@ def _total(original: Original) -> int:
 def _refunded_before(books: Books, original: Original, now_ms: int) -> int:
     """For 24 h the ledger knows better than whoever asks; later the journal does."""
     known, at_ms = books.refunded.get(original.transaction, (0, 0))
-    return known if known and now_ms < at_ms + DAY_MS else original.refunded
+    return known if known and now_ms < at_ms + books.remembers_ms else original.refunded
 
 
 def _shared_out(asked: Refund, before: list[int], amount: int) -> list[Return]:
@@ -71,13 +72,17 @@ def _shared_out(asked: Refund, before: list[int], amount: int) -> list[Return]:
     return returns
 
 
-def _give_back(books: Books, account: Account, what: Return, asked: Refund, now_ms: int) -> Line:
-    legs = account.after_debt(what.lots)
+def _give_back(
+    books: Books, account: Account, what: Return, asked: Refund, now_ms: int, *, is_first: bool
+) -> Line:
+    """The key and the notes stand in the first entry of several."""
+    legs, original = account.after_debt(what.lots), what.original
     lapsed = sum(leg.available for leg in legs if 0 < leg.expires_at_ms <= now_ms)
-    original = what.original
+    by = asked if is_first else Refund(account=asked.account, originals=[], by=asked.by)
     line = books.enter(
-        account, "refunded", now_ms, what.amount, legs, asked, refund_of=original.transaction,
-        lapsed=lapsed or None, reservation=original.reservation, task=original.task,
+        account, "refunded", now_ms, what.amount, legs, by,
+        refund_of=original.transaction, bucket=asked.bucket, lapsed=lapsed or None,
+        reservation=original.reservation, task=original.task,
         provider=original.provider, model=original.model,
     )  # fmt: skip
     books.lapse(account, now_ms)

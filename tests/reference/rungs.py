@@ -7,12 +7,10 @@ limits, funds.
 from app.ledger.credits import CREDITS_MAX
 from app.ledger.entries import Leg
 from app.ledger.operations import Bind, Reserve
-from tests.reference.accounts import LOTS_MAX, Account, Lot
+from tests.reference.accounts import LOTS_MAX, Account
 from tests.reference.books import Books
 from tests.reference.holds import Hold
 from tests.reference.outcomes import No
-
-DAY_MS = 86_400_000
 
 
 def account_of(books: Books, id_: str) -> Account:
@@ -60,7 +58,7 @@ def task_is_free(books: Books, asked: Reserve | Bind, now_ms: int) -> None:
         return
     owner = books.holds[books.tasks[asked.provider, asked.task]]
     bound_at_ms = books.line(owner, owner.bound_sequence).entry.at_ms
-    if owner.id != asked.reservation and now_ms < max(owner.deadline_ms, bound_at_ms) + DAY_MS:
+    if owner.id != asked.reservation and now_ms < max(owner.deadline_ms, bound_at_ms) + books.remembers_ms:
         facts = {"reservation": owner.id} | ({"task": asked.task} if isinstance(asked, Bind) else {})
         raise No("task_conflict", **facts)
 
@@ -73,25 +71,16 @@ def has_room_for(account: Account, legs: list[Leg], amount: int) -> None:
         raise No("balance_overflow", available=account.available, held=account.held)
 
 
-def affords(
-    account: Account,
-    amount: int,
-    overdraft: int = 0,
-    *,
-    besides: Hold | None = None,
-    lots: list[Lot] | None = None,
-) -> None:
+def affords(account: Account, amount: int, overdraft: int = 0, besides: Hold | None = None) -> None:
     """`amount` is available, or may be owed; if not, whether waiting for the holds would help.
 
-    `besides`: a hold that the same operation spends. `lots`: those that it must come from.
+    `besides`: a hold that the same operation spends.
     """
-    lots = account.lots if lots is None else lots
-    available = sum(lot.available for lot in lots)
-    if amount <= available + overdraft:
+    if amount <= account.available + overdraft:
         return
-    held = sum(lot.held for lot in lots) - (besides.held if besides else 0)
-    facts: dict[str, int | str] = {"required": amount, "available": available, "held": held}
-    if amount > available + overdraft + held:
+    held = account.held - (besides.held if besides else 0)
+    facts: dict[str, int | str] = {"required": amount, "available": account.available, "held": held}
+    if amount > account.available + overdraft + held:
         raise No("insufficient_credits", **facts)
     deadlines = [at_ms for id_, at_ms in account.open_holds.items() if not besides or id_ != besides.id]
     raise No("credits_held", **facts, open_reservations=len(deadlines), next_release_at_ms=min(deadlines))

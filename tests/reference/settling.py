@@ -3,10 +3,10 @@
 from app.ledger.operations import Cancel, Confirm, Extend
 from app.ledger.replies import Part
 from tests.reference.accounts import merged
-from tests.reference.books import Books
+from tests.reference.books import DAY_MS, Books
 from tests.reference.holds import Hold, released
 from tests.reference.outcomes import Again, Line, No
-from tests.reference.rungs import DAY_MS, affords, hold_of, may_spend, not_cancelled, not_confirmed
+from tests.reference.rungs import affords, hold_of, may_spend, not_cancelled, not_closed, not_confirmed
 
 PARTS_MAX = 100
 EXTENSIONS_MAX = 100
@@ -15,11 +15,6 @@ EXTENSIONS_MAX = 100
 def confirm(books: Books, asked: Confirm, now_ms: int) -> Line:
     """Spend what is held, or a part of it, or (as the policies say) more than that or later than that."""
     hold = hold_of(books, asked.reservation, asked.account)
-    for part in hold.parts:
-        if part.key == asked.key:
-            if part.fingerprint != asked.fingerprint:
-                raise No("idempotency_mismatch")
-            raise Again(books.line(hold, part.sequence))
     if hold.status == "confirmed":
         raise Again(books.line(hold, hold.ended_sequence))
     if hold.status == "pending":
@@ -65,7 +60,9 @@ def _confirm_late(books: Books, hold: Hold, asked: Confirm, now_ms: int) -> Line
     of an ending (I5).
     """
     account = books.accounts[hold.account]
-    may_spend(account)
+    not_closed(account)
+    if asked.amount != 0:
+        may_spend(account)
     charged = sum(_divided(books, hold, asked, hold.unspent))
     affords(account, charged, account.overdraft_limit)
     hold.model = asked.model or hold.model

@@ -238,10 +238,12 @@ def test_a_group_happens_as_a_whole_or_not_at_all(told: Told) -> None:
     assert told.applied(rich).replayed
 
 
-def test_a_group_that_fails_leaves_what_time_has_done(told: Told) -> None:
+def test_a_group_that_fails_writes_not_even_what_time_did(told: Told) -> None:
     told.grant(5, bucket="b", expires_at_ms=NOW + 1_000)
     told.now_ms += 1_000
     assert told.together(Deduct(account="ada", amount=101)) == (["insufficient_credits"], 0)
+    assert told.kinds == ["granted", "granted"]
+    assert told.balance() == (100, 0)
     assert told.kinds == ["granted", "granted", "lapsed"]
 
 
