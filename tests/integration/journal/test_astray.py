@@ -88,6 +88,10 @@ async def _other_fields(redis) -> None:
     await redis.hset(keys.meta(0), mapping={"sequence": 3, "link": "x"})
 
 
+async def _grant(redis, amount: int) -> None:
+    await forge(redis, 0, amount=amount, legs=[["default", 0, amount, 0]], available=amount + 2)
+
+
 POISON = {
     "not json": (lambda redis: _append_text(redis, "{"), "Entry 3 cannot be read", 1),
     "not utf-8": (lambda redis: _append_text(redis, b'{"v":1,"kind":"\xff"}'), "Entry 3 cannot be read", 1),
@@ -102,7 +106,7 @@ POISON = {
         "Entry 3 takes more out of bucket default of ana0 than there is", 2,
     ),
     "holds": (
-        lambda redis: forge(redis, 0, legs=[["default", 0, -1, 1]], available=1, held=1),
+        lambda redis: forge(redis, 0, amount=0, legs=[["default", 0, -1, 1]], available=1, held=1),
         "Entry 3 is granted and changes what is held by 1", 2,
     ),
     "strange reservation": (
@@ -112,12 +116,27 @@ POISON = {
         ),
         "Entry 3 is about reservation 01890a5d-ac96-7000-8000-000000000000, which nobody made", 2,
     ),
-    "too large": (
-        lambda redis: forge(redis, 0, legs=[["default", 0, 2**53, 0]], available=2**53 + 2),
-        "Entry 3 is not what PostgreSQL takes", 2,
+    "too large": (lambda redis: _grant(redis, 2**53), "Entry 3 is not what PostgreSQL takes", 2),
+    "far too large": (lambda redis: _grant(redis, 2**64), "Entry 3 is not what PostgreSQL takes", 2),
+    "no number": (lambda redis: _grant(redis, 2**63), "Entry 3 is not what PostgreSQL takes", 2),
+    "another amount": (
+        lambda redis: forge(redis, 0, amount=5), "Entry 3 is of 5 granted, and its legs move 1", 2,
     ),
-    "far too large": (lambda redis: forge(redis, 0, amount=2**64), "Entry 3 is not what PostgreSQL takes", 2),
-    "no number": (lambda redis: forge(redis, 0, amount=2**63), "Entry 3 is not what PostgreSQL takes", 2),
+    "a debt that nobody allowed": (
+        lambda redis: forge(
+            redis, 0, kind="deducted", amount=9, available=-7,
+            legs=[["default", 0, -2, 0], ["overdraft", 0, -7, 0]],
+        ),
+        "Entry 3 leaves -7 available in ana0, which may owe 0", 2,
+    ),
+    "a refund of nothing": (
+        lambda redis: forge(redis, 0, kind="refunded", refund_of="0-1-9"),
+        "Entry 3 gives back 0-1-9, which is nothing before it", 2,
+    ),
+    "a refund of what was not spent": (
+        lambda redis: forge(redis, 0, kind="refunded", refund_of="0-1-2"),
+        "Entry 3 gives back 0-1-2, where ana0 has spent nothing", 2,
+    ),
     "no time": (lambda redis: forge(redis, 0, at_ms=10**18), "Entry 3 is not what PostgreSQL takes", 2),
     "a null": (lambda redis: forge(redis, 0, by="a\0b"), "Entry 3 is not what PostgreSQL takes", 2),
     "notes nobody wrote": (lambda redis: forge(redis, 0, beside="{}"), "Entry 3 does not have", 2),
