@@ -1,11 +1,13 @@
 """What PostgreSQL knows and Redis may not: the durable side of the engine (`app.ledger.backing.Backing`)."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import ClassVar
 from uuid import UUID
 
 import msgspec
+from asyncpg import Record
 
-from app.ledger.backing import Recorded, Terms
+from app.ledger.backing import Keyed, Recorded, Terms
 from app.ledger.entries import Entry
 from app.ledger.replies import Reservation
 from persistence import rebuild
@@ -25,42 +27,94 @@ class PostgresBacking:
     async def admit(self) -> Terms:
         return await self._admit()
 
-    ACCOUNT_KNOWN = "SELECT EXISTS (SELECT FROM accounts WHERE account = $1)"
+    ACCOUNTS_KNOWN = "SELECT account FROM accounts WHERE account = ANY($1::text[])"
 
-    async def account_known(self, account: str) -> bool:
+    async def accounts_known(self, accounts: Sequence[str]) -> set[str]:
         async with answering(self._pool) as connection:
-            return bool(await connection.fetchval(self.ACCOUNT_KNOWN, account))
+            return {account for (account,) in await connection.fetch(self.ACCOUNTS_KNOWN, accounts)}
 
-    ENTRY = """
-    SELECT entry, text FROM journal LEFT JOIN notes USING (shard, seq) WHERE shard = $1 AND seq = $2
+    RECORDED = """
+    SELECT shard, seq, entry, text
+    FROM unnest($1::int[], $2::bigint[]) AS asked(shard, seq)
+    JOIN journal USING (shard, seq) LEFT JOIN notes USING (shard, seq)
     """
 
-    async def entry(self, shard: int, sequence: int) -> Recorded | None:
+    async def recorded(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Recorded]:
         async with answering(self._pool) as connection:
-            row = await connection.fetchrow(self.ENTRY, shard, sequence)
-        entry = None if row is None else decode_entry(row["entry"])
-        if row is None or entry is None or entry.adopted is not None:
-            return None  # what stands in the place of a lost entry is not what was answered then
-        return Recorded(sequence, entry, row["text"])
+            rows = await connection.fetch(self.RECORDED, *_columns(places))
+        found = {(row["shard"], row["seq"]): _recorded(row) for row in rows}
+        # What stands in the place of a lost entry is not what was answered then.
+        return {place: each for place, each in found.items() if each.entry.adopted is None}
 
-    async def reservation(self, reservation_id: str) -> Reservation | None:
-        try:
-            UUID(reservation_id)
-        except ValueError:
-            return None
+    async def reservations(self, ids: Sequence[str]) -> dict[str, Reservation]:
         async with answering(self._pool) as connection:
-            found = await rebuild.reservations(connection, [reservation_id])
-        return found.get(reservation_id)
+            return await rebuild.reservations(connection, [each for each in ids if _is_uuid(each)])
 
     # Redis may have forgotten the task and bound it again: the latest binding counts, not the latest hold.
-    TASK = """
-    SELECT r.id::text FROM reservations r
+    TASKS = """
+    SELECT DISTINCT ON (n) n, r.id::text AS reservation
+    FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked(provider, task, n)
+    JOIN reservations r ON r.task = asked.task AND r.provider IS NOT DISTINCT FROM asked.provider
     LEFT JOIN journal bound ON (bound.shard, bound.seq) = (r.shard, r.bound_seq)
-    WHERE r.task = $1 AND r.provider IS NOT DISTINCT FROM $2
-    ORDER BY coalesce(bound.at, r.created_at) DESC, r.id DESC LIMIT 1
+    ORDER BY n, coalesce(bound.at, r.created_at) DESC, r.id DESC
     """
 
-    async def task(self, provider: str | None, task: str) -> str | None:
+    async def tasks(self, tasks: Sequence[tuple[str | None, str]]) -> dict[tuple[str | None, str], str]:
         async with answering(self._pool) as connection:
-            found: str | None = await connection.fetchval(self.TASK, task, provider)
+            rows = await connection.fetch(self.TASKS, *_columns(tasks))
+        return {tasks[row["n"] - 1]: row["reservation"] for row in rows}
+
+    # A key is an account's or a reservation's, and the kind of an entry says whose: the account of a confirm
+    # may have used the same key. `IS TRUE`: a fingerprint that an entry lacks is not the same.
+    ANSWERED = """
+    SELECT asked.n, found.shard, found.seq, found.entry, notes.text
+    FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS asked(id, key, fingerprint, n)
+    CROSS JOIN LATERAL (
+      SELECT shard, seq, entry FROM journal
+      WHERE {whose} AND operation_key = asked.key
+      ORDER BY (entry::json ->> 'fingerprint' = asked.fingerprint) IS TRUE DESC, shard, seq LIMIT 1
+    ) AS found
+    LEFT JOIN notes USING (shard, seq)
+    """
+    OF_RESERVATION = "('confirmed', 'cancelled', 'extended', 'bound')"
+    ANSWERED_TO: ClassVar = {
+        "a": ANSWERED.format(whose=f"account = asked.id AND kind NOT IN {OF_RESERVATION}"),
+        "r": ANSWERED.format(whose=f"reservation = asked.id::uuid AND kind IN {OF_RESERVATION}"),
+    }
+
+    async def answered(self, keys: Sequence[Keyed]) -> dict[Keyed, Recorded]:
+        found: dict[Keyed, Recorded] = {}
+        async with answering(self._pool) as connection:
+            for of, statement in self.ANSWERED_TO.items():
+                of_these = [each for each in keys if each.of == of]
+                columns = _columns([each[1:] for each in of_these], 3)
+                rows = await connection.fetch(statement, *columns) if of_these else []
+                found |= {of_these[row["n"] - 1]: _recorded(row) for row in rows}
         return found
+
+    REFUNDED = """
+    SELECT shard, seq, refunded FROM unnest($1::int[], $2::bigint[]) AS asked(shard, seq)
+    JOIN refunds USING (shard, seq)
+    """
+
+    async def refunded(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
+        async with answering(self._pool) as connection:
+            rows = await connection.fetch(self.REFUNDED, *_columns(places))
+        return {(row["shard"], row["seq"]): row["refunded"] for row in rows}
+
+
+def _columns(rows: Sequence[tuple[object, ...]], count: int = 2) -> list[list[object]]:
+    """As `unnest` takes them."""
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(count)]
+
+
+def _recorded(row: Record) -> Recorded:
+    return Recorded(row["seq"], decode_entry(row["entry"]), row["text"])
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True

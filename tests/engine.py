@@ -7,7 +7,7 @@ from the streams, which nobody trims here. `Clock` sets the time that a script c
 
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,13 +15,13 @@ import msgspec
 from redis.asyncio import Redis
 
 from app.ledger import keys, scripts
-from app.ledger.backing import Recorded, Terms
+from app.ledger.backing import Keyed, Recorded, Terms
 from app.ledger.batcher import Limits
 from app.ledger.entries import Entry
 from app.ledger.ledger import Ledger
 from app.ledger.replies import Reservation
 from app.ledger.scripts import Script
-from app.ledger.shards import shard_of
+from app.ledger.shards import TransactionId
 
 CLOCK = Path(__file__).parent / "lua" / "clock.lua"
 
@@ -76,16 +76,6 @@ class Streams:
     async def admit(self) -> Terms:
         return self.terms
 
-    async def entry(self, shard: int, sequence: int) -> Recorded | None:
-        found = await self._redis.xrange(keys.journal(shard), f"{sequence}-0", f"{sequence}-0")
-        if not found:
-            return None
-        fields = found[0][1]
-        notes = fields.get(b"notes")
-        return Recorded(
-            sequence, msgspec.json.decode(fields[b"entry"], type=Entry), notes.decode() if notes else None
-        )
-
     async def entries(self, shard: int) -> list[Recorded]:
         """The whole journal of a shard."""
         found = []
@@ -95,15 +85,62 @@ class Streams:
             found.append(Recorded(int(name.split(b"-")[0]), entry, notes.decode() if notes else None))
         return found
 
-    async def account_known(self, account: str) -> bool:
-        shard = shard_of(account, self.terms.shards)
-        return any(each.entry.account == account for each in await self.entries(shard))
+    async def everything(self) -> list[tuple[int, Recorded]]:
+        """The whole journal, with the shard of each entry."""
+        return [(shard, each) for shard in range(self.terms.shards) for each in await self.entries(shard)]
 
-    async def reservation(self, reservation_id: str) -> Reservation | None:
-        return None
+    async def recorded(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Recorded]:
+        return {
+            place: each
+            for shard, each in await self.everything()
+            if (place := (shard, each.sequence)) in places
+        }
 
-    async def task(self, provider: str | None, task: str) -> str | None:
-        return None
+    async def accounts_known(self, accounts: Sequence[str]) -> set[str]:
+        return {each.entry.account for _, each in await self.everything()} & {*accounts}
+
+    async def answered(self, keys: Sequence[Keyed]) -> dict[Keyed, Recorded]:
+        return answered_by([each for _, each in await self.everything()], keys)
+
+    async def refunded(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
+        return refunded_by([each for _, each in await self.everything()], places)
+
+    async def reservations(self, ids: Sequence[str]) -> dict[str, Reservation]:
+        return {}
+
+    async def tasks(self, tasks: Sequence[tuple[str | None, str]]) -> dict[tuple[str | None, str], str]:
+        return {}
+
+
+OF_RESERVATION = frozenset({"confirmed", "cancelled", "extended", "bound"})
+
+
+def answered_by(journal: Sequence[Recorded], keys: Sequence[Keyed]) -> dict[Keyed, Recorded]:
+    """What `Backing.answered` finds in a journal."""
+    found: dict[Keyed, Recorded] = {}
+    for asked in keys:
+        under = [
+            each
+            for each in journal
+            if each.entry.key == asked.key
+            and (each.entry.reservation == asked.id if asked.of == "r" else each.entry.account == asked.id)
+            and (each.entry.kind in OF_RESERVATION) == (asked.of == "r")
+        ]
+        under.sort(key=lambda each: (each.entry.fingerprint != asked.fingerprint, each.sequence))
+        if under:
+            found[asked] = under[0]
+    return found
+
+
+def refunded_by(journal: Sequence[Recorded], places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
+    """What `Backing.refunded` finds in a journal."""
+    found: dict[tuple[int, int], int] = {}
+    for each in journal:
+        of = TransactionId.parse(each.entry.refund_of) if each.entry.refund_of else None
+        if of is not None and (of.shard, of.sequence) in places:
+            place = (of.shard, of.sequence)
+            found[place] = found.get(place, 0) + each.entry.amount
+    return found
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """What the engine asks of the durable side. `main` plugs in PostgreSQL; the engine never sees SQL."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -28,7 +29,8 @@ class Terms(Struct, frozen=True):
 
     `incarnations[shard]` counts admissions; `fences` says why a shard refuses, and `refused` which of them
     refuse because this server is the wrong one: elsewhere they may be served. `server` is the server's
-    `master_replid`, or empty where a script cannot ask for it (fakeredis).
+    `master_replid`, or empty where a script cannot ask for it (fakeredis). `cluster`: the shards do not live
+    on one server, so that no call serves two of them.
     """
 
     ledger: str
@@ -36,6 +38,7 @@ class Terms(Struct, frozen=True):
     incarnations: list[int]
     fences: dict[int, str]
     refused: frozenset[int] = frozenset()
+    cluster: bool = False
 
     @property
     def shards(self) -> int:
@@ -50,8 +53,21 @@ class Recorded(Struct, frozen=True):
     notes: str | None
 
 
+class Keyed(NamedTuple):
+    """A caller's key: whose it is (an account `a`, a reservation `r`), and for what content it was used."""
+
+    of: Literal["a", "r"]
+    id: str
+    key: str
+    fingerprint: str
+
+
 class Backing(Protocol):
-    """Every method raises `BackingUnavailable` when PostgreSQL is away."""
+    """Questions are asked in bulk, some thousands at once at most; what is not known is missing in the
+    answer.
+
+    Every method raises `BackingUnavailable` when PostgreSQL is away.
+    """
 
     async def admit(self) -> Terms:
         """Adopt the terms under which this Redis is admitted, or admit it.
@@ -61,18 +77,28 @@ class Backing(Protocol):
         """
         ...
 
-    async def account_known(self, account: str) -> bool:
-        """Whether the journal has ever seen the account."""
+    async def accounts_known(self, accounts: Sequence[str]) -> set[str]:
+        """Those that the journal has ever seen."""
         ...
 
-    async def entry(self, shard: int, sequence: int) -> Recorded | None:
-        """The entry of a sequence number."""
+    async def recorded(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Recorded]:
+        """The entries at these shards and sequence numbers."""
         ...
 
-    async def reservation(self, reservation_id: str) -> Reservation | None:
-        """A reservation as the journal last saw it."""
+    async def reservations(self, ids: Sequence[str]) -> dict[str, Reservation]:
+        """Reservations as the journal last saw them."""
         ...
 
-    async def task(self, provider: str | None, task: str) -> str | None:
-        """The latest reservation that a provider's task was bound to."""
+    async def tasks(self, tasks: Sequence[tuple[str | None, str]]) -> dict[tuple[str | None, str], str]:
+        """The latest reservation that each provider's task was bound to."""
+        ...
+
+    async def answered(self, keys: Sequence[Keyed]) -> dict[Keyed, Recorded]:
+        """The first entry that was written under each key: one of this content where there is one, else one
+        of another.
+        """
+        ...
+
+    async def refunded(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
+        """How much has been given back of the entries at these shards and sequence numbers."""
         ...

@@ -10,34 +10,24 @@ import asyncio
 import logging
 import secrets
 import time
-from collections import deque
 from collections.abc import Iterable, Sequence
 
 import msgspec
 from msgspec import Struct
 from redis.asyncio import Redis
 from redis.exceptions import BusyLoadingError, NoScriptError, RedisError
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app.ledger import keys, replies
 from app.ledger.backing import Backing, BackingUnavailable, NotAdmitted, Terms
-from app.ledger.errors import (
-    FULL,
-    MEMORY,
-    NOT_PERSISTING,
-    QUEUE,
-    READ_ONLY,
-    TOO_FEW_REPLICAS,
-    InternalError,
-    LedgerUnavailable,
-    Overloaded,
-)
-from app.ledger.flight import Answer, Flight, Ticket, fail, fenced, shards_of
+from app.ledger.calls import CAUSES, SCRIPT_FAULT, UNKNOWN, WAIT, Call, code_of
+from app.ledger.errors import MEMORY, QUEUE, InternalError, LedgerError, LedgerUnavailable, Overloaded
+from app.ledger.flight import Flight
 from app.ledger.operations import Deduct, Grant, Operation, Reserve
 from app.ledger.replicas import Answered, Replicas
 from app.ledger.replies import Declined, Reply
 from app.ledger.scripts import Script
+from app.ledger.tickets import Answer, Group, Ticket, fail, fenced, shards_of
+from app.ledger.waiting import Waiting
 
 log = logging.getLogger(__name__)
 
@@ -46,34 +36,9 @@ CALL_DEADLINE_MS = 30_000
 
 PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.01, 0.25
 
-_UNKNOWN = (RedisConnectionError, RedisTimeoutError, OSError)
-_WAIT = frozenset({"LOADING", "BUSY", "TRYAGAIN"})
-_SCRIPT_FAULT = frozenset({"ERR", "WRONGTYPE"})
-_CAUSES = {
-    "OOM": FULL,
-    "MISCONF": NOT_PERSISTING,
-    "READONLY": READ_ONLY,
-    "NOREPLICAS": TOO_FEW_REPLICAS,
-}
-"""Why Redis takes no writes, by the word with which it says so. Nothing of the call has run."""
-
 _SPENDS = frozenset({Grant, Deduct, Reserve})
 
 _encode = msgspec.json.Encoder().encode
-
-
-class Call(Struct):
-    """What travels to the script. `shards`: number and incarnation of each shard concerned."""
-
-    ledger: str
-    server: str
-    nonce: str
-    number: int
-    deadline_ms: int
-    shards: list[tuple[int, int]]
-    backlog_max: int
-    backlog_bytes_max: int
-    operations: list[Operation]
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -84,11 +49,6 @@ class Limits(Struct, frozen=True, kw_only=True):
     request_seconds: float = 5.0
     backlog_max: int = 1_000_000
     backlog_bytes_max: int = 268_435_456
-
-
-def _code(error: RedisError) -> str:
-    """The word with which Redis began its error (redis-py takes some of them off the text)."""
-    return getattr(error, "status_code", None) or str(error).partition(" ")[0]
 
 
 def _cause_of(error: Exception) -> dict[str, str]:
@@ -102,7 +62,7 @@ def _new_lane() -> str:
 
 
 class Batcher:
-    """The only sender of calls in this process. `submit` may be awaited from any number of tasks."""
+    """The only sender of calls in this process, for any number of tasks."""
 
     def __init__(
         self,
@@ -127,7 +87,7 @@ class Batcher:
         self._clock_read = 0.0
         self._refused_until = 0.0
         self._admitting = asyncio.Lock()
-        self._waiting: deque[Ticket] = deque()
+        self._waiting = Waiting()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -181,17 +141,53 @@ class Batcher:
         self._wake.set()
         return answer
 
-    async def shards(self) -> int:
-        """How many shards there are, asked before the first call.
+    def submit_all(
+        self, operations: Sequence[Operation], *, atomic: bool = False
+    ) -> "asyncio.Future[list[Answer | LedgerError]]":
+        """Carry a group in its order, as `submit` does; what is returned has an answer or an error for each.
+
+        Args:
+            operations: At least one. They may travel in several calls, and others between them.
+            atomic: All of them are carried out, or none; they travel in one call, at most 1000.
+
+        Raises:
+            Overloaded, LedgerUnavailable: Nothing was sent.
+        """
+        if len(self._waiting) + len(operations) > self._limits.queue_max:
+            raise Overloaded(cause=QUEUE)
+        if self._task is None:
+            raise LedgerUnavailable(why="the service is stopping")
+        group = Group(len(operations), self._loop)
+        deadline = time.monotonic() + self._limits.request_seconds
+        tickets = group.tickets(operations, deadline, atomic=atomic)
+        if self.memory_is_short:
+            tickets = _without_new_work(tickets, atomic=atomic)
+        self._waiting.join(tickets)
+        self._wake.set()
+        return group.answer
+
+    async def know_time(self) -> None:
+        """Ask Redis for its time if no answer has told it yet.
+
+        Raises:
+            LedgerUnavailable: Redis is away.
+        """
+        if self._clock_read == 0.0:
+            try:
+                await self._read_clock()
+            except (RedisError, OSError) as error:
+                raise LedgerUnavailable(why=str(error)) from error
+
+    async def admitted(self) -> Terms:
+        """The terms under which Redis is served, asked for before the first call.
 
         Raises:
             LedgerUnavailable: This Redis cannot be served now; `why` says what to do.
         """
         try:
-            terms = self.terms or await self._admit()
-        except (NotAdmitted, *_UNKNOWN) as error:
+            return self.terms or await self._admit()
+        except (NotAdmitted, *UNKNOWN) as error:
             raise LedgerUnavailable(why=str(error), **_cause_of(error)) from error
-        return terms.shards
 
     async def _run(self) -> None:
         while self._waiting or self._task is not None:
@@ -201,8 +197,7 @@ class Batcher:
                 continue
             if self._replicas is not None and self._replicas.waiting >= self._limits.queue_max:
                 await self._replicas.calm()
-            waiting = self._waiting
-            tickets = [waiting.popleft() for _ in range(min(len(waiting), self._limits.batch_operations_max))]
+            tickets = self._waiting.take(self._limits.batch_operations_max)
             try:
                 await self._carry(tickets)
             except asyncio.CancelledError:
@@ -229,7 +224,7 @@ class Batcher:
         except NotAdmitted as error:
             flight.fail(LedgerUnavailable, str(error), **_cause_of(error))
             return True
-        except _UNKNOWN as error:  # nothing was sent
+        except UNKNOWN as error:  # nothing was sent
             log.warning("redis did not answer", extra={"error": repr(error), "number": flight.number})
             return False
         if flight.unknown and terms != flight.sent_under:
@@ -245,12 +240,12 @@ class Batcher:
         except NoScriptError:
             await self._load()
             return False
-        except _UNKNOWN as error:
+        except UNKNOWN as error:
             flight.unknown = flight.unknown or not isinstance(error, BusyLoadingError)
             log.warning("redis did not answer", extra={"error": repr(error), "number": flight.number})
             return False
         except RedisError as error:
-            if _code(error) in _WAIT:
+            if code_of(error) in WAIT:
                 return False
             await self._not_run(flight, error)
             return True
@@ -289,6 +284,7 @@ class Batcher:
             self._limits.backlog_max,
             self._limits.backlog_bytes_max,
             operations,
+            flight.atomic,
         )
         answered = await self._redis.execute_command(  # type: ignore[no-untyped-call]
             "EVALSHA",
@@ -307,7 +303,7 @@ class Batcher:
 
         Raises:
             NotAdmitted: It may not; or PostgreSQL is away, or Redis takes no writes.
-            _UNKNOWN: Redis is away.
+            UNKNOWN: Redis is away.
         """
         async with self._admitting:
             if self.terms is not None:
@@ -316,7 +312,7 @@ class Batcher:
                 raise NotAdmitted(self.why_not, cause=self._cause)
             try:
                 self.terms = await self._backing.admit()
-            except _UNKNOWN:
+            except UNKNOWN:
                 raise
             except (BackingUnavailable, NotAdmitted, RedisError) as error:
                 self.why_not, self._cause = str(error), _cause_of(error).get("cause")
@@ -340,14 +336,14 @@ class Batcher:
         When an earlier copy may still be on its way, no part of it is sent under another number.
         """
         tickets = flight.tickets
-        code = _code(error)
-        if not flight.unknown and code in _CAUSES:
+        code = code_of(error)
+        if not flight.unknown and code in CAUSES:
             log.warning("redis takes no writes", extra={"error": str(error), "code": code})
-            flight.fail(LedgerUnavailable, f"{code} {error}", cause=_CAUSES[code])
-        elif flight.unknown or code not in _SCRIPT_FAULT:
+            flight.fail(LedgerUnavailable, f"{code} {error}", cause=CAUSES[code])
+        elif flight.unknown or code not in SCRIPT_FAULT:
             flight.fail(LedgerUnavailable, f"{code} {error}")
-        elif len(tickets) == 1:
-            verb = type(tickets[0].operation).__name__
+        elif len(tickets) == 1 or flight.atomic:
+            verb = "batch" if flight.atomic else type(tickets[0].operation).__name__
             log.error("the script failed", extra={"error": str(error), "verb": verb})
             flight.fail(InternalError, str(error))
         else:
@@ -363,4 +359,14 @@ class Batcher:
                 later.append(ticket)
             elif not ticket.answer.done():
                 ticket.answer.set_result((result, reply))
-        self._waiting.extendleft(reversed(later))
+        self._waiting.put_back(later)
+
+
+def _without_new_work(tickets: list[Ticket], *, atomic: bool) -> list[Ticket]:
+    """What may be sent while memory is short; the rest is told so."""
+    spending = [ticket for ticket in tickets if type(ticket.operation) in _SPENDS]
+    if atomic and spending:
+        raise Overloaded(cause=MEMORY)
+    for ticket in spending:
+        ticket.answer.set_exception(Overloaded(cause=MEMORY))
+    return [ticket for ticket in tickets if not ticket.answer.done()]

@@ -10,12 +10,12 @@ from app.ledger.errors import (
     ReservationNotFound,
     TaskConflict,
 )
-from app.ledger.operations import Bind, Cancel, Confirm
+from app.ledger.operations import Bind, Cancel, Confirm, Extend
 from app.ledger.replies import Reservation
 
 
-def settled_outcome(operation: Confirm | Cancel | Bind, reservation: Reservation) -> int:
-    """The sequence of the entry that answers `operation`.
+def settled_outcome(operation: Confirm | Cancel | Extend | Bind, reservation: Reservation) -> int:
+    """The sequence of the entry that answers `operation`, of whose key (if there is one) nothing is known.
 
     Raises:
         ReservationNotFound, ReservationCancelled, ReservationConfirmed, ReservationExpired, TaskConflict

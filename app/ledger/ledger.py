@@ -1,76 +1,61 @@
 """The ledger as the rest of the program sees it: one method per verb, one answer or one error each."""
 
-import base64
-import hashlib
-from collections.abc import Awaitable
+from collections.abc import Sequence
 from typing import TypeVar
 
-import msgspec
-from msgspec import Struct
+from msgspec.structs import replace
 from redis.asyncio import Redis
 
-from app.ledger import errors, scripts
+from app.ledger import scripts
 from app.ledger.acknowledged import Acknowledged
-from app.ledger.backing import Backing, BackingUnavailable, Recorded, Terms
+from app.ledger.asked import Asked, Settling, says
+from app.ledger.backing import Backing, Terms
 from app.ledger.batcher import Batcher, Limits
-from app.ledger.entries import Entry
-from app.ledger.errors import LedgerError, LedgerFenced, LedgerUnavailable, ReservationNotFound
-from app.ledger.forgotten import settled_outcome
+from app.ledger.batches import Batches
+from app.ledger.errors import AccountNotFound, LedgerError, ReservationNotFound
+from app.ledger.lasting import is_beyond_memory
 from app.ledger.operations import (
+    Adjust,
     Balance,
     Bind,
     Cancel,
+    Configure,
     Confirm,
     Deduct,
-    Find,
+    Extend,
     Grant,
-    Locate,
-    Operation,
+    Refund,
     Reserve,
     Sweep,
     Write,
 )
+from app.ledger.outcomes import Outcomes
+from app.ledger.past import Past, Task
+from app.ledger.present import Present
+from app.ledger.receipts import (
+    Batched,
+    Configured,
+    Holdings,
+    Receipt,
+    error_of,
+    fingerprint,
+    receipt_of,
+)
+from app.ledger.refunds import RefundOf, Refunds
 from app.ledger.replicas import Replicas
-from app.ledger.replies import Account, Applied, Declined, Located, Reply, Reservation
+from app.ledger.replies import Applied, Reservation
 from app.ledger.scripts import Script
-from app.ledger.shards import TransactionId, new_reservation_id, shard_of, shard_of_reservation
+from app.ledger.shards import (
+    TransactionId,
+    new_reservation_id,
+    shard_of,
+    shard_of_reservation,
+    shard_of_task,
+)
 
 T = TypeVar("T")
 
-_ERRORS = errors.leaves()
-_canonical = msgspec.json.Encoder(order="sorted").encode
-
-
-def fingerprint(verb: str, body: Struct) -> str:
-    """What a key is compared by: the verb and the request's canonical JSON, as 16 URL-safe characters.
-
-    The struct should omit its defaults, so that one named and one left out are the same request.
-    """
-    digest = hashlib.blake2b(verb.encode() + b" " + _canonical(body), digest_size=12).digest()
-    return base64.urlsafe_b64encode(digest).decode()
-
-
-class Receipt(Struct, frozen=True):
-    """What an operation did, first time or replayed. `account` and `reservation` are as they are now."""
-
-    shard: int
-    sequence: int
-    entry: Entry
-    notes: str | None
-    account: Account
-    reservation: Reservation | None
-    replayed: bool
-
-    @property
-    def transaction(self) -> TransactionId:
-        return TransactionId(self.shard, self.entry.incarnation, self.sequence)
-
-
-class Holdings(Struct, frozen=True):
-    """An account and, where they were asked for, its open reservations by deadline, of the same moment."""
-
-    account: Account
-    reservations: list[Reservation]
+__all__ = ["Batched", "Configured", "Holdings", "Ledger", "Receipt", "fingerprint"]
 
 
 class Ledger:
@@ -89,8 +74,13 @@ class Ledger:
     ) -> None:
         self.acknowledged = Acknowledged()
         self._count = 0
-        self._backing = backing
         self._batcher = Batcher(redis, script or scripts.load("apply"), backing, limits or Limits(), replicas)
+        past = Past(backing)
+        self._present = Present(self._batcher, past)
+        self._refunds = Refunds(past, self._present)
+        self._batches = Batches(
+            self._batcher, self._present, Outcomes(past, self._present, self.acknowledged)
+        )
 
     async def start(self) -> None:
         """Begin to carry operations; Redis and PostgreSQL need not be there yet."""
@@ -134,40 +124,37 @@ class Ledger:
         """Add credits to a bucket; opens the account when neither Redis nor the journal knows it.
 
         Raises:
-            AlreadyExpired, LimitReached, BalanceOverflow, IdempotencyMismatch
+            AccountClosed, AlreadyExpired, LimitReached, BalanceOverflow, IdempotencyMismatch
         """
-        operation.shard = shard_of(operation.account, self._count or await self._learn_count())
-        result, reply = await self._batcher.submit(operation)
-        if type(result) is Declined and result.word == "account_unknown":
-            await self._unknown_to_the_journal(operation.account, operation.shard)
-            opening = msgspec.structs.replace(operation, open=True)
-            result, reply = await self._batcher.submit(opening)
-        return await self._receipt(operation, result, reply)
+        return await self._of_account(operation)
 
     async def deduct(self, operation: Deduct) -> Receipt:
         """Spend credits at once.
 
         Raises:
-            AccountNotFound, CreditsHeld, InsufficientCredits, IdempotencyMismatch
+            AccountNotFound, AccountFrozen, AccountClosed, CreditsHeld, InsufficientCredits,
+            IdempotencyMismatch
         """
-        return await self._of_account(operation, operation.account)
+        return await self._of_account(operation)
 
     async def reserve(self, operation: Reserve) -> Receipt:
         """Set credits aside until the job is confirmed, cancelled or out of time.
 
         Raises:
-            AccountNotFound, TaskConflict, LimitReached, CreditsHeld, InsufficientCredits, IdempotencyMismatch
+            AccountNotFound, AccountFrozen, AccountClosed, TaskConflict, LimitReached, CreditsHeld,
+            InsufficientCredits, IdempotencyMismatch
         """
         if operation.task is not None:
-            operation.task_shard = await self._task_shard(operation.provider, operation.task)
-        return await self._of_account(operation, operation.account)
+            count = self._count or await self._learn_count()
+            operation.task_shard = shard_of_task(operation.provider, operation.task, count)
+        return await self._of_account(operation)
 
     async def confirm(self, operation: Confirm) -> Receipt:
         """Spend what a reservation holds, or a part of it. Again: the same answer, for ever.
 
         Raises:
-            ReservationNotFound, ReservationCancelled, ReservationExpired, ExceedsReservation,
-            IdempotencyMismatch
+            ReservationNotFound, ReservationCancelled, ReservationExpired, AccountFrozen, AccountClosed,
+            ExceedsReservation, LimitReached, CreditsHeld, InsufficientCredits, IdempotencyMismatch
         """
         return await self._of_reservation(operation)
 
@@ -175,7 +162,17 @@ class Ledger:
         """Give back what a reservation holds. Again: the same answer, for ever.
 
         Raises:
-            ReservationNotFound, ReservationConfirmed, ReservationExpired, IdempotencyMismatch
+            ReservationNotFound, ReservationConfirmed, ReservationExpired, AccountClosed,
+            IdempotencyMismatch
+        """
+        return await self._of_reservation(operation)
+
+    async def extend(self, operation: Extend) -> Receipt:
+        """Move the deadline of a reservation that is still open.
+
+        Raises:
+            ReservationNotFound, ReservationCancelled, ReservationConfirmed, ReservationExpired,
+            AccountFrozen, AccountClosed, InvalidExtension, LimitReached, IdempotencyMismatch
         """
         return await self._of_reservation(operation)
 
@@ -183,10 +180,90 @@ class Ledger:
         """Name the provider's task that a reservation pays for. Again: the same answer.
 
         Raises:
-            ReservationNotFound, TaskConflict, IdempotencyMismatch
+            ReservationNotFound, AccountClosed, TaskConflict, IdempotencyMismatch
         """
-        operation.task_shard = await self._task_shard(operation.provider, operation.task)
+        count = self._count or await self._learn_count()
+        operation.task_shard = shard_of_task(operation.provider, operation.task, count)
         return await self._of_reservation(operation)
+
+    async def refunding(
+        self,
+        transaction: TransactionId | None = None,
+        reservation: str | None = None,
+        *,
+        of: str | None = None,
+    ) -> Refund:
+        """The refund of a transaction, or of what a reservation has spent, to be filled in and asked for.
+
+        Raises:
+            TransactionNotFound, ReservationNotFound, NotRefundable
+        """
+        named = RefundOf(transaction=transaction, reservation=reservation, of=of)
+        return _returned((await self.refunding_all([named]))[0])
+
+    async def refunding_all(self, named: Sequence[RefundOf]) -> list[Refund | LedgerError]:
+        """The same for many at once, in order."""
+        count = self._count or await self._learn_count()
+        return await self._refunds.resolve(named, count, self.now_ms)
+
+    async def refund(self, operation: Refund) -> Receipt:
+        """Give back what was spent; the receipt is that of the first original of which something was left.
+
+        Raises:
+            AccountClosed, ExceedsTransaction, LimitReached, BalanceOverflow, IdempotencyMismatch
+        """
+        return await self._of_account(operation)
+
+    async def adjust(self, operation: Adjust) -> Receipt:
+        """Put right what an operator knows better.
+
+        Raises:
+            AccountNotFound, AccountClosed, LimitReached, BalanceOverflow, CreditsHeld, InsufficientCredits,
+            IdempotencyMismatch
+        """
+        return await self._of_account(operation)
+
+    async def configure(self, operation: Configure) -> Configured:
+        """Change settings of an account; opens one that neither Redis nor the journal knows.
+
+        Raises:
+            AccountClosed, AccountNotEmpty, OverdraftInUse
+        """
+        assert operation.key is None, "settings are the same however often they are set"
+        operation.shard = shard_of(operation.account, self._count or await self._learn_count())
+        result, reply = await self._batcher.submit(operation)
+        if says((result, reply), "account_unknown"):
+            error = await self._unknown(operation.account, operation.shard)
+            if not isinstance(error, AccountNotFound):
+                raise error
+            operation = replace(operation, open=True)
+            result, reply = await self._batcher.submit(operation)
+        if isinstance(result, Applied) and result.entry is None:
+            return Configured(reply.accounts[result.account], None)
+        receipt = receipt_of(operation, result, reply, self.acknowledged)
+        if receipt is None:
+            raise error_of(result)
+        return Configured(receipt.account, receipt)
+
+    async def batch(self, operations: Sequence[Write], *, atomic: bool = False) -> Batched:
+        """Carry out many operations in their order: each by itself, or (`atomic`) all of them or none.
+
+        Operations of which one depends on another's outcome have no place in one batch: what a refund gives
+        back, for one, is looked up before the first of them is carried out. Neither have `Configure`.
+
+        Args:
+            operations: At most 1000.
+            atomic: They are all on one server and travel in one call.
+
+        Raises:
+            Overloaded: Nothing was sent.
+            BatchAcrossShards: They are not on one server; nothing was sent.
+            LedgerUnavailable, InternalError: Of an atomic batch as a whole.
+        """
+        count = self._count or await self._learn_count()
+        if atomic:
+            return await self._batches.together(operations, count)
+        return Batched(await self._batches.each(operations, count))
 
     async def balance(self, account: str, *, reservations: bool = False) -> Holdings:
         """An account as it is now, by Redis' time.
@@ -195,13 +272,14 @@ class Ledger:
             AccountNotFound
         """
         shard = shard_of(account, self._count or await self._learn_count())
-        operation = Balance(shard=shard, account=account, open=reservations)
-        result, reply = await self._batcher.submit(operation)
+        result, reply = await self._batcher.submit(Balance(shard=shard, account=account, open=reservations))
         if isinstance(result, Applied):
             return Holdings(
                 reply.accounts[result.account], [reply.reservations[index] for index in result.open or ()]
             )
-        raise await self._refusal(operation, result)
+        if says((result, reply), "account_unknown"):
+            raise await self._unknown(account, shard)
+        raise error_of(result)
 
     async def find(self, reservation_id: str) -> Reservation:
         """A reservation as it is now; from the journal when Redis has forgotten it.
@@ -209,15 +287,16 @@ class Ledger:
         Raises:
             ReservationNotFound
         """
-        shard = shard_of_reservation(reservation_id, self._count or await self._learn_count())
-        if shard is None:
-            raise ReservationNotFound
-        result, reply = await self._batcher.submit(Find(shard=shard, reservation=reservation_id))
-        if isinstance(result, Applied):
-            return reply.reservations[result.reservation]
-        if isinstance(result, Declined) and result.word == ReservationNotFound.word:
-            return await self._forgotten(reservation_id, shard)
-        raise self._error(result)
+        return _returned((await self.find_all([reservation_id]))[0])
+
+    async def find_all(self, reservation_ids: Sequence[str]) -> list[Reservation | LedgerError]:
+        """The same for many at once, in order."""
+        count = self._count or await self._learn_count()
+        shards = {id_: shard_of_reservation(id_, count) for id_ in reservation_ids}
+        found = await self._present.all_reservations(
+            {id_: shard for id_, shard in shards.items() if shard is not None}
+        )
+        return [found.get(id_) or ReservationNotFound() for id_ in reservation_ids]
 
     async def locate(self, provider: str | None, task: str) -> str:
         """The id of the reservation that a provider's task belongs to; the latest when there were several.
@@ -225,118 +304,50 @@ class Ledger:
         Raises:
             ReservationNotFound
         """
-        shard = await self._task_shard(provider, task)
-        result, _ = await self._batcher.submit(Locate(shard=shard, provider=provider, task=task))
-        if isinstance(result, Located):
-            return result.reservation
-        if isinstance(result, Declined) and result.word == ReservationNotFound.word:
-            found = await self._asking(self._backing.task(provider, task))
-            if found is not None:
-                return found
-        raise self._error(result)
+        return _returned((await self.locate_all([(provider, task)]))[0])
+
+    async def locate_all(self, tasks: Sequence[Task]) -> list[str | LedgerError]:
+        """The same for many at once, in order."""
+        count = self._count or await self._learn_count()
+        found = await self._present.tasks({task: shard_of_task(*task, count) for task in tasks})
+        return [found[task] for task in tasks]
 
     async def pass_time(self, shard: int) -> None:
         """Let everything that is due in a shard happen."""
         await self._batcher.submit(Sweep(shard=shard))
 
-    async def _of_account(self, operation: Deduct | Reserve, account: str) -> Receipt:
-        operation.shard = shard_of(account, self._count or await self._learn_count())
-        result, reply = await self._batcher.submit(operation)
-        return await self._receipt(operation, result, reply)
+    async def _of_account(self, operation: Grant | Deduct | Reserve | Refund | Adjust) -> Receipt:
+        operation.shard = shard_of(operation.account, self._count or await self._learn_count())
+        return await self._asked(operation)
 
-    async def _of_reservation(self, operation: Confirm | Cancel | Bind) -> Receipt:
+    async def _of_reservation(self, operation: Settling) -> Receipt:
         shard = shard_of_reservation(operation.reservation, self._count or await self._learn_count())
         if shard is None:
             raise ReservationNotFound
         operation.shard = shard
+        return await self._asked(operation)
+
+    async def _asked(self, operation: Write) -> Receipt:
+        """Mostly Redis knows all that is needed; what it does not know is looked up as for a batch of one."""
+        if operation.key is not None and is_beyond_memory(operation, self._batcher.now_ms):
+            return _returned((await self._batches.each([operation], self._count))[0])
         result, reply = await self._batcher.submit(operation)
-        if type(result) is Declined and result.word == ReservationNotFound.word and not result.facts:
-            reservation = await self._forgotten(operation.reservation, shard)
-            sequence = settled_outcome(operation, reservation)
-            return await self._replayed(shard, sequence, None, reservation)
-        return await self._receipt(operation, result, reply)
+        receipt = receipt_of(operation, result, reply, self.acknowledged)
+        if receipt is not None:
+            return receipt
+        return _returned((await self._batches.settle([Asked(operation, (result, reply))], self._count))[0])
 
-    async def _receipt(self, operation: Write, result: Applied | Located | Declined, reply: Reply) -> Receipt:
-        if not isinstance(result, Applied):
-            raise await self._refusal(operation, result)
-        reservation = reply.reservations[result.reservation] if result.reservation >= 0 else None
-        account = reply.accounts[result.account] if result.account >= 0 else None
-        if result.entry is None or account is None:  # Redis has forgotten the entry, or the reservation
-            return await self._replayed(operation.shard, result.sequence, account, reservation)
-        notes = result.notes if result.replayed else operation.notes
-        if not result.replayed:
-            self.acknowledged.keep(
-                operation.shard, result.sequence, result.entry.incarnation, result.entry.key
-            )
-        return Receipt(
-            operation.shard, result.sequence, result.entry, notes, account, reservation, result.replayed
-        )
-
-    async def _replayed(
-        self, shard: int, sequence: int, account: Account | None, reservation: Reservation | None
-    ) -> Receipt:
-        """A replay whose entry has left Redis: the journal has it."""
-        recorded: Recorded | None = await self._asking(self._backing.entry(shard, sequence))
-        if recorded is None:
-            why = f"the journal lacks entry {sequence}, which Redis has forgotten"
-            raise LedgerFenced(shard=shard, why=why)
-        entry = recorded.entry
-        if reservation is None and entry.reservation is not None:
-            reservation = await self.find(entry.reservation)
-        if account is None:
-            account = (await self.balance(entry.account)).account
-        return Receipt(shard, sequence, entry, recorded.notes, account, reservation, replayed=True)
-
-    async def _forgotten(self, reservation_id: str, shard: int) -> Reservation:
-        """A reservation that Redis does not know, from the journal."""
-        reservation = await self._asking(self._backing.reservation(reservation_id))
-        if reservation is None:
-            raise ReservationNotFound
-        if reservation.status == "pending":
-            raise LedgerFenced(
-                shard=shard, why=f"reservation {reservation_id} is open in the journal and missing in Redis"
-            )
-        return reservation
-
-    async def _refusal(self, operation: Operation, result: Located | Declined) -> LedgerError:
-        if isinstance(result, Declined) and result.word == "account_unknown":
-            if "account" in result.facts:  # a reservation's, and Redis has the reservation
-                why = f"account {result.facts['account']} has a reservation and is missing in Redis"
-                return LedgerFenced(shard=operation.shard, why=why)
-            await self._unknown_to_the_journal(getattr(operation, "account", ""), operation.shard)
-            return errors.AccountNotFound()
-        return self._error(result)
-
-    async def _unknown_to_the_journal(self, account: str, shard: int) -> None:
-        """An account that Redis did not know. Somebody may have opened it meanwhile."""
-        if await self._asking(self._backing.account_known(account)):
-            result, _ = await self._batcher.submit(Balance(shard=shard, account=account))
-            if type(result) is Declined and result.word == "account_unknown":
-                raise LedgerFenced(
-                    shard=shard, why=f"account {account} is in the journal and missing in Redis"
-                )
-
-    @staticmethod
-    async def _asking(question: Awaitable[T]) -> T:
-        """What the journal answers; when it is away that is said, never guessed."""
-        try:
-            return await question
-        except BackingUnavailable as error:
-            raise LedgerUnavailable(why=str(error)) from error
-
-    @staticmethod
-    def _error(result: Located | Declined | Applied) -> LedgerError:
-        assert isinstance(result, Declined), result
-        if result.word == ReservationNotFound.word:  # whose it is, is not told
-            return ReservationNotFound()
-        error = _ERRORS[result.word](**result.facts)
-        error.replayed = result.replayed
-        return error
+    async def _unknown(self, account: str, shard: int) -> LedgerError:
+        """What is to be said of an account that Redis did not know."""
+        return (await self._present.unknown({account: shard}))[account]
 
     async def _learn_count(self) -> int:
         """How many shards the ledger has: fixed at its birth, known after the first admission."""
-        self._count = await self._batcher.shards()
+        self._count = (await self._batcher.admitted()).shards
         return self._count
 
-    async def _task_shard(self, provider: str | None, task: str) -> int:
-        return shard_of(f"{provider or ''}:{task}", self._count or await self._learn_count())
+
+def _returned(outcome: T | LedgerError) -> T:
+    if isinstance(outcome, LedgerError):
+        raise outcome
+    return outcome

@@ -19,11 +19,10 @@ from typing import NamedTuple
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.ledger import replies
 from app.ledger.errors import NOT_REPLICATED, LedgerUnavailable
-from app.ledger.flight import Ticket
 from app.ledger.operations import Write
 from app.ledger.replies import Declined, Reply
+from app.ledger.tickets import Result, Ticket
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +35,19 @@ WAIT_MS_MAX = 1000
 AGAIN_SECONDS = 0.05
 
 _SAYS_NOTHING = frozenset(
-    {"later", "account_unknown", "ledger_fenced", "journal_backlogged", "internal_error"}
+    {
+        "later",
+        "account_unknown",
+        "ledger_fenced",
+        "journal_backlogged",
+        "internal_error",
+        "task_elsewhere",
+        "batch_failed",
+    }
 )
 """Words with which nothing was done and nothing is told that could be lost."""
 
-Answered = tuple[Ticket, replies.Applied | replies.Located | Declined]
+Answered = tuple[Ticket, Result]
 """An operation and what it came to."""
 
 

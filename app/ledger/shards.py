@@ -36,8 +36,13 @@ class TransactionId(NamedTuple):
 
 
 def shard_of(text: str, shards: int) -> int:
-    """The shard of an account id, or of a task (`provider:taskId`)."""
+    """The shard of an account id."""
     return crc32(text.encode()) % shards
+
+
+def shard_of_task(provider: str | None, task: str, shards: int) -> int:
+    """The shard in which it is kept whose task that is: the task's own, not its reservation's."""
+    return shard_of(f"{provider or ''}:{task}", shards)
 
 
 def new_reservation_id(shard: int, now_ms: int) -> str:

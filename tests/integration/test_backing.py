@@ -57,24 +57,25 @@ async def hold(database, rows, account="acc-1", task=None, provider=None, after_
 
 
 async def test_an_account_is_known_once_the_journal_has_seen_it(backing, rows):
-    assert not await backing.account_known("acc-1")
+    assert not await backing.accounts_known(["acc-1"])
     await rows.append("acc-1")
-    assert await backing.account_known("acc-1")
-    assert not await backing.account_known("ACC-1")
+    assert {"acc-1"} == await backing.accounts_known(["acc-1", "acc-2"])
+    assert not await backing.accounts_known(["ACC-1"])
 
 
 async def test_an_entry_comes_back_as_it_was_written_with_its_notes(backing, rows):
     notes = Notes(salt="", reason="bônus", metadata={"order": "7"})
     shard, sequence, entry = await rows.append("acc-1", notes=notes)
-    recorded = await backing.entry(shard, sequence)
+    found = await backing.recorded([(shard, sequence), (shard, sequence + 1)])
+    recorded = found[shard, sequence]
     assert (sequence, entry) == (recorded.sequence, recorded.entry)
     assert '"reason":"bônus"' in recorded.notes
-    assert await backing.entry(shard, sequence + 1) is None
+    assert 1 == len(found)
 
 
 async def test_an_entry_without_notes_has_none(backing, rows):
     shard, sequence, _ = await rows.append("acc-1")
-    assert (await backing.entry(shard, sequence)).notes is None
+    assert (await backing.recorded([(shard, sequence)]))[shard, sequence].notes is None
 
 
 async def test_an_open_reservation_is_told_to_the_millisecond(backing, database, rows):
@@ -83,7 +84,7 @@ async def test_an_open_reservation_is_told_to_the_millisecond(backing, database,
         format=1, id=reservation, account="acc-1", status="pending", reserved=13, captured=0, charged=0,
         released=0, held=13, legs=[], expires_at_ms=MORNING_MS + 60_000, created_at_ms=MORNING_MS,
         reserved_sequence=1, task="t-1", provider="fal",
-    ) == await backing.reservation(reservation)  # fmt: skip
+    ) == (await backing.reservations([reservation]))[reservation]  # fmt: skip
 
 
 async def test_an_ended_reservation_brings_the_texts_of_its_entries(backing, database, rows):
@@ -97,7 +98,7 @@ async def test_an_ended_reservation_brings_the_texts_of_its_entries(backing, dat
         RESERVATION, reservation, shard, "acc-1", "cancelled", 13, 0, 13, 0, MORNING, MORNING,
         MORNING, "requested", "t-1", None, "video", reserved_at, bound_at, ended_at,
     )  # fmt: skip
-    found = await backing.reservation(reservation)
+    found = (await backing.reservations([reservation]))[reservation]
     assert ("requested", "why cancelled") == (found.cancel_cause, found.cancel_reason)
     assert ("img-2", {"a": "b"}, "video") == (found.resource, found.metadata, found.model)
     assert (reserved_at, bound_at, ended_at) == (
@@ -109,21 +110,20 @@ async def test_an_ended_reservation_brings_the_texts_of_its_entries(backing, dat
     "reservation", [new_reservation_id(3, MORNING_MS), "nonsense", ""], ids=["unknown", "nonsense", "empty"]
 )
 async def test_a_reservation_that_nobody_made_is_none(backing, reservation):
-    assert await backing.reservation(reservation) is None
+    assert {} == await backing.reservations([reservation])
 
 
 async def test_a_task_is_found_in_the_name_space_of_its_provider_only(backing, database, rows):
     here = await hold(database, rows, "acc-1", "t-1", "fal")
     there = await hold(database, rows, "acc-2", "t-1", None)
-    assert here == await backing.task("fal", "t-1")
-    assert there == await backing.task(None, "t-1")
-    assert await backing.task("kling", "t-1") is None
+    found = await backing.tasks([("kling", "t-1"), (None, "t-1"), ("fal", "t-1"), ("fal", "t-2")])
+    assert {("fal", "t-1"): here, (None, "t-1"): there} == found
 
 
 async def test_a_task_bound_twice_leads_to_the_latest_binding(backing, database, rows):
     bound_late = await hold(database, rows, "acc-1", "t-1", "fal", after_ms=0, bound_after_ms=9_000)
     await hold(database, rows, "acc-2", "t-1", "fal", after_ms=5_000)
-    assert bound_late == await backing.task("fal", "t-1")
+    assert {("fal", "t-1"): bound_late} == await backing.tasks([("fal", "t-1")])
 
 
 async def test_admission_is_asked_of_whoever_admits(backing):
@@ -134,18 +134,18 @@ async def test_admission_is_asked_of_whoever_admits(backing):
 async def test_without_postgresql_every_question_is_answered_as_unavailable(own_postgres: Postgres):
     pool = await open_pool(own_postgres.url)
     backing = PostgresBacking(pool, admitted)
-    assert not await backing.account_known("acc-1")
+    assert not await backing.accounts_known(["acc-1"])
     own_postgres.kill()
     for question in (
-        backing.account_known("acc-1"),
-        backing.entry(0, 1),
-        backing.reservation(new_reservation_id(0, MORNING_MS)),
-        backing.task(None, "t-1"),
+        backing.accounts_known(["acc-1"]),
+        backing.recorded([(0, 1)]),
+        backing.reservations([new_reservation_id(0, MORNING_MS)]),
+        backing.tasks([(None, "t-1")]),
     ):
         with pytest.raises(BackingUnavailable):
             await question
     own_postgres.restart()
-    assert not await backing.account_known("acc-1")
+    assert not await backing.accounts_known(["acc-1"])
     await pool.close()
 
 
@@ -153,9 +153,9 @@ async def test_a_pool_is_made_where_nobody_listens_and_connects_when_somebody_do
     own_postgres.kill()
     pool = await open_pool(own_postgres.url)
     with pytest.raises(BackingUnavailable):
-        await PostgresBacking(pool, admitted).account_known("acc-1")
+        await PostgresBacking(pool, admitted).accounts_known(["acc-1"])
     own_postgres.restart()
-    assert not await PostgresBacking(pool, admitted).account_known("acc-1")
+    assert not await PostgresBacking(pool, admitted).accounts_known(["acc-1"])
     await pool.close()
 
 
@@ -164,9 +164,9 @@ async def test_a_postgresql_that_hangs_is_unavailable_in_bounded_time_and_is_use
         await other.execute("LOCK TABLE accounts")
         began = time.monotonic()
         with pytest.raises(BackingUnavailable):
-            await PostgresBacking(database, admitted).account_known("acc-1")
+            await PostgresBacking(database, admitted).accounts_known(["acc-1"])
         assert time.monotonic() - began < ANSWER_SECONDS + 1
-    assert not await PostgresBacking(database, admitted).account_known("acc-1")
+    assert not await PostgresBacking(database, admitted).accounts_known(["acc-1"])
 
 
 async def test_a_postgresql_that_is_stopped_is_unavailable_in_bounded_time(database_url):
@@ -178,11 +178,11 @@ async def test_a_postgresql_that_is_stopped_is_unavailable_in_bounded_time(datab
     try:
         began = time.monotonic()
         with pytest.raises(BackingUnavailable):
-            await backing.account_known("acc-1")
+            await backing.accounts_known(["acc-1"])
         assert time.monotonic() - began < ANSWER_SECONDS + 1
     finally:
         os.kill(process, signal.SIGCONT)
-    assert not await backing.account_known("acc-1")
+    assert not await backing.accounts_known(["acc-1"])
     await pool.close()
 
 
@@ -190,10 +190,10 @@ async def test_tls_is_demanded_where_the_url_says_so_and_only_there(database_url
     for url, works in ((database_url, True), (f"{database_url}?sslmode=require", False)):
         pool = await open_pool(url)
         if works:
-            assert not await PostgresBacking(pool, admitted).account_known("acc-1")
+            assert not await PostgresBacking(pool, admitted).accounts_known(["acc-1"])
         else:
             with pytest.raises(BackingUnavailable, match="rejected SSL"):
-                await PostgresBacking(pool, admitted).account_known("acc-1")
+                await PostgresBacking(pool, admitted).accounts_known(["acc-1"])
         await pool.close()
 
 
@@ -202,7 +202,7 @@ async def test_a_database_without_tables_is_unavailable_and_a_wrong_statement_is
 ):
     pool = await open_pool(empty_database_url)
     with pytest.raises(BackingUnavailable):
-        await PostgresBacking(pool, admitted).account_known("acc-1")
+        await PostgresBacking(pool, admitted).accounts_known(["acc-1"])
     await pool.close()
     with pytest.raises(asyncpg.PostgresSyntaxError):
         async with answering(database) as connection:

@@ -1,12 +1,12 @@
 """I4 and I15 at the ledger: what Redis has forgotten is answered from the journal, and from nowhere else."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
 from app.ledger import keys
-from app.ledger.backing import BackingUnavailable, Recorded
+from app.ledger.backing import BackingUnavailable, Keyed, Recorded
 from app.ledger.errors import (
     AccountNotFound,
     LedgerFenced,
@@ -21,7 +21,7 @@ from app.ledger.ledger import Ledger, Receipt
 from app.ledger.operations import Bind, Cancel, Confirm, Deduct, Grant, Reserve
 from app.ledger.replies import Reservation
 from app.ledger.shards import new_reservation_id
-from tests.engine import Clock, Streams, script_with_clock
+from tests.engine import Clock, Streams, answered_by, refunded_by, script_with_clock
 
 F = "f" * 16
 
@@ -33,20 +33,32 @@ class Journal(Streams):
 
     def __init__(self, *args) -> None:
         super().__init__(*args)
-        self.recorded: dict[tuple[int, int], Recorded] = {}
-        self.reservations: dict[str, Reservation] = {}
+        self.known: dict[tuple[int, int], Recorded] = {}
+        self.ended: dict[str, Reservation] = {}
 
-    async def entry(self, shard: int, sequence: int) -> Recorded | None:
+    async def recorded(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Recorded]:
         self._ask()
-        return self.recorded.get((shard, sequence))
+        return {place: self.known[place] for place in places if place in self.known}
 
-    async def account_known(self, account: str) -> bool:
+    async def accounts_known(self, accounts: Sequence[str]) -> set[str]:
         self._ask()
-        return any(each.entry.account == account for each in self.recorded.values())
+        return {each.entry.account for each in self.known.values()} & {*accounts}
 
-    async def reservation(self, reservation_id: str) -> Reservation | None:
+    async def answered(self, keys: Sequence[Keyed]) -> dict[Keyed, Recorded]:
         self._ask()
-        return self.reservations.get(reservation_id)
+        return answered_by([*self.known.values()], keys)
+
+    async def refunded(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
+        self._ask()
+        return refunded_by([*self.known.values()], places)
+
+    async def reservations(self, ids: Sequence[str]) -> dict[str, Reservation]:
+        self._ask()
+        return {id_: self.ended[id_] for id_ in ids if id_ in self.ended}
+
+    async def tasks(self, tasks: Sequence[tuple[str | None, str]]) -> dict[tuple[str | None, str], str]:
+        self._ask()
+        return {}
 
     def _ask(self) -> None:
         if self.away:
@@ -56,14 +68,14 @@ class Journal(Streams):
         """Know all entries; the streams let them go."""
         for shard in range(self.terms.shards):
             for each in await self.entries(shard):
-                self.recorded[shard, each.sequence] = each
+                self.known[shard, each.sequence] = each
             sequence = await self._redis.hget(keys.meta(shard), "sequence")
             await self._redis.hset(keys.meta(shard), "journaled", sequence)
             await self._redis.xtrim(keys.journal(shard), maxlen=0, approximate=False)
 
     async def forget(self, ledger: Ledger, reservation_id: str) -> None:
         """Redis forgets a reservation, as it does 24 h after the end."""
-        self.reservations[reservation_id] = await ledger.find(reservation_id)
+        self.ended[reservation_id] = await ledger.find(reservation_id)
         await self._redis.delete(*await self._redis.keys(f"*:reservation:{reservation_id}"))
 
 
@@ -138,7 +150,7 @@ async def test_a_keyed_confirm_of_a_forgotten_reservation_whose_entry_is_still_i
     keyed = Confirm(reservation=id_, key="k", fingerprint=F)
     first = await ledger.confirm(keyed)
     sequence = first.sequence
-    journal.recorded[first.shard, sequence] = (await journal.entries(first.shard))[sequence - 1]
+    journal.known[first.shard, sequence] = (await journal.entries(first.shard))[sequence - 1]
     await journal.forget(ledger, id_)
     _, again = await asyncio.gather(ledger.balance("bia"), ledger.confirm(keyed))
     assert same(first, again)
@@ -249,16 +261,16 @@ async def test_an_account_that_somebody_opened_while_the_journal_was_asked_is_no
     """The journal is asked after Redis, and may have heard of it by then."""
     asking, go_on = asyncio.Event(), asyncio.Event()
 
-    async def slowly(account: str) -> bool:
+    async def slowly(accounts: Sequence[str]) -> set[str]:
         asking.set()
         await go_on.wait()
-        return await Journal.account_known(journal, account)
+        return await Journal.accounts_known(journal, accounts)
 
-    journal.account_known = slowly
+    journal.accounts_known = slowly
     grant = asyncio.create_task(ledger.grant(Grant(account="new", amount=1)))
     deduct = asyncio.create_task(ledger.deduct(Deduct(account="new", amount=1)))
     await asking.wait()
-    del journal.account_known
+    del journal.accounts_known
     await ledger.grant(Grant(account="new", amount=10))
     await journal.catch_up()
     go_on.set()

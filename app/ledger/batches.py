@@ -1,0 +1,214 @@
+"""Many operations at once: each by itself in their order, or all of them together or none.
+
+What Redis cannot know is looked up for all of them at once: keys that hold for ever before anything is sent,
+accounts that may be opened and reservations that are forgotten only when Redis has said that it does not know
+them.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from msgspec.structs import replace
+
+from app.ledger.asked import Asked, Outcome, Settling, says
+from app.ledger.batcher import Batcher
+from app.ledger.errors import (
+    AccountNotFound,
+    BatchAcrossShards,
+    BatchFailed,
+    LedgerError,
+    LedgerFenced,
+    LedgerUnavailable,
+    ReservationNotFound,
+)
+from app.ledger.operations import Bind, Extend, Grant, Reserve, Write
+from app.ledger.outcomes import Outcomes
+from app.ledger.present import Present
+from app.ledger.receipts import Batched
+from app.ledger.replies import Reservation
+from app.ledger.shards import shard_of, shard_of_reservation, shard_of_task
+from app.ledger.tickets import shards_of
+
+ROUNDS_MAX = 8
+"""How often an atomic batch is sent: after each failure something was looked up that can be looked up once.
+More than three are only needed when the ledger changes in between.
+"""
+
+_OF_ONE = (LedgerFenced, BatchFailed)
+"""Errors that say of which operation an atomic call failed; all others concern the whole."""
+
+
+class Batches:
+    """Carries out batches. `count`, everywhere: how many shards the ledger has."""
+
+    def __init__(self, batcher: Batcher, present: Present, outcomes: Outcomes) -> None:
+        self._batcher = batcher
+        self._present = present
+        self._outcomes = outcomes
+
+    async def each(self, operations: Sequence[Write], count: int) -> list[Outcome]:
+        """Carry them out one after the other; none depends on what becomes of the others."""
+        asked = [Asked(operation) for operation in operations]
+        _place(asked, count)
+        await self._recall(asked)
+        if len(asked) > 1:  # alone, it may be sent a second time without losing its place
+            await self._find_tasks(asked, count)
+        await self._send([each for each in asked if each.is_open()])
+        return await self.settle(asked, count)
+
+    async def settle(self, asked: Sequence[Asked], count: int) -> list[Outcome]:
+        """The outcomes of operations that were sent by themselves."""
+        await self._open_accounts(asked)
+        elsewhere = [each for each in asked if says(each.answer, "task_elsewhere")]
+        for each in elsewhere:
+            _set_task_shard(each, count)
+        await self._send(elsewhere)
+        await self._outcomes.settle(asked)
+        return _outcomes(asked)
+
+    async def _recall(self, asked: Sequence[Asked]) -> None:
+        keyed = [each for each in asked if each.operation.key is not None and each.is_open()]
+        if keyed:
+            await self._batcher.know_time()
+            await self._outcomes.recall(keyed, self._batcher.now_ms)
+
+    async def _send(self, asked: Sequence[Asked], *, atomic: bool = False) -> None:
+        if asked:
+            operations = [each.operation for each in asked]
+            answers = await self._batcher.submit_all(operations, atomic=atomic)
+            for each, answer in zip(asked, answers, strict=True):
+                each.answer = answer
+
+    async def _find_tasks(self, asked: Sequence[Asked], count: int) -> None:
+        """Where the tasks of those reservations are kept that are to be extended.
+
+        They must not be sent a second time for it: what stands behind them would be done before them.
+        """
+        extends = [each.operation for each in asked if each.is_open() and isinstance(each.operation, Extend)]
+        if not extends:
+            return
+        found, _ = await self._present.reservations({each.reservation: each.shard for each in extends})
+        for each in extends:
+            reservation = found.get(each.reservation)
+            if isinstance(reservation, Reservation) and reservation.task is not None:
+                each.task_shard = shard_of_task(reservation.provider, reservation.task, count)
+
+    async def _open_accounts(self, asked: Sequence[Asked]) -> None:
+        """Send grants again, whose accounts Redis did not know, and what was asked of these accounts after
+        them.
+        """
+        again: list[Asked] = []
+        opened: dict[str, int] = {}
+        for each in asked:
+            if says(each.answer, "account_unknown") and not each.facts:
+                if isinstance(each.operation, Grant):
+                    opened[each.operation.account] = each.operation.shard
+                if each.account_named in opened:
+                    again.append(each)
+        if again:
+            await self._let_open(again, opened)
+            await self._send([each for each in again if each.is_open()])
+
+    async def _let_open(self, asked: Sequence[Asked], accounts: Mapping[str, int]) -> None:
+        """Grants may open these accounts, unless the journal knows one: that is drift, and never opened."""
+        unknown = await self._present.unknown(accounts)
+        for each in asked:
+            error = unknown[each.account_named]
+            if not isinstance(error, AccountNotFound):
+                each.outcome = error
+            elif isinstance(each.operation, Grant):
+                each.operation = replace(each.operation, open=True)
+
+    async def together(self, operations: Sequence[Write], count: int) -> Batched:
+        """Carry them all out in one call, or none of them.
+
+        Raises:
+            BatchAcrossShards: No call can serve all of them.
+            LedgerUnavailable: No definite answer, or PostgreSQL is away where only it knows.
+            InternalError: The script failed on the whole.
+        """
+        asked = [Asked(operation) for operation in operations]
+        _place(asked, count)
+        await self._recall(asked)
+        await self._find_tasks(asked, count)
+        for _ in range(ROUNDS_MAX):
+            open_ = [each for each in asked if each.is_open()]
+            if any(isinstance(each.outcome, LedgerError) for each in asked):
+                return _failed(asked)
+            if not open_ or await self._is_done(open_):
+                await self._outcomes.settle(asked)
+                return Batched(_outcomes(asked))
+            await self._mend(open_, count)
+        raise LedgerUnavailable(why="what the batch names changes faster than it can be looked up")
+
+    async def _is_done(self, asked: Sequence[Asked]) -> bool:
+        """Send them. Whether all were carried out; otherwise none was."""
+        terms = await self._batcher.admitted()
+        if terms.cluster and len({shard for each in asked for shard in shards_of(each.operation)}) > 1:
+            raise BatchAcrossShards
+        await self._send(asked, atomic=True)
+        for each in asked:
+            if isinstance(each.answer, LedgerError) and not isinstance(each.answer, _OF_ONE):
+                raise each.answer
+        return not any(each.has_failed() for each in asked)
+
+    async def _mend(self, asked: Sequence[Asked], count: int) -> None:
+        """None was carried out. Look up what Redis did not know of the one that failed, and the same of all
+        others, so that they can be sent again; otherwise that one has its outcome.
+        """
+        failed = next(each for each in asked if each.has_failed())
+        if says(failed.answer, "account_unknown") and isinstance(failed.operation, Grant):
+            grants = [each for each in asked if isinstance(each.operation, Grant)]
+            await self._let_open(grants, {each.account_named: each.operation.shard for each in grants})
+        elif failed.is_forgotten():
+            settling = [each for each in asked if isinstance(each.operation, Settling)]
+            wanted = {each.settling.reservation: each.operation.shard for each in settling}
+            _, unknown = await self._present.reservations(wanted)
+            forgotten = [each for each in settling if each.settling.reservation in unknown]
+            await self._outcomes.look_for_reservations(forgotten)
+        elif says(failed.answer, "task_elsewhere"):
+            _set_task_shard(failed, count)
+        else:
+            await self._outcomes.settle([failed])
+
+
+def _place(asked: Sequence[Asked], count: int) -> None:
+    """The shards by which each is decided."""
+    for each in asked:
+        operation = each.operation
+        if isinstance(operation, Settling):
+            shard = shard_of_reservation(operation.reservation, count)
+            if shard is None:
+                each.outcome = ReservationNotFound()
+                continue
+            operation.shard = shard
+        else:
+            operation.shard = shard_of(each.account_named, count)
+        if isinstance(operation, Reserve | Bind) and operation.task is not None:
+            operation.task_shard = shard_of_task(operation.provider, operation.task, count)
+
+
+def _set_task_shard(asked: Asked, count: int) -> None:
+    """The script has said which task it is that lives elsewhere."""
+    operation, facts = asked.operation, asked.facts
+    assert isinstance(operation, Extend), operation
+    operation.task_shard = shard_of_task(str(facts["provider"]), str(facts["task"]), count)
+
+
+def _outcomes(asked: Sequence[Asked]) -> list[Outcome]:
+    return [each.outcome for each in asked if each.outcome is not None]
+
+
+def _failed(asked: Sequence[Asked]) -> Batched:
+    """The first that has failed says why, the others that they were not carried out for it.
+
+    Raises:
+        LedgerUnavailable: That is why: it concerns the whole.
+    """
+    failed = next(i for i, each in enumerate(asked) if isinstance(each.outcome, LedgerError))
+    results: list[Outcome] = [BatchFailed() for _ in asked]
+    error = asked[failed].outcome
+    if isinstance(error, LedgerUnavailable):
+        raise error
+    assert error is not None
+    results[failed] = error
+    return Batched(results, failed)

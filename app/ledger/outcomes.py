@@ -1,0 +1,146 @@
+"""From the script's answer to what the caller is told, where Redis alone does not know everything.
+
+Operations are looked at together, so that Redis and the journal are asked once for all of them.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from app.ledger.acknowledged import Acknowledged
+from app.ledger.asked import Asked, says
+from app.ledger.errors import (
+    IdempotencyMismatch,
+    LedgerError,
+    LedgerFenced,
+    LedgerUnavailable,
+    ReservationNotFound,
+)
+from app.ledger.forgotten import settled_outcome
+from app.ledger.lasting import is_beyond_memory, keyed
+from app.ledger.past import Past, missing_entry
+from app.ledger.present import Present
+from app.ledger.receipts import Receipt, error_of, receipt_of
+from app.ledger.replies import Applied
+
+
+class Outcomes:
+    """Finds what each operation came to."""
+
+    def __init__(self, past: Past, present: Present, acknowledged: Acknowledged) -> None:
+        self._past = past
+        self._present = present
+        self._acknowledged = acknowledged
+
+    async def recall(self, asked: Iterable[Asked], now_ms: Callable[[], int]) -> None:
+        """Find in the journal what was answered to keys that Redis may have forgotten."""
+        await self._compare([each for each in asked if is_beyond_memory(each.operation, now_ms)])
+
+    async def settle(self, asked: Sequence[Asked]) -> None:
+        """Give each its outcome. Those that nothing in the past answers have been sent."""
+        for each in asked:
+            if each.is_open():
+                self._hear(each)
+        rest = [each for each in asked if each.outcome is None]
+        if rest:
+            await self._look_for_accounts([each for each in rest if says(each.answer, "account_unknown")])
+            await self.look_for_reservations([each for each in rest if each.is_forgotten()])
+            await self._replay([each for each in rest if each.outcome is None])
+
+    def _hear(self, asked: Asked) -> None:
+        """What the answer says by itself; else what of it is missing."""
+        answer = asked.answer
+        assert answer is not None, "it was not sent"
+        if isinstance(answer, LedgerError):
+            asked.outcome = answer
+            return
+        result, reply = answer
+        asked.outcome = receipt_of(asked.operation, result, reply, self._acknowledged)
+        if asked.outcome is not None:
+            return
+        if isinstance(result, Applied):  # Redis has forgotten the entry, or the reservation
+            asked.sequence = result.sequence
+            asked.account = reply.accounts[result.account] if result.account >= 0 else None
+            asked.reservation = reply.reservations[result.reservation] if result.reservation >= 0 else None
+        elif says(answer, "account_unknown") and "account" in asked.facts:
+            why = f"account {asked.facts['account']} has a reservation and is missing in Redis"
+            asked.outcome = LedgerFenced(shard=asked.operation.shard, why=why)
+        elif not says(answer, "account_unknown") and not asked.is_forgotten():
+            asked.outcome = error_of(result)
+
+    async def _look_for_accounts(self, asked: Sequence[Asked]) -> None:
+        """Redis did not know them."""
+        if not asked:
+            return
+        unknown = await self._present.unknown({each.account_named: each.operation.shard for each in asked})
+        for each in asked:
+            each.outcome = unknown[each.account_named]
+
+    async def look_for_reservations(self, asked: Sequence[Asked]) -> None:
+        """Redis did not know them. Afterwards each has an outcome, or the entry that answers it."""
+        if not asked:
+            return
+        found = await self._present.forgotten(
+            {each.settling.reservation: each.operation.shard for each in asked}
+        )
+        for each in asked:
+            reservation = found[each.settling.reservation]
+            if isinstance(reservation, LedgerError):
+                each.outcome = reservation
+            elif each.settling.account not in (None, reservation.account):
+                each.outcome = ReservationNotFound()
+            else:
+                each.reservation = reservation
+        known = [each for each in asked if each.outcome is None]
+        await self._compare([each for each in known if each.operation.key is not None])
+        for each in known:
+            if each.is_open() and each.reservation is not None:
+                try:
+                    each.sequence = settled_outcome(each.settling, each.reservation)
+                except LedgerError as error:
+                    each.outcome = error
+
+    async def _compare(self, asked: Sequence[Asked]) -> None:
+        """What the journal has under the keys of these: the first answer, or another request's."""
+        try:
+            found = await self._past.answered(keyed(each.operation) for each in asked)
+        except LedgerUnavailable as error:
+            for each in asked:
+                each.outcome = error
+            return
+        for each in asked:
+            recorded = found.get(keyed(each.operation))
+            if recorded is not None and recorded.entry.fingerprint == each.operation.fingerprint:
+                each.sequence, each.recorded = recorded.sequence, recorded
+            elif recorded is not None:
+                each.outcome = IdempotencyMismatch()
+
+    async def _replay(self, asked: Sequence[Asked]) -> None:
+        """Answer with entries that were written before."""
+        away: LedgerError | None = None
+        try:
+            entries = await self._past.entries(each.place for each in asked if each.recorded is None)
+        except LedgerUnavailable as error:
+            entries, away = {}, error
+        for each in asked:
+            each.recorded = each.recorded or entries.get(each.place)
+            if each.recorded is None:
+                each.outcome = away or missing_entry(*each.place)
+        await self._show([each for each in asked if each.outcome is None])
+
+    async def _show(self, asked: Sequence[Asked]) -> None:
+        """Receipts of entries that were found, with everything else as it is now."""
+        accounts = await self._present.accounts(
+            {each.entry.account: each.operation.shard for each in asked if each.account is None}
+        )
+        reservations = await self._present.all_reservations(
+            {each.shows: each.operation.shard for each in asked if each.shows and each.reservation is None}
+        )
+        for each in asked:
+            account = each.account or accounts[each.entry.account]
+            reservation = each.reservation or (reservations[each.shows] if each.shows else None)
+            if isinstance(account, LedgerError):
+                each.outcome = account
+            elif isinstance(reservation, LedgerError):
+                each.outcome = reservation
+            else:
+                notes = each.recorded.notes if each.recorded else None
+                each.outcome = Receipt(*each.place, each.entry, notes, account, reservation, replayed=True)
