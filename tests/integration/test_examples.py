@@ -56,3 +56,16 @@ def test_the_guide_for_integrators(running):
     answers = typed(examples("docs/integrating.md", "# Integrating"), running)
     assert answers[3]["reservation"]["released"] == 1
     assert answers[-2]["available"] == 60 + 40 - 50 - 1
+
+
+def test_the_guide_to_pricing(running):
+    answers = typed(examples("docs/pricing.md", "# Pricing"), running)
+    put, fifty, twelve, _, reserved, doubled, confirmed, deducted, card, versions = answers
+    assert [1, 51, 13] == [put["version"], fifty["credits"], twelve["credits"]]
+    held = reserved["reservation"]
+    assert [51, 1, "50"] == [held["held"], held["price"]["version"], held["price"]["units"]]
+    assert 2 == doubled["version"]
+    spent = confirmed["reservation"]
+    assert [13, 38] == [spent["captured"], spent["released"]]
+    assert 25 == deducted["transaction"]["amount"]
+    assert [[2], [2, 1]] == [[each["version"] for each in page["data"]] for page in (card, versions)]
