@@ -15,13 +15,18 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.http import docs
+from app.http.accounts import Accounts
 from app.http.auth import Authentication
+from app.http.batch import Batch
 from app.http.credits import Credits
 from app.http.handlers import HANDLERS
 from app.http.health import Health
+from app.http.models import Models
 from app.http.parts import Parts, Standing
 from app.http.reading import Reading
 from app.http.reconciliation import ReconciliationRuns
+from app.http.searching import Searching
+from app.http.statements import Statements
 from app.http.wire import Answer, LedgerRequest
 from app.ledger.acknowledgement import Acknowledgement
 from app.ledger.admission import CLOCKS_APART_MS_HEALTHY, clocks_apart_ms, demand_fit_server
@@ -37,8 +42,11 @@ from persistence.backing import PostgresBacking
 from persistence.history import PostgresHistory
 from persistence.journaled import Journaled
 from persistence.keyring import Keyring
+from persistence.past import PostgresPast
 from persistence.pool import Pool, answering, open_pool
+from persistence.rates import PostgresRates
 from persistence.reconcile.recorded import PostgresReconciliations
+from persistence.searching import PostgresSearching
 
 ADMIT_SECONDS = 1.0
 CHECK_SECONDS = 1.0
@@ -53,7 +61,7 @@ log = structlog.get_logger("lastro.api")
 def create_app(settings: Settings) -> Litestar:
     """The API, ready to be served by any ASGI server. Opens nothing."""
     return Litestar(
-        [Credits, Reading, ReconciliationRuns, Health],
+        [Credits, Batch, Accounts, Models, Reading, Searching, Statements, ReconciliationRuns, Health],
         lifespan=[partial(_running, settings)],
         middleware=[Authentication],
         exception_handlers=HANDLERS,
@@ -72,25 +80,29 @@ async def _running(settings: Settings, app: Litestar) -> AsyncIterator[None]:
         for client in (redis, aside, waiting):
             stack.push_async_callback(client.aclose)
         # Pools of their own, so that slow pages delay no credits, and nothing delays a revocation or a fence.
-        pool, pages, guards = [
+        pool, pages, exports, guards = [
             await stack.enter_async_context(_pool(settings, of, connections))
-            for of, connections in (("ledger", 8), ("pages", 4), ("guards", 3))
+            for of, connections in (("ledger", 8), ("pages", 4), ("exports", 2), ("guards", 3))
         ]
         acknowledgement = settings.acknowledgement
         backing = PostgresBacking(pool, partial(_admitted, acknowledgement, guards, aside))
         replicas = Replicas(waiting, acknowledgement.replicas) if acknowledgement.replicas else None
         ledger = Ledger(redis, backing, _limits(settings), replicas=replicas)
-        keyring = Keyring(guards)
+        keyring, rates = Keyring(guards), PostgresRates(pages, guards)
         app.state.parts = Parts(
             ledger=ledger,
             keys=keyring,
-            history=PostgresHistory(pages),
+            history=PostgresHistory(pages, exports),
+            past=PostgresPast(exports, ledger),
+            searching=PostgresSearching(pages),
             reconciliations=PostgresReconciliations(pages),
             acknowledging=Journaled(pool),
             checking=_Checks(ledger, aside, pool),
+            rates=rates,
             holds_max=settings.holds_max,
         )
-        await keyring.start()
+        stack.push_async_callback(rates.stop)
+        await asyncio.gather(keyring.start(), rates.start())
         stack.push_async_callback(keyring.stop)
         await ledger.start()
         stack.push_async_callback(ledger.stop)
@@ -98,6 +110,7 @@ async def _running(settings: Settings, app: Litestar) -> AsyncIterator[None]:
             partial(_admit, ledger, backing, aside, acknowledgement, guards),
             partial(admission.watch, guards, lambda: ledger.terms, ledger.adopt),
             partial(acknowledged.report, guards, ledger.acknowledged),
+            rates.watch,
         ):
             stack.push_async_callback(_end, asyncio.create_task(_for_ever(work)))
         yield

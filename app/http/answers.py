@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from app.http.times import iso
 from app.ledger.entries import Entry, Kind, Notes
+from app.ledger.entries import Price as Computed
 from app.ledger.replies import Account
 from app.ledger.replies import Reservation as Stored
 from app.reports import Transaction as Journaled
@@ -20,11 +21,11 @@ Time = Annotated[str, Meta(description="UTC with milliseconds.", extra_json_sche
 _notes = msgspec.json.Decoder(Notes).decode
 
 
-class _Answer(Struct, rename="camel"):
-    pass
+class Shown(Struct, rename="camel"):
+    """A part of an answer."""
 
 
-class Leg(_Answer, kw_only=True, gc=False):
+class Leg(Shown, kw_only=True, gc=False):
     """How one lot was moved: signed credits."""
 
     bucket: str
@@ -33,14 +34,24 @@ class Leg(_Answer, kw_only=True, gc=False):
     held: int
 
 
-class Sums(_Answer, kw_only=True, gc=False):
+class Sums(Shown, kw_only=True, gc=False):
     """The account's sums after the transaction."""
 
     available: int
     held: int
 
 
-class Transaction(_Answer, kw_only=True):
+class Price(Shown, kw_only=True, gc=False):
+    """What an amount was computed from: ceil(base + units x price), by that version of the model's price."""
+
+    model_id: str
+    version: int
+    base: str
+    price: str
+    units: str
+
+
+class Transaction(Shown, kw_only=True):
     """One line of the journal. It never changes."""
 
     id: str
@@ -53,6 +64,17 @@ class Transaction(_Answer, kw_only=True):
     task_id: str | UnsetType = UNSET
     resource_id: str | UnsetType = UNSET
     model_id: str | UnsetType = UNSET
+    price: Price | UnsetType = UNSET
+    refund_of: Annotated[str, Meta(description="The transaction that it gives back.")] | UnsetType = UNSET
+    rollover: Annotated[int, Meta(description="What moved along from earlier lots.")] | UnsetType = UNSET
+    lapsed: (
+        Annotated[int, Meta(description="What lapsed at once, because its lot had lapsed.")] | UnsetType
+    ) = UNSET
+    late: Annotated[bool, Meta(description="The deadline had passed.")] | UnsetType = UNSET
+    shortfall: Annotated[int, Meta(description="What could not be taken.")] | UnsetType = UNSET
+    overdraft_limit: int | UnsetType = UNSET
+    status: Literal["active", "frozen", "closed"] | UnsetType = UNSET
+    low_balance: int | UnsetType = UNSET
     by: str
     reason: str | UnsetType = UNSET
     metadata: dict[str, str] | UnsetType = UNSET
@@ -60,7 +82,7 @@ class Transaction(_Answer, kw_only=True):
     balance: Sums
 
 
-class Reservation(_Answer, kw_only=True):
+class Reservation(Shown, kw_only=True):
     """A hold as it stands now; reserved = captured + released + held, spent = captured + charged."""
 
     id: str
@@ -82,12 +104,13 @@ class Reservation(_Answer, kw_only=True):
     provider: str | UnsetType = UNSET
     resource_id: str | UnsetType = UNSET
     model_id: str | UnsetType = UNSET
+    price: Price | UnsetType = UNSET
     over_capture: Literal["reject", "cap", "charge"]
     on_expired: Literal["reject", "charge"]
     metadata: dict[str, str]
 
 
-class Lot(_Answer, kw_only=True, gc=False):
+class Lot(Shown, kw_only=True, gc=False):
     """A bucket's credits of one expiry."""
 
     bucket: str
@@ -97,7 +120,7 @@ class Lot(_Answer, kw_only=True, gc=False):
     held: int
 
 
-class Balance(_Answer, kw_only=True):
+class Balance(Shown, kw_only=True):
     """What an account has now; `buckets` in the order in which they are spent."""
 
     account_id: str
@@ -110,22 +133,7 @@ class Balance(_Answer, kw_only=True):
     reservations: list[Reservation] | UnsetType = UNSET
 
 
-class Moved(_Answer, kw_only=True):
-    """What a grant or a deduct did, and the balance now."""
-
-    transaction: Transaction
-    balance: Balance
-
-
-class Settled(_Answer, kw_only=True):
-    """What became of a reservation, and the balance now."""
-
-    reservation: Reservation
-    transaction: Transaction
-    balance: Balance
-
-
-class TaskFound(_Answer, kw_only=True):
+class TaskFound(Shown, kw_only=True):
     """The reservation of a task, and the resource that it makes."""
 
     id: str | None
@@ -135,7 +143,7 @@ class TaskFound(_Answer, kw_only=True):
     status: Literal["pending", "confirmed", "cancelled"]
 
 
-class Page(_Answer, kw_only=True):
+class Page(Shown, kw_only=True):
     """Newest first. `version`: the last journaled one of the account that was asked about."""
 
     data: list[Transaction]
@@ -144,14 +152,14 @@ class Page(_Answer, kw_only=True):
     version: int | UnsetType = UNSET
 
 
-class Ready(_Answer, kw_only=True):
+class Ready(Shown, kw_only=True):
     """`degraded` names what does not answer."""
 
     status: Literal["ready", "degraded", "unavailable"]
     degraded: list[str]
 
 
-class Live(_Answer, kw_only=True):
+class Live(Shown, kw_only=True):
     """The process runs."""
 
     status: Literal["live"]
@@ -181,12 +189,33 @@ def transaction(name: str, entry: Entry, text: str | None) -> Transaction:
         built.task_id = entry.task
     if entry.model is not None:
         built.model_id = entry.model
+    if entry.price is not None:
+        built.price = price(entry.price)
+    if entry.late:
+        built.late = True
+    for said in _TOLD.get(entry.kind, ()):
+        if (value := getattr(entry, said)) is not None:
+            setattr(built, said, value)
     if text is not None:
         notes = _notes(text)
         built.resource_id = UNSET if notes.resource is None else notes.resource
         built.reason = UNSET if notes.reason is None else notes.reason
         built.metadata = UNSET if notes.metadata is None else notes.metadata
     return built
+
+
+_TOLD = {
+    "granted": ("rollover",),
+    "refunded": ("refund_of", "lapsed"),
+    "adjusted": ("shortfall",),
+    "configured": ("overdraft_limit", "status", "low_balance"),
+}
+"""What only entries of these kinds say, where they do."""
+
+
+def price(of: Computed) -> Price:
+    """What an amount was computed from."""
+    return Price(model_id=of.model, version=of.version, base=of.base, price=of.price, units=of.units)
 
 
 def balance(account_id: str, account: Account) -> Balance:
@@ -233,6 +262,7 @@ def reservation(stored: Stored) -> Reservation:
         provider=UNSET if stored.provider is None else stored.provider,
         resource_id=UNSET if stored.resource is None else stored.resource,
         model_id=UNSET if stored.model is None else stored.model,
+        price=UNSET if stored.price is None else price(stored.price),
         over_capture=stored.over_capture,
         on_expired=stored.on_expired,
         metadata=stored.metadata or {},

@@ -1,8 +1,10 @@
 """Who may come in. Nothing is open that does not say so.
 
-A handler names what it takes in its `opt`: `scope` (one of `app.access.SCOPES`, or `OPEN`) and, where it
-reads a query, `query`. A handler that names no scope is open to nobody.
+A handler names what it takes in its `opt`: `scope` (one of `app.access.SCOPES`, or a set of which one is
+enough, or `OPEN`) and, where it reads a query, `query`. A handler that names no scope is open to nobody.
 """
+
+from typing import Any
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
@@ -11,6 +13,16 @@ from app.http.problems import Problem, invalid
 
 OPEN = "open"
 CHALLENGE = ((b"www-authenticate", b"Bearer"),)
+
+
+def beyond(needed: Any) -> Problem:
+    """That a key lacks a scope."""
+    named = " or ".join(sorted(needed)) if isinstance(needed, frozenset) else needed
+    return Problem("forbidden", {"why": f"This key may not do that; it would need the scope {named}."})
+
+
+def _any_of(needed: Any, scopes: frozenset[str]) -> bool:
+    return isinstance(needed, frozenset) and not needed.isdisjoint(scopes)
 
 
 class Authentication:
@@ -32,10 +44,8 @@ class Authentication:
             principal = parts.keys.known(authorization) or await parts.keys.authenticate(authorization)
             if principal is None:
                 raise Problem("unauthenticated", {}, CHALLENGE)
-            if needed not in principal.scopes:
-                raise Problem(
-                    "forbidden", {"why": f"This key may not do that; it would need the scope {needed}."}
-                )
+            if needed not in principal.scopes and not _any_of(needed, principal.scopes):
+                raise beyond(needed)
             scope["caller"] = Caller(principal, headers)  # type: ignore[typeddict-unknown-key]
         if scope["query_string"] and "query" not in opt:
             raise invalid("No query is taken here.")

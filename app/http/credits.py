@@ -1,174 +1,146 @@
 """`/api/credits`: what moves credits. One route a verb, and the verb is the engine's."""
 
-from litestar import Controller
+from litestar import Controller, put
 from litestar.params import FromPath, JSONBody
 
-from app.http import answers
-from app.http.answers import Moved, Settled
-from app.http.bodies import (
-    CancelBody,
-    ConfirmBody,
-    DeductBody,
-    GrantBody,
-    ReserveBody,
-    Settling,
-    Stamp,
-    TaskBody,
-    given,
-)
-from app.http.problems import Headers
+from app.http.crediting import AdjustBody, GrantBody, RefundBody
 from app.http.reading import own, reservation_id
+from app.http.receipts import Adjusted, Moved, Settled, adjusted, headers, moved, settled
 from app.http.routes import verb
+from app.http.settling import CancelBody, ConfirmBody, ExtendBody, TaskBody
+from app.http.spending import DeductBody, ReserveBody
 from app.http.wire import Answer, LedgerRequest
-from app.ledger.ledger import Receipt
 
-_REPLAYED = (b"idempotency-replayed", b"true")
-_CONFLICT = (b"lastro-conflict", b"amount")
-_JOURNALED = {True: (b"lastro-journaled", b"true"), False: (b"lastro-journaled", b"false")}
 _FUNDS = ("insufficient_credits", "credits_held")
-_ENDED = ("reservation_not_found", "reservation_cancelled", "reservation_expired")
+_SPENDING = ("account_not_found", "model_not_found", "account_frozen", "account_closed", *_FUNDS)
+_SETTLING = ("reservation_not_found", "account_closed")
+_COMING_IN = ("account_closed", "limit_reached", "balance_overflow")
 
 
 class Credits(Controller):
-    """Grant, deduct, reserve, confirm, cancel, and name the task."""
+    """Grant, deduct, reserve, confirm, cancel, extend, refund, adjust, and name the task."""
 
     path = "/api/credits"
     tags = ("credits",)
 
-    @verb(
-        "/grant",
-        GrantBody,
-        scope="grant",
-        status=201,
-        summary="Add credits to an account",
-        refusals=("already_expired", "balance_overflow", "limit_reached"),
-    )
+    @verb(GrantBody, refusals=("already_expired", *_COMING_IN), summary="Add credits to an account")
     async def grant(self, data: JSONBody[GrantBody], request: LedgerRequest) -> Answer[Moved]:
         """Opens the account if need be. Credits of another expiry stand in a lot of their own."""
-        receipt = await request.ledger.grant(data.operation(_stamp(request, "grant", data)))
-        return Answer(_moved(receipt), await _headers(request, receipt))
+        operation = await request.operation(data)
+        receipt = await request.ledger.grant(operation)
+        return Answer(moved(receipt), await headers(request, operation, receipt))
 
-    @verb(
-        "/deduct",
-        DeductBody,
-        scope="spend",
-        status=201,
-        summary="Spend credits at once",
-        refusals=("account_not_found", *_FUNDS),
-    )
+    @verb(DeductBody, refusals=_SPENDING, summary="Spend credits at once")
     async def deduct(self, data: JSONBody[DeductBody], request: LedgerRequest) -> Answer[Moved]:
         """Takes from the lots in spending order: lower priority first, then soonest expiry, then oldest."""
-        receipt = await request.ledger.deduct(data.operation(_stamp(request, "deduct", data)))
-        return Answer(_moved(receipt), await _headers(request, receipt))
+        operation = await request.operation(data)
+        receipt = await request.ledger.deduct(operation)
+        return Answer(moved(receipt), await headers(request, operation, receipt))
 
     @verb(
-        "/reserve",
         ReserveBody,
-        scope="spend",
-        status=201,
+        refusals=("task_conflict", "limit_reached", *_SPENDING),
         summary="Set credits aside for a job",
-        refusals=("account_not_found", "task_conflict", "limit_reached", *_FUNDS),
     )
     async def reserve(self, data: JSONBody[ReserveBody], request: LedgerRequest) -> Answer[Settled]:
         """The credits stay held until the job is confirmed, cancelled or out of time."""
-        stamp = _stamp(request, "reserve", data)
-        made = await request.ledger.new_reservation_id(data.account_id)
-        receipt = await request.ledger.reserve(data.operation(stamp, made, request.parts.holds_max))
-        return Answer(_settled(receipt), await _headers(request, receipt))
+        operation = await request.operation(data)
+        receipt = await request.ledger.reserve(operation)
+        return Answer(settled(receipt), await headers(request, operation, receipt))
 
     @verb(
-        "/confirm",
         ConfirmBody,
-        scope="spend",
-        status=200,
+        refusals=(
+            "idempotency_key_required",
+            "reservation_cancelled",
+            "reservation_expired",
+            "account_frozen",
+            "exceeds_reservation",
+            "limit_reached",
+            *_SETTLING,
+            *_FUNDS,
+        ),
         summary="Spend what a reservation holds",
-        refusals=(*_ENDED, "exceeds_reservation"),
     )
     async def confirm(self, data: JSONBody[ConfirmBody], request: LedgerRequest) -> Answer[Settled]:
-        """All that is held, or a part of it; the rest is released. Again: answered as the first time."""
-        stamp = _stamp(request, "confirm", data)
-        receipt = await request.ledger.confirm(data.operation(stamp, await _subject(request, data)))
-        headers = await _headers(request, receipt)
-        return Answer(_settled(receipt), [*headers, *_conflict(receipt, given(data.amount))])
+        """All that is held, or a part of it; the rest is released, or with `final=false` stays held. Again:
+        answered as the first time.
+        """
+        operation = await request.operation(data)
+        receipt = await request.ledger.confirm(operation)
+        return Answer(settled(receipt), await headers(request, operation, receipt))
 
     @verb(
-        "/cancel",
         CancelBody,
-        scope="spend",
-        status=200,
+        refusals=("reservation_confirmed", "reservation_expired", *_SETTLING),
         summary="Give back what a reservation holds",
-        refusals=("reservation_not_found", "reservation_confirmed", "reservation_expired"),
     )
     async def cancel(self, data: JSONBody[CancelBody], request: LedgerRequest) -> Answer[Settled]:
         """Everything goes back to the lots it came from. Again: answered as the first time."""
-        stamp = _stamp(request, "cancel", data)
-        receipt = await request.ledger.cancel(data.operation(stamp, await _subject(request, data)))
-        return Answer(_settled(receipt), await _headers(request, receipt))
+        operation = await request.operation(data)
+        receipt = await request.ledger.cancel(operation)
+        return Answer(settled(receipt), await headers(request, operation, receipt))
 
     @verb(
-        "/reservations/{reservation:str}/task",
+        ExtendBody,
+        refusals=(
+            "reservation_cancelled",
+            "reservation_confirmed",
+            "reservation_expired",
+            "account_frozen",
+            "invalid_extension",
+            "limit_reached",
+            *_SETTLING,
+        ),
+        summary="Give a job more time",
+    )
+    async def extend(self, data: JSONBody[ExtendBody], request: LedgerRequest) -> Answer[Settled]:
+        """The deadline becomes now + `ttlSeconds`; never earlier than it is."""
+        operation = await request.operation(data)
+        receipt = await request.ledger.extend(operation)
+        return Answer(settled(receipt), await headers(request, operation, receipt))
+
+    @verb(
+        RefundBody,
+        refusals=(
+            "transaction_not_found",
+            "reservation_not_found",
+            "not_refundable",
+            "exceeds_transaction",
+            *_COMING_IN,
+        ),
+        summary="Give back what was spent",
+    )
+    async def refund(self, data: JSONBody[RefundBody], request: LedgerRequest) -> Answer[Moved]:
+        """All that is left of it or a part, to the lots it came from or to another bucket."""
+        operation = await request.operation(data)
+        receipt = await request.ledger.refund(operation)
+        return Answer(moved(receipt), await headers(request, operation, receipt))
+
+    @verb(
+        AdjustBody,
+        refusals=("account_not_found", *_COMING_IN, *_FUNDS),
+        summary="Put a balance right",
+    )
+    async def adjust(self, data: JSONBody[AdjustBody], request: LedgerRequest) -> Answer[Adjusted]:
+        """Adds or takes credits for a reason. `shortfall` is what could not be taken."""
+        operation = await request.operation(data)
+        receipt = await request.ledger.adjust(operation)
+        return Answer(adjusted(receipt), await headers(request, operation, receipt))
+
+    @verb(
         TaskBody,
-        scope="spend",
-        status=200,
-        name="bind",
+        path="/reservations/{reservation:str}/task",
+        route=put,
+        refusals=("task_conflict", *_SETTLING),
         summary="Name the provider's task that a reservation pays for",
-        refusals=("reservation_not_found", "task_conflict"),
     )
     async def bind(
         self, reservation: FromPath[str], data: JSONBody[TaskBody], request: LedgerRequest
     ) -> Answer[Settled]:
         """From then on the reservation is found by the task id too."""
         named = reservation_id(reservation)
-        stamp = request.stamp("bind", data)
+        operation = data.bind(request.stamp(data), named)
         await own(request, named)
-        receipt = await request.ledger.bind(data.operation(stamp, named))
-        return Answer(_settled(receipt), await _headers(request, receipt))
-
-
-def _stamp(request: LedgerRequest, verb: str, data: GrantBody | DeductBody | ReserveBody | Settling) -> Stamp:
-    """Who asks and under which key, once it is clear that they may touch the account that the body names."""
-    request.caller.touches(data.account_id)
-    return request.stamp(verb, data)
-
-
-async def _subject(request: LedgerRequest, data: Settling) -> str:
-    """The id of the reservation that the body names."""
-    task = given(data.task_id)
-    if task is None:
-        named = str(data.reservation_id).lower()
-    else:
-        named = await request.ledger.locate(given(data.provider), task)
-    await own(request, named)
-    return named
-
-
-def _moved(receipt: Receipt) -> Moved:
-    entry = receipt.entry
-    return Moved(
-        transaction=answers.transaction(str(receipt.transaction), entry, receipt.notes),
-        balance=answers.balance(entry.account, receipt.account),
-    )
-
-
-def _settled(receipt: Receipt) -> Settled:
-    entry = receipt.entry
-    assert receipt.reservation is not None, "the engine answers these verbs with a reservation"
-    return Settled(
-        reservation=answers.reservation(receipt.reservation),
-        transaction=answers.transaction(str(receipt.transaction), entry, receipt.notes),
-        balance=answers.balance(entry.account, receipt.account),
-    )
-
-
-async def _headers(request: LedgerRequest, receipt: Receipt) -> Headers:
-    """What the answer says about how it came about."""
-    headers = [_REPLAYED] if receipt.replayed else []
-    if request.caller.waits:
-        there = await request.parts.acknowledging.journaled(receipt.transaction, receipt.entry.nonce)
-        headers.append(_JOURNALED[there])
-    return headers
-
-
-def _conflict(receipt: Receipt, amount: int | None) -> Headers:
-    """A repeated confirm that names another amount than the first one took."""
-    return [_CONFLICT] if receipt.replayed and amount not in (None, receipt.entry.amount) else []
+        receipt = await request.ledger.bind(operation)
+        return Answer(settled(receipt), await headers(request, operation, receipt))

@@ -15,7 +15,19 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
-from app.http import answers, bodies, reconciliation
+from app.http import (
+    accounts,
+    answers,
+    batched,
+    crediting,
+    models,
+    receipts,
+    reconciliation,
+    searching,
+    settling,
+    spending,
+    statements,
+)
 from app.http.auth import OPEN
 from app.http.problems import ProblemBody
 from app.http.wire import Answer
@@ -25,19 +37,36 @@ DOCUMENT = "/docs/openapi.json"
 VIEWER = "/docs/rapidoc.js"
 
 _SHOWN = [
-    bodies.GrantBody,
-    bodies.DeductBody,
-    bodies.ReserveBody,
-    bodies.ConfirmBody,
-    bodies.CancelBody,
-    bodies.TaskBody,
-    answers.Moved,
-    answers.Settled,
+    crediting.GrantBody,
+    crediting.RefundBody,
+    crediting.AdjustBody,
+    crediting.SettingsBody,
+    spending.DeductBody,
+    spending.ReserveBody,
+    settling.ConfirmBody,
+    settling.CancelBody,
+    settling.ExtendBody,
+    settling.TaskBody,
+    batched.BatchBody,
+    batched.BatchAnswer,
+    receipts.Moved,
+    receipts.Adjusted,
+    receipts.Settled,
+    accounts.AccountShown,
+    accounts.AccountChanged,
     answers.Balance,
     answers.Page,
     answers.TaskFound,
     answers.Live,
     answers.Ready,
+    models.RateBody,
+    models.QuoteBody,
+    models.RateShown,
+    models.RatesShown,
+    models.Quoted,
+    searching.FoundAccounts,
+    searching.Reservations,
+    statements.Statement,
     reconciliation.RunBody,
     reconciliation.RunShown,
     reconciliation.Runs,

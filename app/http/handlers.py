@@ -13,7 +13,8 @@ from litestar.exceptions import (
 )
 from litestar.types import ExceptionHandlersMap
 
-from app.http.problems import TABLE, Headers, Problem, body
+from app.http.codes import TABLE
+from app.http.problems import Headers, Problem, body
 from app.http.wire import Answer, LedgerRequest
 from app.ledger.backing import BackingUnavailable
 from app.ledger.errors import LedgerError
@@ -25,7 +26,9 @@ PROBLEM = b"application/problem+json"
 UNAVAILABLE = 503
 RETRY_AFTER_SECONDS = 1
 REMEMBERED = frozenset({402, 409, 410, 422})
-"""Statuses of refusals that the engine keeps under their key."""
+"""Statuses of refusals that the engine keeps under their key,"""
+NOT_REMEMBERED = frozenset({"idempotency_mismatch", "not_refundable", "batch_across_shards"})
+"""and those of them that it does not: nothing was asked of it."""
 
 _HIDDEN_FROM_ALL = {"ledger_unavailable": {"why"}, "internal_error": {"why"}}
 """What is for the log only: it may name servers."""
@@ -33,25 +36,34 @@ _HIDDEN = _HIDDEN_FROM_ALL | {"task_conflict": {"reservation"}, "ledger_fenced":
 """What a key of one account is not told: it may be about others."""
 
 
-def _answer(
-    code: str, facts: Mapping[str, int | str], headers: Headers, more: str = ""
-) -> Answer[dict[str, Any]]:
-    status = TABLE[code].status
+def _shown(problem: dict[str, Any], headers: Headers) -> Answer[dict[str, Any]]:
+    status = problem["status"]
     if status == UNAVAILABLE:
         headers = [*headers, (b"retry-after", b"%d" % RETRY_AFTER_SECONDS)]
-    return Answer(body(code, facts, more), headers, status, PROBLEM)
+    return Answer(problem, headers, status, PROBLEM)
+
+
+def _answer(code: str, facts: Mapping[str, int | str], headers: Headers) -> Answer[dict[str, Any]]:
+    return _shown(body(code, facts), headers)
+
+
+def told(error: LedgerError, *, keyed: bool, restricted: bool) -> dict[str, Any]:
+    """What an error of the ledger is told as.
+
+    `keyed`: it came of a request with a key; `restricted`: to a caller who may touch one account only.
+    """
+    if error.word == "internal_error":
+        log.error("bug in the ledger", **error.facts)
+    kept = keyed and TABLE[error.word].status in REMEMBERED and error.word not in NOT_REMEMBERED
+    more = " This answer is kept under the key: use a new key to try again." if kept else ""
+    hidden = (_HIDDEN if restricted else _HIDDEN_FROM_ALL).get(error.word, ())
+    return body(error.word, {name: fact for name, fact in error.facts.items() if name not in hidden}, more)
 
 
 def _of_ledger(request: LedgerRequest, error: LedgerError) -> Answer[dict[str, Any]]:
-    headers = [(b"idempotency-replayed", b"true")] if error.replayed else []
-    remembered = TABLE[error.word].status in REMEMBERED and error.word != "idempotency_mismatch"
-    keyed = remembered and request.header(b"idempotency-key") is not None
-    if error.word == "internal_error":
-        log.error("bug in the ledger", path=request.scope["path"], **error.facts)
-    more = " This answer is kept under the key: use a new key to try again." if keyed else ""
-    hidden = _HIDDEN.get(error.word, ()) if request.restricted else _HIDDEN_FROM_ALL.get(error.word, ())
-    facts = {name: fact for name, fact in error.facts.items() if name not in hidden}
-    return _answer(error.word, facts, headers, more)
+    keyed = request.header(b"idempotency-key") is not None
+    problem = told(error, keyed=keyed, restricted=request.restricted)
+    return _shown(problem, [(b"idempotency-replayed", b"true")] if error.replayed else [])
 
 
 def _of_problem(_: Any, problem: Problem) -> Answer[dict[str, Any]]:

@@ -6,10 +6,13 @@ from msgspec import UNSET, UnsetType
 
 from app.access import Keys, Principal
 from app.http.problems import Problem
+from app.http.room import Room
 from app.ledger.ledger import Ledger
 from app.ledger.shards import TransactionId
+from app.rates import Rates
 from app.reconciliations import Reconciliations
-from app.reports import History
+from app.reports import History, Past
+from app.searching import Searching
 
 
 class Acknowledging(Protocol):
@@ -40,7 +43,10 @@ class Checking(Protocol):
 class Parts:
     """All that a request may need."""
 
-    __slots__ = ("acknowledging", "checking", "history", "holds_max", "keys", "ledger", "reconciliations")
+    __slots__ = (
+        "acknowledging", "checking", "history", "holds_max", "keys", "ledger", "past", "rates",
+        "reconciliations", "room", "searching",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -48,17 +54,24 @@ class Parts:
         ledger: Ledger,
         keys: Keys,
         history: History,
+        past: Past,
+        searching: Searching,
         acknowledging: Acknowledging,
         checking: Checking,
         reconciliations: Reconciliations,
+        rates: Rates,
         holds_max: int = 10_000,
     ) -> None:
         self.ledger = ledger
         self.keys = keys
         self.history = history
+        self.past = past
+        self.searching = searching
+        self.room = Room()
         self.acknowledging = acknowledging
         self.checking = checking
         self.reconciliations = reconciliations
+        self.rates = rates
         self.holds_max = holds_max
 
 
@@ -74,6 +87,17 @@ class Caller:
         self.principal = principal
         self.headers = headers
         self.waits = False
+
+    def sees(self, account: str | None) -> str | None:
+        """The account asked about, `None` for all; a key of one account sees that one.
+
+        Raises:
+            Problem: Another one was asked about (`forbidden`).
+        """
+        if account is None:
+            return self.principal.account
+        self.touches(account)
+        return account
 
     def touches(self, account: str | UnsetType) -> None:
         """Refuse an account that is not the only one this key may touch."""

@@ -1,5 +1,6 @@
 """What may be asked in a query: one struct a route, whose fields the OpenAPI document shows as parameters."""
 
+from datetime import datetime
 from typing import Annotated, ClassVar, Literal, get_args
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -8,6 +9,7 @@ from app.http import shapes
 from app.http.bodies import given
 from app.ledger.entries import Kind
 from app.reports import TransactionFilter
+from app.searching import AccountFilter, ReservationFilter
 
 _KINDS: frozenset[str] = frozenset(get_args(Kind))
 
@@ -18,11 +20,22 @@ class Query(Struct, forbid_unknown_fields=True, rename="camel"):
     integers: ClassVar[frozenset[str]] = frozenset()
 
 
+Cursor = Annotated[str, Meta(max_length=512, description="`nextCursor` of the page before.")]
+
+
 class BalanceQuery(Query, kw_only=True):
     """Whose balance. A key of one account may leave the account out."""
 
     account_id: shapes.AccountId | UnsetType = UNSET
     include: Literal["reservations"] | UnsetType = UNSET
+    at: (
+        Annotated[datetime, Meta(tz=True, description="The balance as of then, from the journal.")]
+        | UnsetType
+    ) = UNSET
+
+    def __post_init__(self) -> None:
+        if self.include is not UNSET and self.at is not UNSET:
+            raise ValueError("`include`: reservations are shown as they are now, not together with `at`")
 
 
 class TaskQuery(Query, kw_only=True):
@@ -55,10 +68,15 @@ class TransactionsQuery(
     model_id: shapes.ModelId | UnsetType = UNSET
     since: shapes.Instant | UnsetType = UNSET
     until: shapes.Instant | UnsetType = UNSET
-    cursor: (
-        Annotated[str, Meta(max_length=512, description="`nextCursor` of the page before.")] | UnsetType
-    ) = UNSET
+    cursor: Cursor | UnsetType = UNSET
     limit: shapes.Limit = 50
+    format: (
+        Annotated[
+            Literal["csv", "jsonl"],
+            Meta(description="All of them in one answer, whatever `limit` says, as a file of this format."),
+        ]
+        | UnsetType
+    ) = UNSET
 
     def __post_init__(self) -> None:
         if self.kind is not UNSET:
@@ -77,3 +95,67 @@ class TransactionsQuery(
             since=given(self.since),
             until=given(self.until),
         )
+
+
+class StatementQuery(Query, kw_only=True, rename={"since": "from", "until": "to"}):
+    """From when to when; `from <= at < to`."""
+
+    since: Annotated[datetime, Meta(tz=True, description="30 days before `to`, if left out.")] | UnsetType = (
+        UNSET
+    )
+    until: Annotated[datetime, Meta(tz=True, description="Now, if left out.")] | UnsetType = UNSET
+
+
+class ReservationsQuery(Query, kw_only=True):
+    """Which reservations. A key of one account sees its own only."""
+
+    integers = frozenset({"limit"})
+
+    account_id: shapes.AccountId | UnsetType = UNSET
+    status: (
+        Annotated[
+            Literal["pending", "confirmed", "cancelled", "expired"],
+            Meta(
+                description="`expired`: cancelled because the deadline passed; `cancelled`: the others."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    model_id: shapes.ModelId | UnsetType = UNSET
+    due_before: Annotated[datetime, Meta(tz=True, description="Whose deadline is earlier.")] | UnsetType = (
+        UNSET
+    )
+    cursor: Cursor | UnsetType = UNSET
+    limit: shapes.Limit = 50
+
+    def filter(self, account: str | None) -> ReservationFilter:
+        """As the search wants it, for one account or all."""
+        return ReservationFilter(
+            account=account,
+            status=given(self.status),
+            model=given(self.model_id),
+            due_before=given(self.due_before),
+        )
+
+
+class AccountsQuery(Query, kw_only=True):
+    """Which accounts. A key of one account sees its own only."""
+
+    integers = frozenset({"limit"})
+
+    q: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^[^\x00-\x1f]{0,128}$(?!\n)",
+                description="A part of the id, sign by sign; none stands for others. All, if left out.",
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    cursor: Cursor | UnsetType = UNSET
+    limit: shapes.Limit = 50
+
+    def filter(self, account: str | None) -> AccountFilter:
+        """As the search wants it, among all or for one account."""
+        return AccountFilter(text=given(self.q) or "", account=account)

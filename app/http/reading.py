@@ -1,16 +1,19 @@
-"""What can be read: balances and reservations from the engine, transactions from the journal."""
+"""What can be read: balances and reservations from the engine, transactions and what was from the journal."""
 
 import re
+from datetime import datetime
 
 from litestar import Controller
 from litestar.params import FromPath
+from msgspec import UNSET
 
-from app.http import answers
+from app.http import answers, exports
 from app.http.answers import Balance, Page, Reservation, TaskFound, Transaction
 from app.http.bodies import given
 from app.http.problems import invalid
 from app.http.queries import BalanceQuery, TaskQuery, TransactionsQuery
 from app.http.routes import reading
+from app.http.times import moment
 from app.http.wire import Answer, LedgerRequest
 from app.ledger.errors import ReservationNotFound, TransactionNotFound
 from app.ledger.shards import TransactionId
@@ -28,15 +31,20 @@ class Reading(Controller):
         "/credits/balance",
         name="balance",
         query=BalanceQuery,
-        refusals=("account_not_found", "ledger_fenced"),
-        summary="What an account has now",
+        refusals=("account_not_found", "ledger_fenced", "journal_backlogged"),
+        summary="What an account has now, or had at some time",
     )
     async def balance(self, request: LedgerRequest) -> Answer[Balance]:
-        """Exact at Redis' time; `include=reservations` adds those that are open then. `ETag`: the version."""
+        """Exact at Redis' time; `include=reservations` adds those that are open then. `ETag`: the version.
+
+        With `at`: as the last entry of the journal at or before that moment left it.
+        """
         query = request.asked(BalanceQuery)
-        account = _account(request, given(query.account_id))
+        account = request.caller.sees(given(query.account_id))
         if account is None:
             raise invalid("`accountId`: required.", field="accountId")
+        if query.at is not UNSET:
+            return await _balance_at(request, account, query.at)
         opened = given(query.include) is not None
         now = await request.ledger.balance(account, reservations=opened)
         tag = b'"%d"' % now.account.version
@@ -80,12 +88,19 @@ class Reading(Controller):
         name="transactions",
         query=TransactionsQuery,
         refusals=("invalid_cursor",),
+        also=exports.DESCRIBED,
         summary="Transactions, newest first",
     )
     async def transactions(self, request: LedgerRequest) -> Answer[Page]:
-        """A page of what the journal has by now; go on with `cursor=<nextCursor>` under the same filters."""
+        """A page of what the journal has by now; go on with `cursor=<nextCursor>` under the same filters.
+
+        With `format`: all that the journal has when it begins, as a file. One that breaks off is not whole.
+        """
         query = request.asked(TransactionsQuery)
-        which = query.filter(_account(request, given(query.account_id)))
+        which = query.filter(request.caller.sees(given(query.account_id)))
+        if query.format is not UNSET:
+            everything = request.parts.history.export(which, cursor=given(query.cursor))
+            return exports.export(everything, query.format, which.account, request.ledger.now_ms())
         found = await request.parts.history.transactions(which, cursor=given(query.cursor), limit=query.limit)
         return Answer(answers.page(found))
 
@@ -121,12 +136,10 @@ async def own(request: LedgerRequest, reservation: str) -> None:
         raise ReservationNotFound
 
 
-def _account(request: LedgerRequest, account: str | None) -> str | None:
-    """The account asked about; for a key of one account that one."""
-    if account is None:
-        return request.caller.principal.account
-    request.caller.touches(account)
-    return account
+async def _balance_at(request: LedgerRequest, account: str, at: datetime) -> Answer[Balance]:
+    if at > moment(request.ledger.now_ms()):
+        raise invalid("`at`: it is in the future; a balance is known up to now.", field="at")
+    return Answer(answers.balance(account, await request.parts.past.balance(account, at)))
 
 
 def _matches(condition: bytes | None, tag: bytes) -> bool:

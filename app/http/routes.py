@@ -1,17 +1,19 @@
 """How a route is declared: its scope, its query, and everything that the OpenAPI document says about it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
-from litestar import get, post, put
+from litestar import get, patch, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import Operation, Parameter
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, Parameter, Schema
 from msgspec import Struct
 
-from app.http.bodies import Body
-from app.http.problems import TABLE, ProblemBody
+from app.http.bodies import Asking, Body
+from app.http.codes import TABLE
+from app.http.problems import ProblemBody
 from app.http.queries import Query
 from app.http.wire import Strict
 
@@ -24,21 +26,19 @@ _ALWAYS = (
     "overloaded",
 )
 _WRITING = ("ledger_fenced", "journal_backlogged", "body_too_large")
-_HEADERS = [
-    Parameter(
-        name="Idempotency-Key",
-        param_in="header",
-        description="1 to 255 printable ASCII characters, bare or quoted. Repeating a request under its key"
-        " answers the same and moves nothing again.",
-        schema={"type": "string"},  # type: ignore[arg-type]
-    ),
-    Parameter(
-        name="Lastro-Ack",
-        param_in="header",
-        description="Wait, for at most 5 s, until PostgreSQL has it; `Lastro-Journaled` says whether it has.",
-        schema={"type": "string", "enum": ["journaled"]},  # type: ignore[arg-type]
-    ),
-]
+_KEY = Parameter(
+    name="Idempotency-Key",
+    param_in="header",
+    description="1 to 255 printable ASCII characters, bare or quoted. Repeating a request under its key"
+    " answers the same and moves nothing again.",
+    schema={"type": "string"},  # type: ignore[arg-type]
+)
+_ACK = Parameter(
+    name="Lastro-Ack",
+    param_in="header",
+    description="Wait, for at most 5 s, until PostgreSQL has it; `Lastro-Journaled` says whether it has.",
+    schema={"type": "string", "enum": ["journaled"]},  # type: ignore[arg-type]
+)
 
 
 def _problems(codes: Iterable[str]) -> dict[int, ResponseSpec]:
@@ -57,13 +57,18 @@ def _problems(codes: Iterable[str]) -> dict[int, ResponseSpec]:
     }
 
 
-def _documented(extra: list[Parameter]) -> type[Operation]:
-    """The operation with parameters that Litestar does not read itself."""
+def _documented(extra: Sequence[Parameter], also: Mapping[str, str] = MappingProxyType({})) -> type[Operation]:
+    """The operation with parameters that Litestar does not read itself, and with further media types of its
+    success, each with what is said about it.
+    """
 
     @dataclass
     class Documented(Operation):
         def __post_init__(self) -> None:
             self.parameters = [*(self.parameters or []), *extra]
+            for media_type, description in also.items():
+                text = Schema(type=OpenAPIType.STRING, description=description)
+                self.responses["200"].content[media_type] = OpenAPIMediaType(schema=text)  # type: ignore[index, union-attr]
 
     return Documented
 
@@ -84,40 +89,95 @@ def _parameters(query: type[Query]) -> list[Parameter]:
 
 
 def verb(
+    body: type[Asking],
+    *,
+    refusals: tuple[str, ...],
+    summary: str,
+    path: str = "",
+    route: Callable[..., Any] = post,
+) -> Callable[[Any], Any]:
+    """A route that asks the ledger for something, by default `POST /<verb>`."""
+    return _writing(
+        path or f"/{body.verb}",
+        body,
+        name=body.verb,
+        route=route,
+        scope=body.scope,
+        status=body.success,
+        refusals=("idempotency_mismatch", *refusals),
+        summary=summary,
+    )
+
+
+def several(
+    path: str, body: type[Body], *, name: str, scope: frozenset[str], refusals: tuple[str, ...], summary: str
+) -> Callable[[Any], Any]:
+    """A route that asks the ledger for many things, each for its own scope."""
+    return _writing(
+        path, body, name=name, route=post, scope=scope, status=200, refusals=refusals, summary=summary
+    )
+
+
+def setting(
+    path: str, body: type[Body], *, name: str, refusals: tuple[str, ...], summary: str
+) -> Callable[[Any], Any]:
+    """A route that changes settings in the ledger, which needs no key."""
+    return _writing(
+        path,
+        body,
+        name=name,
+        route=patch,
+        scope="operate",
+        status=200,
+        refusals=refusals,
+        summary=summary,
+        headers=[_ACK],
+    )
+
+
+def _writing(
     path: str,
     body: type[Body],
     *,
-    scope: str,
+    name: str,
+    route: Callable[..., Any],
+    scope: str | frozenset[str],
     status: int,
     refusals: tuple[str, ...],
     summary: str,
-    name: str = "",
+    headers: Sequence[Parameter] = (),
 ) -> Callable[[Any], Any]:
-    """A route that moves credits."""
-    route = put if name else post
-    return route(
+    return route(  # type: ignore[no-any-return]
         path,
         dto=Strict[body],  # type: ignore[valid-type]
         return_dto=None,
         status_code=status,
         opt={"scope": scope},
-        operation_id=name or path.strip("/"),
-        operation_class=_documented(_HEADERS),
-        responses=_problems(("idempotency_mismatch", *refusals, *_ALWAYS, *_WRITING)),
+        operation_id=name,
+        operation_class=_documented(headers or [_KEY, _ACK]),
+        responses=_problems((*refusals, *_ALWAYS, *_WRITING)),
         summary=summary,
     )
 
 
 def operating(
-    path: str, body: type[Body], *, name: str, status: int, summary: str, refusals: tuple[str, ...] = ()
+    path: str,
+    body: type[Body],
+    *,
+    name: str,
+    status: int,
+    summary: str,
+    refusals: tuple[str, ...] = (),
+    scope: str = "operate",
+    route: Callable[..., Any] = post,
 ) -> Callable[[Any], Any]:
-    """A route by which operators set something going that moves no credits."""
-    return post(
+    """A route that takes a body and moves no credits; most are for operators."""
+    return route(  # type: ignore[no-any-return]
         path,
         dto=Strict[body],  # type: ignore[valid-type]
         return_dto=None,
         status_code=status,
-        opt={"scope": "operate"},
+        opt={"scope": scope},
         operation_id=name,
         responses=_problems((*refusals, *_ALWAYS, "body_too_large")),
         summary=summary,
@@ -132,13 +192,14 @@ def reading(
     query: type[Query] | None = None,
     refusals: tuple[str, ...] = (),
     scope: str = "read",
+    also: Mapping[str, str] = MappingProxyType({}),
 ) -> Callable[[Any], Any]:
-    """A route that reads."""
+    """A route that reads. `also`: media types beside JSON, and what is said about them."""
     return get(
         path,
         opt={"scope": scope} | ({"query": query} if query else {}),
         operation_id=name,
-        operation_class=_documented(_parameters(query) if query else []),
+        operation_class=_documented(_parameters(query) if query else [], also),
         responses=_problems((*refusals, *_ALWAYS)),
         summary=summary,
     )

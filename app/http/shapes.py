@@ -6,8 +6,9 @@ in the OpenAPI document.
 
 import re
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta, UnsetType, ValidationError
 
 from app.http.problems import Problem, invalid
@@ -19,6 +20,8 @@ _NAME = r"^[A-Za-z0-9._:@+/-]{1,64}$(?!\n)"
 _PROVIDER = r"^[A-Za-z0-9._-]{1,64}$(?!\n)"
 _PRINTABLE = r"^[ -~]{1,255}$(?!\n)"
 _TEXT = r"^[^\x00-\x1f]*$(?!\n)"
+_DECIMAL = r"^(0|[1-9][0-9]{0,15})(\.[0-9]{1,6})?$(?!\n)"
+_TRANSACTION = r"^(0|[1-9][0-9]{0,3})-(0|[1-9][0-9]{0,14})-[1-9][0-9]{0,15}$(?!\n)"
 _UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$(?!\n)"
 
 _WORDS = {
@@ -27,6 +30,8 @@ _WORDS = {
     _PROVIDER: "1 to 64 of ASCII letters, digits and . _ -",
     _PRINTABLE: "1 to 255 printable ASCII characters",
     _TEXT: "text without control characters (U+0000 to U+001F)",
+    _DECIMAL: "a decimal number of at most 6 places",
+    _TRANSACTION: "a transaction id, <shard>-<incarnation>-<sequence>",
     _UUID: "a UUID",
 }
 _SAID = {repr(pattern)[1:-1]: words for pattern, words in _WORDS.items()}
@@ -40,6 +45,33 @@ Amount = Annotated[int, Meta(ge=1, le=CREDITS_MAX, description="Whole credits.")
 Captured = Annotated[
     int, Meta(ge=0, le=CREDITS_MAX, description="Whole credits; 0 releases all that is held.")
 ]
+Signed = Annotated[
+    int,
+    Meta(ge=-CREDITS_MAX, le=CREDITS_MAX, description="Whole credits: added above 0, taken below. Never 0."),
+]
+Rollover = Annotated[
+    int,
+    Meta(
+        ge=0,
+        le=CREDITS_MAX,
+        description="So many at most of the bucket's credits that lapse earlier move along to the new lot.",
+    ),
+]
+Decimal = (
+    Annotated[int, Meta(ge=0, le=CREDITS_MAX, description="A whole number.")]
+    | Annotated[str, Meta(pattern=_DECIMAL, description="A decimal number of at most 6 places.")]
+)
+"""Never a float: how it is written is what it is."""
+OverdraftLimit = Annotated[
+    int, Meta(ge=0, le=CREDITS_MAX, description="How far below zero `available` may go; 0: not at all.")
+]
+LowBalance = Annotated[
+    int,
+    Meta(ge=0, le=CREDITS_MAX, description="Whoever watches is told when less is available; 0: never."),
+]
+Status = Literal["active", "frozen", "closed"]
+OverCapture = Literal["reject", "cap", "charge"]
+OnExpired = Literal["reject", "charge"]
 AccountId = Annotated[
     str, Meta(pattern=_ACCOUNT, description="Who owns the credits: " + _WORDS[_ACCOUNT] + ".")
 ]
@@ -50,6 +82,8 @@ Provider = Annotated[
 ]
 TaskId = Annotated[str, Meta(pattern=_PRINTABLE, description="The provider's id of the job.")]
 ResourceId = Annotated[str, Meta(pattern=_PRINTABLE, description="The caller's id of what the job makes.")]
+TransactionId = Annotated[str, Meta(pattern=_TRANSACTION, description="As an answer gave it.")]
+Key = Annotated[str, Meta(pattern=_PRINTABLE, description="The Idempotency-Key of this one.")]
 ReservationId = Annotated[str, Meta(pattern=_UUID, description="As a reserve answered it.")]
 Priority = Annotated[int, Meta(ge=0, le=1_000_000, description="Lower is spent first; new buckets have 100.")]
 TtlSeconds = Annotated[int, Meta(ge=1, le=86_400, description="How long the credits stay held.")]
@@ -62,12 +96,14 @@ Metadata = Annotated[
     ),
 ]
 
-_MATCHING = re.compile(r"matching regex '(.+)'", re.DOTALL)
-_AT = re.compile(r" - at `(?:key` in `)?\$\.?(.*)`$", re.DOTALL)
 Limit = Annotated[int, Meta(ge=1, le=PAGE_MAX, description="How many at most.")]
 Instant = Annotated[datetime, Meta(tz=True, description="RFC 3339, with any offset.")]
 
-_FIELD = re.compile(r"(?:unknown|required) field `(.+)`$", re.DOTALL)
+_MATCHING = re.compile(r"matching regex '(.+)'", re.DOTALL)
+_AT = re.compile(r" - at `(?:key` in `)?\$\.?(.*)`$", re.DOTALL)
+_NAMED = re.compile(r"(?:unknown|required) field `(.+)`$", re.DOTALL)
+_OF_FIELD = re.compile(r"`([A-Za-z]+)`: (.*)", re.DOTALL)
+"""How a body says which of its fields is wrong."""
 
 
 def check_metadata(metadata: dict[str, str] | UnsetType) -> None:
@@ -75,11 +111,28 @@ def check_metadata(metadata: dict[str, str] | UnsetType) -> None:
     if metadata:
         size = sum(len(key.encode()) + len(value.encode()) for key, value in metadata.items())
         if size > METADATA_BYTES_MAX:
-            raise ValueError(f"metadata has {size} bytes together, and may have {METADATA_BYTES_MAX}")
+            raise ValueError(f"`metadata`: {size} bytes together, and it may have {METADATA_BYTES_MAX}")
 
 
-def malformed(error: ValueError | RecursionError, what: str = "body") -> Problem:
-    """The problem that a decoder's error is: which field, and why. `what`: the body, or the query."""
+def check_bucket(bucket: str | UnsetType) -> None:
+    """Refuse the bucket of debts: only the ledger puts something there."""
+    if bucket == OVERDRAFT:
+        raise ValueError("`bucket`: overdraft is the place of debts; name another")
+
+
+def account_id(text: str) -> str:
+    """The id of an account in a path."""
+    try:
+        return msgspec.convert(text, AccountId)
+    except ValueError as error:
+        raise malformed(error, place="accountId") from None
+
+
+def malformed(error: ValueError | RecursionError, what: str = "body", place: str = "") -> Problem:
+    """The problem that a decoder's error is: which field, and why.
+
+    `what`: the body, or the query; `place`: the field, where the error does not say it.
+    """
     if not isinstance(error, ValidationError):
         why = (
             "it is not UTF-8"
@@ -88,9 +141,16 @@ def malformed(error: ValueError | RecursionError, what: str = "body") -> Problem
         )
         return invalid(f"The {what} could not be read: {why}.")
     text = str(error)
-    if found := _FIELD.search(text):
-        return invalid(f"{text}.", field=found[1])
     at = _AT.search(text)
-    why = text[: at.start()] if at else text
+    place, why = (at[1], text[: at.start()]) if at else (place, text)
+    if found := _NAMED.search(why):
+        inside = f" in `{place}`" if place else ""
+        return invalid(f"{why}{inside}.", field=_within(place, found[1]))
+    if found := _OF_FIELD.fullmatch(why):
+        place, why = _within(place, found[1]), found[2]
     why = _MATCHING.sub(lambda match: "of " + _SAID.get(match[1], match[1]), why)
-    return invalid(f"`{at[1]}`: {why}.", field=at[1]) if at and at[1] else invalid(f"{why}.")
+    return invalid(f"`{place}`: {why}.", field=place) if place else invalid(f"{why}.")
+
+
+def _within(place: str, name: str) -> str:
+    return f"{place}.{name}" if place else name

@@ -18,6 +18,20 @@ def iso(at_ms: int) -> str:
     return f"{_second(seconds)}.{rest:03d}Z"
 
 
+def moment(at_ms: int) -> datetime:
+    """The same as `milliseconds`, the other way round."""
+    return _EPOCH + timedelta(milliseconds=at_ms)
+
+
+def next_millisecond(at: datetime) -> datetime:
+    """The moment itself where it is a whole millisecond, as those of entries are; else the next one.
+
+    Raises:
+        OverflowError: That is after the year 9999.
+    """
+    return _EPOCH - (_EPOCH - at) // _MILLISECOND * _MILLISECOND
+
+
 def milliseconds(at: datetime) -> int:
     """Milliseconds since 1970, rounded down; negative before."""
     return (at - _EPOCH) // _MILLISECOND

@@ -18,7 +18,8 @@ from litestar.types.empty import Empty
 from litestar.utils.scope.state import ScopeState
 
 from app.access import Principal
-from app.http.bodies import Body, Stamp
+from app.http.bodies import Asking, Body, Stamp
+from app.http.lookups import Lookups
 from app.http.parts import Caller, Parts
 from app.http.problems import Headers, Problem, invalid
 from app.http.queries import Query
@@ -122,18 +123,35 @@ class LedgerRequest(Request[Principal, None, State]):
             message = await self.receive()
         raise invalid("The body ended too early.")
 
-    def stamp(self, verb: str, data: Body) -> Stamp:
+    def stamp(self, data: Asking) -> Stamp:
         """Who asks and under which key. The fingerprint is made only where there is a key."""
-        caller = self.caller
-        acknowledge = caller.headers.get(b"lastro-ack")
+        self.caller.touches(data.whose())
+        key = self.key()
+        if key is None:
+            data.unkeyed()
+            return Stamp(self.caller.principal.by, None, None)
+        return Stamp(self.caller.principal.by, key, data.fingerprint())
+
+    def key(self) -> str | None:
+        """The Idempotency-Key; and whether the answer waits for the journal is noted."""
+        self.heed_acknowledgement()
+        key = self.caller.headers.get(b"idempotency-key")
+        return None if key is None else _key(key, self.scope["headers"])
+
+    def heed_acknowledgement(self) -> None:
+        """Note whether the answer waits for the journal."""
+        acknowledge = self.caller.headers.get(b"lastro-ack")
         if acknowledge is not None:
             if acknowledge != b"journaled":
                 raise invalid("Lastro-Ack: the only value is `journaled`.", field="Lastro-Ack")
-            caller.waits = True
-        key = caller.headers.get(b"idempotency-key")
-        if key is None:
-            return Stamp(caller.principal.by, None, None)
-        return Stamp(caller.principal.by, _key(key, self.scope["headers"]), data.fingerprint(verb))
+            self.caller.waits = True
+
+    async def operation(self, data: Asking) -> Any:
+        """What the body asks of the ledger."""
+        stamp, lookups = self.stamp(data), Lookups(self.parts, self.caller)
+        data.wants(lookups)
+        await lookups.look_up()
+        return data.operation(stamp, lookups)
 
     def asked(self, query: type[Q]) -> Q:
         """The query, by its struct; each name at most once, no name that the struct does not have."""

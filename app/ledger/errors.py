@@ -19,12 +19,12 @@ LedgerError
 │   ├── AlreadyExpired            expires_at_ms, now_ms
 │   ├── ExceedsReservation        required, held
 │   ├── InvalidExtension          expires_at_ms, latest_ms: what it would have become
-│   ├── NotRefundable             kind, or status of the reservation
+│   ├── NotRefundable             kind or status: of the transaction, or of the reservation
 │   ├── ExceedsTransaction        required, refunded, left
 │   ├── BalanceOverflow           available, held
 │   ├── LimitReached              what, limit
-│   ├── BatchFailed               another operation of an atomic batch was refused
-│   └── BatchAcrossShards         an atomic batch that no single server could carry out
+│   ├── BatchFailed
+│   └── BatchAcrossShards
 ├── Unavailable                   the ledger cannot answer now; repeating with the same key is safe
 │   ├── LedgerUnavailable         cause, where it is known: Redis, or what only PostgreSQL knows, is away
 │   ├── LedgerFenced              shard or account, why

@@ -9,8 +9,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.params import JSONBody
 from msgspec import Struct
 
-from app.http import answers
-from app.http.answers import Moved
+from app.http.receipts import Moved, moved
 from tests.bench.standins import InstantLedger
 
 
@@ -31,14 +30,11 @@ async def with_a_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRout
 def create_stock_app() -> Litestar:
     """Answers a deduct with a receipt of the same shape and size as ours."""
     ready = InstantLedger().receipt
-    moved = Moved(
-        transaction=answers.transaction(str(ready.transaction), ready.entry, None),
-        balance=answers.balance(ready.entry.account, ready.account),
-    )
+    answer = moved(ready)
 
     @post("/api/credits/deduct", guards=[with_a_key])
     async def deduct(data: JSONBody[Deduct]) -> Moved:
-        return moved
+        return answer
 
     @get("/health/ready")
     async def is_ready() -> dict[str, str]:

@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from app.http import bodies
-from app.http.problems import TABLE
+from app.http.codes import TABLE
 from app.http.queries import TransactionsQuery
 from app.main import create_app
 from app.settings import Settings

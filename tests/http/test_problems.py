@@ -9,8 +9,9 @@ from litestar import Litestar, get
 from msgspec.structs import fields
 from structlog.testing import capture_logs
 
+from app.http.codes import HTTP, LEDGER, SPECIAL, TABLE
 from app.http.handlers import HANDLERS
-from app.http.problems import CAUSES, HTTP, LEDGER, TABLE, ProblemBody, body
+from app.http.problems import ProblemBody, body
 from app.http.wire import Answer, LedgerRequest
 from app.ledger import errors
 from app.ledger.errors import (
@@ -45,7 +46,7 @@ def test_no_code_is_both_the_engines_and_https():
 @pytest.mark.parametrize("code", LEDGER)
 def test_a_sentence_names_only_facts_that_its_error_has(code):
     named = {name for _, name, _, _ in Formatter().parse(LEDGER[code].detail) if name}
-    assert named <= _drawn_facts()[code]
+    assert named <= {fact.removesuffix("_ms") for fact in _drawn_facts()[code]}
 
 
 @pytest.mark.parametrize("code", TABLE)
@@ -72,6 +73,10 @@ def test_a_sentence_says_what_to_do_and_ends(code):
         ("reservation_cancelled", 409),
         ("reservation_confirmed", 409),
         ("task_conflict", 409),
+        ("account_frozen", 409),
+        ("account_closed", 409),
+        ("account_not_empty", 409),
+        ("overdraft_in_use", 409),
         ("reservation_expired", 410),
         ("body_too_large", 413),
         ("idempotency_mismatch", 422),
@@ -79,6 +84,13 @@ def test_a_sentence_says_what_to_do_and_ends(code):
         ("already_expired", 422),
         ("balance_overflow", 422),
         ("limit_reached", 422),
+        ("idempotency_key_required", 422),
+        ("exceeds_transaction", 422),
+        ("not_refundable", 422),
+        ("invalid_extension", 422),
+        ("batch_across_shards", 422),
+        ("batch_failed", 424),
+        ("model_not_found", 404),
         ("internal_error", 500),
         ("ledger_unavailable", 503),
         ("ledger_fenced", 503),
@@ -90,19 +102,32 @@ def test_statuses_are_those_of_the_contract(code, status):
     assert status == TABLE[code].status
 
 
-CAUSES_OF_THE_ENGINE = {
-    "ledger_unavailable": (FULL, NOT_PERSISTING, READ_ONLY, TOO_FEW_REPLICAS, NOT_REPLICATED),
-    "overloaded": (MEMORY,),
+CAUSES = {
+    "ledger_unavailable": (FULL, NOT_PERSISTING, READ_ONLY, TOO_FEW_REPLICAS, NOT_REPLICATED, "rate_card"),
+    "overloaded": (MEMORY, "long_answers"),
 }
+LIMITS = ("lots", "holds", "extensions", "parts", "models")
 
 
-def test_every_cause_of_the_engine_has_a_sentence_that_says_whether_something_was_done():
-    assert {(code, cause) for code, causes in CAUSES_OF_THE_ENGINE.items() for cause in causes} == set(CAUSES)
-    for (code, cause), sentence in CAUSES.items():
+def test_every_cause_has_a_sentence_that_says_whether_something_was_done():
+    named = {(code, cause) for code, causes in CAUSES.items() for cause in causes}
+    assert named | {("limit_reached", what) for what in LIMITS} == SPECIAL.keys()
+    for code, cause in named:
+        sentence = SPECIAL[code, cause]
         assert sentence == body(code, {"cause": cause})["detail"]
         assert "epeat" in sentence
         if code == "ledger_unavailable":
             assert ("may have been carried out" if cause == NOT_REPLICATED else "changed nothing") in sentence
+
+
+def test_what_has_reached_its_limit_is_said_with_what_to_do():
+    for what in LIMITS:
+        detail = body("limit_reached", {"what": what, "limit": 17})["detail"]
+        assert "17" in detail
+        assert re.search(r"\. (Use|Confirm) ", detail), detail
+    assert (
+        "as many sails as there may be: 3" in body("limit_reached", {"what": "sails", "limit": 3})["detail"]
+    )
 
 
 def test_a_cause_without_a_sentence_leaves_that_of_the_row():
@@ -136,7 +161,15 @@ def test_facts_become_members_in_camel_case_and_milliseconds_become_times():
 
 
 def test_a_fact_never_replaces_what_a_problem_must_say():
-    assert 409 == body("reservation_confirmed", {"status": "confirmed", "at_ms": 0})["status"]
+    told = body("not_refundable", {"status": "cancelled"})
+    assert (422, "cancelled") == (told["status"], told["reservationStatus"])
+    assert 409 == body("reservation_confirmed", {"code": "confirmed", "status": "confirmed"})["status"]
+
+
+def test_times_stand_in_sentences_as_they_stand_in_members():
+    told = body("invalid_extension", {"expires_at_ms": 1_795_290_000_123, "latest_ms": 1_795_290_000_000})
+    assert ("2026-11-21T19:40:00.123Z", "2026-11-21T19:40:00.000Z") == (told["expiresAt"], told["latest"])
+    assert f"ends at {told['expiresAt']}, and this would make it {told['latest']}" in told["detail"]
 
 
 def test_a_missing_fact_is_said_and_does_not_break_the_answer():

@@ -1,0 +1,133 @@
+"""What the bodies of a request need to know that stands elsewhere, looked up for all of them at once.
+
+A body says what it wants (`Body.wants`), `look_up` asks, and then the body makes its operation of what was
+found (`Body.operation`). What was not found is raised there, so that in a batch it concerns this one only.
+"""
+
+from typing import TypeVar
+
+from app.http import pricing
+from app.http.parts import Caller, Parts
+from app.ledger.errors import LedgerError, ReservationNotFound
+from app.ledger.operations import Refund
+from app.ledger.refunds import RefundOf
+from app.ledger.replies import Reservation
+from app.ledger.shards import TransactionId
+from app.rates import Priced
+
+T = TypeVar("T")
+
+Named = str | tuple[str | None, str]
+"""A reservation by its id, or by a provider (none is a name space of its own) and its task."""
+
+
+class Lookups:
+    """Of one request. To a key of one account what is another's does not exist."""
+
+    __slots__ = ("_account", "_found", "_located", "_models", "_named", "_new", "_parts", "_refunds")
+
+    def __init__(self, parts: Parts, caller: Caller) -> None:
+        self._parts = parts
+        self._account = caller.principal.account
+        self._models: set[str] = set()
+        self._new: dict[str, list[str]] = {}
+        self._named: dict[Named, bool] = {}
+        self._located: dict[Named, str | LedgerError] = {}
+        self._found: dict[str, Reservation | LedgerError] = {}
+        self._refunds: dict[tuple[str | None, str | None], Refund | LedgerError] = {}
+
+    @property
+    def holds_max(self) -> int:
+        """How many reservations of an account may be open."""
+        return self._parts.holds_max
+
+    def want_new_reservation(self, account: str) -> None:
+        """`new_reservation` is going to be asked."""
+        self._new.setdefault(account, []).append("")
+
+    def want_price(self, model: str) -> None:
+        """`price` is going to be asked of this model."""
+        self._models.add(model)
+
+    def want_reservation(self, named: Named, *, whole: bool = False) -> None:
+        """`id_of` is going to be asked, and `captured` too if the `whole` reservation is wanted."""
+        self._named[named] = whole or self._account is not None or self._named.get(named, False)
+
+    def want_refund(self, transaction: str | None, reservation: str | None) -> None:
+        """`refund` is going to be asked."""
+        self._refunds[transaction, reservation] = ReservationNotFound()
+
+    async def look_up(self) -> None:
+        """Ask for all that is wanted."""
+        if self._new:
+            made = self._parts.ledger.new_reservation_id
+            self._new = {account: [await made(account) for _ in of] for account, of in self._new.items()}
+        if self._models:
+            await pricing.learn(self._parts, self._models)
+        if self._named:
+            await self._look_up_reservations()
+        if self._refunds:
+            await self._look_up_refunds()
+
+    def new_reservation(self, account: str) -> str:
+        """An id for a reservation of this account, another one each time."""
+        return self._new[account].pop()
+
+    def price(self, model: str, units: int | str) -> Priced:
+        """What so many units of a model cost now. Raises the `Problem` that they cannot be priced."""
+        return pricing.priced(self._parts, model, units)
+
+    def ttl_seconds(self, model: str | None) -> int:
+        """How long a reservation holds its credits that does not say."""
+        return pricing.ttl_seconds(self._parts, model)
+
+    def id_of(self, named: Named) -> str:
+        """The id of a reservation.
+
+        Raises:
+            LedgerError: There is none, or it cannot be found now.
+        """
+        found = _or_raise(self._located[named]) if isinstance(named, tuple) else named
+        if self._account is not None and _or_raise(self._found[found]).account != self._account:
+            raise ReservationNotFound
+        return found
+
+    def captured(self, named: Named, units: int | str) -> int:
+        """What so many units cost by the price at which they were reserved. Raises as `id_of` and `price`."""
+        return pricing.repriced(_or_raise(self._found[self.id_of(named)]), units)
+
+    def refund(self, transaction: str | None, reservation: str | None) -> Refund:
+        """A refund of what was spent, which does not say yet of how much and to where.
+
+        Raises:
+            LedgerError: There is nothing to give back, or it cannot be found now.
+        """
+        return _or_raise(self._refunds[transaction, reservation])
+
+    async def _look_up_reservations(self) -> None:
+        ledger = self._parts.ledger
+        tasks = [named for named in self._named if isinstance(named, tuple)]
+        if tasks:
+            self._located = dict(zip(tasks, await ledger.locate_all(tasks), strict=True))
+        found = [self._located.get(named, named) for named, whole in self._named.items() if whole]
+        ids = list(dict.fromkeys(each for each in found if isinstance(each, str)))
+        if ids:
+            self._found = dict(zip(ids, await ledger.find_all(ids), strict=True))
+
+    async def _look_up_refunds(self) -> None:
+        asked = [
+            RefundOf(
+                transaction=None if transaction is None else TransactionId.parse(transaction),
+                reservation=reservation,
+                of=self._account,
+            )
+            for transaction, reservation in self._refunds
+        ]
+        found = await self._parts.ledger.refunding_all(asked)
+        self._refunds = dict(zip(self._refunds, found, strict=True))
+
+
+def _or_raise(found: T | LedgerError) -> T:
+    if isinstance(found, LedgerError):
+        raise found
+    return found

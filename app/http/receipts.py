@@ -1,0 +1,103 @@
+"""What the verbs are answered with: what was done, and how things stand now."""
+
+import asyncio
+from collections.abc import Sequence
+
+from app.http import answers
+from app.http.answers import Balance, Reservation, Shown, Transaction
+from app.http.problems import Headers
+from app.http.wire import LedgerRequest
+from app.ledger.operations import Confirm, Write
+from app.ledger.receipts import Receipt
+
+_REPLAYED = (b"idempotency-replayed", b"true")
+_CONFLICT = (b"lastro-conflict", b"amount")
+_JOURNALED = {True: (b"lastro-journaled", b"true"), False: (b"lastro-journaled", b"false")}
+
+
+class Moved(Shown, kw_only=True):
+    """What a grant, a deduct or a refund did, and the balance now."""
+
+    transaction: Transaction
+    balance: Balance
+
+
+class Adjusted(Moved, kw_only=True):
+    """What an adjustment did, and what could not be taken."""
+
+    shortfall: int
+
+
+class Settled(Shown, kw_only=True):
+    """What became of a reservation, and the balance now."""
+
+    reservation: Reservation
+    transaction: Transaction
+    balance: Balance
+
+
+def made(receipt: Receipt) -> Transaction:
+    """The transaction."""
+    return answers.transaction(str(receipt.transaction), receipt.entry, receipt.notes)
+
+
+def moved(receipt: Receipt) -> Moved:
+    """What moved credits of an account."""
+    return Moved(
+        transaction=made(receipt),
+        balance=answers.balance(receipt.entry.account, receipt.account),
+    )
+
+
+def adjusted(receipt: Receipt) -> Adjusted:
+    """What an adjustment came to."""
+    return Adjusted(
+        transaction=made(receipt),
+        balance=answers.balance(receipt.entry.account, receipt.account),
+        shortfall=receipt.entry.shortfall or 0,
+    )
+
+
+def settled(receipt: Receipt) -> Settled:
+    """What became of a reservation."""
+    assert receipt.reservation is not None, "the engine answers these verbs with a reservation"
+    return Settled(
+        reservation=answers.reservation(receipt.reservation),
+        transaction=made(receipt),
+        balance=answers.balance(receipt.entry.account, receipt.account),
+    )
+
+
+def is_conflict(operation: Write, receipt: Receipt) -> bool:
+    """Whether a confirm names another amount than the one that it repeats; under the same key it is the same
+    request, whose policy decided the amount.
+    """
+    if not receipt.replayed or not isinstance(operation, Confirm):
+        return False
+    entry = receipt.entry
+    same = operation.key is not None and (operation.key, operation.fingerprint) == (
+        entry.key,
+        entry.fingerprint,
+    )
+    return not same and operation.amount not in (None, entry.amount)
+
+
+async def headers(request: LedgerRequest, operation: Write, receipt: Receipt) -> Headers:
+    """What the answer says about how it came about."""
+    found = [_REPLAYED] if receipt.replayed else []
+    if is_conflict(operation, receipt):
+        found.append(_CONFLICT)
+    return [*found, *await journaled(request, [receipt])]
+
+
+async def journaled(request: LedgerRequest, receipts: Sequence[Receipt]) -> Headers:
+    """Whether PostgreSQL has all of them, where the caller waits for that.
+
+    What one call wrote into a shard is journaled together, so that the last entry of each is waited for.
+    """
+    if not request.caller.waits or not receipts:
+        return []
+    last = {(each.shard, each.entry.nonce): each for each in sorted(receipts, key=lambda each: each.sequence)}
+    wait = request.parts.acknowledging.journaled
+    there = await asyncio.gather(*(wait(each.transaction, each.entry.nonce) for each in last.values()))
+    return [_JOURNALED[all(there)]]
