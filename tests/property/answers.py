@@ -6,16 +6,18 @@ import msgspec
 
 from app.ledger.entries import Entry
 from app.ledger.errors import LedgerError
-from app.ledger.ledger import Holdings, Receipt
+from app.ledger.ledger import Configured, Holdings, Receipt
 from app.ledger.operations import Balance, Find, Operation
-from app.ledger.replies import Reservation
+from app.ledger.replies import Account, Reservation
 from app.ledger.shards import shard_of
 from tests.reference import Applied, Outcome, Refused, Seen
 
 
 def in_words(asked: Operation, outcome: Outcome) -> str:
     """One short line of a failing example."""
-    answer = outcome.line.entry.kind if isinstance(outcome, Applied) else type(outcome).__name__
+    answer = type(outcome).__name__
+    if isinstance(outcome, Applied):
+        answer = outcome.line.entry.kind if outcome.line else "as it should be"
     if isinstance(outcome, Refused):
         answer = outcome.word
     key = getattr(asked, "key", None)
@@ -31,6 +33,8 @@ def shown_by_engine(answer: Any) -> Any:
     """An answer of the engine in comparable form."""
     if isinstance(answer, LedgerError):
         return answer.word, answer.facts, answer.replayed
+    if isinstance(answer, Configured):
+        answer = answer.receipt or answer.account
     if isinstance(answer, Receipt):
         return (
             answer.shard, answer.sequence, bare(answer.entry), answer.notes,
@@ -38,7 +42,7 @@ def shown_by_engine(answer: Any) -> Any:
         )  # fmt: skip
     if isinstance(answer, Holdings):
         return answer.account, [each.id for each in answer.reservations]
-    assert isinstance(answer, Reservation | str), answer
+    assert isinstance(answer, Account | Reservation | str), answer
     return answer
 
 
@@ -48,6 +52,8 @@ def shown_by_reference(asked: Operation, outcome: Outcome, shards: int) -> Any:
         return tuple(outcome)
     if isinstance(outcome, Applied):
         line = outcome.line
+        if line is None:
+            return outcome.account
         shard = shard_of(line.entry.account, shards)
         return shard, *line, outcome.account, outcome.reservation, outcome.replayed
     assert isinstance(outcome, Seen)

@@ -3,38 +3,35 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
 
-from app.ledger import keys, replies
+from app.ledger import keys
 from app.ledger.entries import Entry
 from app.ledger.errors import LedgerError
 from app.ledger.operations import (
+    Adjust,
     Balance,
     Bind,
     Cancel,
+    Configure,
     Confirm,
     Deduct,
+    Extend,
     Find,
     Grant,
     Locate,
     Operation,
+    Original,
+    Refund,
     Reserve,
+    Write,
 )
+from app.ledger.shards import TransactionId
 from tests.engine import Clock, engine, script_with_clock
-
-
-class Stored(NamedTuple):
-    """What Redis holds of one shard. `due` and `holds` are sorted sets; `forgotten_at_ms`: -1 is never."""
-
-    meta: dict[str, str]
-    accounts: dict[str, replies.Account]
-    reservations: dict[str, replies.Reservation]
-    due: dict[str, int]
-    holds: dict[str, dict[str, int]]
-    forgotten_at_ms: dict[str, int]
+from tests.property.stored import Stored, read
 
 
 class Engine:
@@ -64,17 +61,38 @@ class Engine:
     def pass_time(self, shard: int) -> None:
         self._runner.run(self.ledger.pass_time(shard))
 
+    def journal_catches_up(self) -> None:
+        """As if PostgreSQL had everything: a shard whose oldest unjournaled entry is hours old stops."""
+        self._runner.run(self._journal_catches_up())
+
+    async def _journal_catches_up(self) -> None:
+        for shard in range(self.shards):
+            found = await self._awaited(self._redis.hmget(keys.meta(shard), ["sequence", "bytes"]))
+            caught_up = {"journaled": found[0], "journaled_bytes": found[1], "oldest_ms": ""}
+            await self._awaited(self._redis.hset(keys.meta(shard), mapping=caught_up))
+
     def apply(self, operations: Sequence[Operation]) -> list[Any]:
         """Let operations arrive at the same moment; their answers and errors in order."""
         return self._runner.run(self._apply(operations))
 
     async def _apply(self, operations: Sequence[Operation]) -> list[Any]:
+        operations = [await self._looked_up(operation) for operation in operations]
         return await asyncio.gather(*(self._ask(operation) for operation in operations))
+
+    def batch(self, operations: Sequence[Write], *, atomic: bool) -> tuple[list[Any], int | None]:
+        """Let operations arrive as one batch; their answers and errors in order, and which one failed."""
+        return self._runner.run(self._batch(operations, atomic=atomic))
+
+    async def _batch(self, operations: Sequence[Write], *, atomic: bool) -> tuple[list[Any], int | None]:
+        batched = await self.ledger.batch([await self._looked_up(each) for each in operations], atomic=atomic)
+        return batched.results, batched.failed
 
     async def _ask(self, operation: Operation) -> Any:
         ask: dict[type, Callable[[Any], Awaitable[Any]]] = {
             Grant: self.ledger.grant, Deduct: self.ledger.deduct, Reserve: self.ledger.reserve,
-            Confirm: self.ledger.confirm, Cancel: self.ledger.cancel, Bind: self.ledger.bind,
+            Confirm: self.ledger.confirm, Cancel: self.ledger.cancel, Extend: self.ledger.extend,
+            Refund: self.ledger.refund, Adjust: self.ledger.adjust, Configure: self.ledger.configure,
+            Bind: self.ledger.bind,
             Balance: lambda each: self.ledger.balance(each.account, reservations=each.open),
             Find: lambda each: self.ledger.find(each.reservation),
             Locate: lambda each: self.ledger.locate(each.provider, each.task),
@@ -83,6 +101,32 @@ class Engine:
             return await ask[type(operation)](operation)
         except LedgerError as error:
             return error
+
+    async def _looked_up(self, operation: Any) -> Any:
+        """A refund as the engine itself finds what is to be given back; everything else as it is. One that is
+        asked for again names what there was to be given back then.
+        """
+        if not isinstance(operation, Refund):
+            return operation
+        first = operation.originals[0]
+        found = [await self.ledger.refunding(TransactionId.parse(first.transaction), None)]
+        if first.reservation is not None:
+            found.append(await self.ledger.refunding(None, first.reservation))
+        names = [each.transaction for each in operation.originals]
+        found = [each for each in found if [original.transaction for original in each.originals] == names]
+        for each in found:
+            assert each.account == operation.account
+            assert [spent(original) for original in each.originals] == list(map(spent, operation.originals))
+            operation = msgspec.structs.replace(operation, originals=each.originals)
+        return operation
+
+    def refuses_to_refund(self, transaction: TransactionId) -> tuple[str, dict[str, int | str]] | None:
+        """Why a transaction cannot be given back, or `None`."""
+        try:
+            self._runner.run(self.ledger.refunding(transaction, None))
+        except LedgerError as error:
+            return error.word, error.facts
+        return None
 
     @staticmethod
     async def _awaited(command: Awaitable[Any]) -> Any:
@@ -107,42 +151,9 @@ class Engine:
 
     def stored(self, shard: int) -> Stored:
         """Everything that Redis holds of a shard but its stream."""
-        return self._runner.run(self._stored(shard))
-
-    async def _stored(self, shard: int) -> Stored:
-        prefix = keys.meta(shard).removesuffix("meta")
-        names = sorted([name.decode() async for name in self._redis.scan_iter(f"{prefix}*", count=1000)])
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for name in names:
-                pipe.pexpiretime(name)
-                kind = name.removeprefix(prefix).partition(":")[0]
-                if kind in {"account", "reservation"}:
-                    pipe.get(name)
-                elif kind in {"due", "holds"}:
-                    pipe.zrange(name, 0, -1, withscores=True)
-                elif kind == "meta":
-                    pipe.hgetall(name)
-                else:
-                    pipe.exists(name)
-            answers = await pipe.execute()
-        ends = dict(zip(names, answers[0::2], strict=True))
-        values = {name.removeprefix(prefix): value for name, value in zip(names, answers[1::2], strict=True)}
-        account, reservation = replies.Account, replies.Reservation
-        return Stored(
-            meta={name.decode(): value.decode() for name, value in values["meta"].items()},
-            accounts={k: msgspec.json.decode(v, type=account) for k, v in _named(values, "account:")},
-            reservations={
-                k: msgspec.json.decode(v, type=reservation) for k, v in _named(values, "reservation:")
-            },
-            due=_scores(values.get("due", [])),
-            holds={name: _scores(value) for name, value in _named(values, "holds:")},
-            forgotten_at_ms={name.removeprefix(prefix): at_ms for name, at_ms in ends.items()},
-        )
+        return self._runner.run(read(self._redis, shard))
 
 
-def _named(values: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
-    return [(name.removeprefix(prefix), value) for name, value in values.items() if name.startswith(prefix)]
-
-
-def _scores(pairs: list[tuple[bytes, float]]) -> dict[str, int]:
-    return {member.decode(): int(score) for member, score in pairs}
+def spent(original: Original) -> Original:
+    """Without what has been given back of it, which need not be told while Redis knows it."""
+    return msgspec.structs.replace(original, refunded=0)

@@ -1,31 +1,34 @@
-"""A state machine that asks the engine and the reference the same things and compares what they show."""
+"""A state machine that tries whatever is possible, on the engine and on the reference."""
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import ClassVar
 
 import msgspec
-from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from redis.asyncio import Redis
 
 from app.ledger.credits import CREDITS_MAX
-from app.ledger.entries import Entry
-from app.ledger.operations import Balance, Cancel, Deduct, Grant, Operation, Reserve, Write
-from app.ledger.shards import shard_of
-from tests.property.answers import bare, in_words, shown_by_engine, shown_by_reference
-from tests.property.engine import Engine, Stored
-from tests.property.plans import ACCOUNTS, FUNDED, HOUR_MS, KEYS, Plan, World, bursts, plans, steps_of_time
-from tests.reference import Applied, Outcome, Reference, Seen
-from tests.reference.ledger import DAY_MS
+from app.ledger.operations import (
+    Adjust,
+    Balance,
+    Cancel,
+    Configure,
+    Confirm,
+    Deduct,
+    Extend,
+    Grant,
+    Operation,
+    Reserve,
+)
+from app.ledger.shards import TransactionId
+from tests.property.plans import KEYS, Plan, bursts, plans, plans_of, steps_of_time
+from tests.property.side_by_side import SHARDS, SideBySide
+from tests.property.world import ACCOUNTS, FUNDED, HOUR_MS
+from tests.reference.books import INCARNATION
 
-SHARDS = 4
-OPERATIONS_NOTED_MAX = 12
-NEVER = -1
-HOURS_MAX = 5  # nobody keeps the journal here: an entry that is six hours old stops the shard
-"""What is kept for 24 h stays: Redis forgets by its own clock, not by the test's."""
+funded = st.sampled_from(FUNDED)
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -35,208 +38,164 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.begun_ms = self.now_ms = time.time_ns() // 1_000_000 + 3_000
-        self.reference = Reference(SHARDS)
-        self.world = World(self.reference, self.now_ms)
-        self.keyed: list[Write] = []
-        self.compared = [0] * SHARDS
-        self.links = ["genesis"] * SHARDS
+        self.both = SideBySide(type(self).connect)
+        self.world, self.reference = self.both.world, self.both.reference
         self.crowded = False
-        self.touched: set[int] = set()
-        connect = type(self).connect
-        self.engine: Engine | None = Engine(connect, SHARDS) if connect else None
-        self.set_time(self.now_ms)
         for account, amount in zip(FUNDED, (100, 10**15, CREDITS_MAX - 100), strict=True):
-            self.ask([Grant(account=account, amount=amount)])
+            self.both.ask([Grant(account=account, amount=amount)])
 
     def teardown(self) -> None:
-        if getattr(self, "engine", None):
-            assert self.engine
-            self.engine.close()
+        if hasattr(self, "both"):
+            self.both.close()
+
+    @invariant()
+    def redis_holds_what_the_reference_says(self) -> None:
+        if hasattr(self, "both"):
+            if not self.crowded:
+                self.reference.check()
+            self.both.compare()
 
     @rule()
     def every_shard_is_looked_at(self) -> None:
         self.reference.check()
-        self.touched = {*range(SHARDS)}
+        self.both.touched = {*range(SHARDS)}
+
+    # Whatever comes
 
     @rule(plan=plans)
     def one_operation(self, plan: Plan) -> None:
-        self.ask([plan.operation(self.world)])
+        self.both.ask([plan.operation(self.world)])
 
     @rule(several=bursts)
     def operations_at_the_same_moment(self, several: list[Plan]) -> None:
-        self.ask([plan.operation(self.world) for plan in several])
+        self.both.ask([plan.operation(self.world) for plan in several])
 
-    @precondition(lambda self: self.keyed)
+    @rule(several=bursts, atomic=st.booleans())
+    def a_batch(self, several: list[Plan], atomic: bool) -> None:
+        self.both.ask_at_once([plan.operation(self.world) for plan in several], atomic=atomic)
+
+    @precondition(lambda self: self.both.keyed)
     @rule(number=st.integers(0, 8), changed=st.sampled_from([False, False, True]))
     def a_request_comes_again(self, number: int, changed: bool) -> None:
         """The same key once more; `changed`: with other content."""
-        again = msgspec.structs.replace(self.keyed[-1 - number % len(self.keyed)])
+        again = msgspec.structs.replace(self.both.keyed[-1 - number % len(self.both.keyed)])
         if changed:
             again.fingerprint = "another"
         if isinstance(again, Reserve):
             again.reservation = self.world.new_reservation(again.account)
             self.world.reservations.append(again.reservation)
-        self.ask([again])
+        self.both.ask([again])
 
     @rule(plan=plans, times=st.integers(2, 4), key=st.sampled_from([*KEYS, None]))
     def the_same_request_at_the_same_moment(self, plan: Plan, times: int, key: str | None) -> None:
         """Impatient clients. With a key one of them acts; without one they all do."""
-        self.ask([replace(plan, key=key).operation(self.world) for _ in range(times)])
+        self.both.ask([replace(plan, key=key).operation(self.world) for _ in range(times)])
 
-    @rule(account=st.sampled_from(FUNDED), ended=st.integers(1, 2), ttl_ms=st.sampled_from([4_000, HOUR_MS]))
-    def the_next_release_is_asked_for_as_holds_end(self, account: str, ended: int, ttl_ms: int) -> None:
-        """Who cannot pay is told when the next hold ends, also in the call in which the soonest do."""
-        self.ask([self.hold(account, ttl_ms), self.hold(account, ttl_ms + 1), self.hold(account, ttl_ms)])
-        owner = self.reference.accounts[account]
-        soonest = sorted(owner.open_holds, key=owner.open_holds.__getitem__)[:ended]
-        everything = Deduct(account=account, amount=max(1, owner.available + owner.held))
-        self.ask([*(Cancel(reservation=id_) for id_ in soonest), self.hold(account, ttl_ms), everything])
-
-    def hold(self, account: str, ttl_ms: int) -> Reserve:
-        id_ = self.world.new_reservation(account)
-        return Reserve(account=account, reservation=id_, amount=1, ttl_ms=ttl_ms)
+    # Time
 
     @rule(step_ms=steps_of_time)
     def time_passes(self, step_ms: int) -> None:
-        if self.now_ms + step_ms < self.begun_ms + HOURS_MAX * HOUR_MS:
-            self.set_time(self.now_ms + step_ms)
+        self.both.set_time(self.both.now_ms + step_ms)
 
     @rule(by_ms=st.integers(-1, 1))
     def time_passes_until_something_is_due(self, by_ms: int) -> None:
         holds = [hold.deadline_ms for hold in self.reference.holds.values() if hold.status == "pending"]
         lots = [account.lapses_at_ms for account in self.reference.accounts.values()]
-        due_ms = min((each for each in holds + lots if each > self.now_ms), default=0)
-        if due_ms and due_ms < self.begun_ms + HOURS_MAX * HOUR_MS:
-            self.set_time(due_ms + by_ms)
+        due_ms = min((each for each in holds + lots if each > self.both.now_ms), default=0)
+        if due_ms:
+            self.both.set_time(due_ms + by_ms)
 
     @rule(shard=st.integers(0, SHARDS - 1))
     def a_shard_is_swept(self, shard: int) -> None:
-        self.sweep(shard)
+        self.both.sweep(shard)
+
+    # What chance alone would seldom find
+
+    @rule(account=funded, limit=st.sampled_from([1, 50, CREDITS_MAX]), by=st.integers(-1, 1))
+    def an_account_goes_into_debt(self, account: str, limit: int, by: int) -> None:
+        self.both.ask([Configure(account=account, overdraft_limit=limit, status="active")])
+        room = self.reference.accounts[account].room
+        self.both.ask([Deduct(account=account, amount=max(1, min(CREDITS_MAX, room + by)))])
+
+    @rule(
+        plan=plans_of("reserve"),
+        late_ms=st.sampled_from([0, 1, 24 * HOUR_MS, 24 * HOUR_MS + 1]),
+        again=plans_of("confirm"),
+    )
+    def a_job_ends_late(self, plan: Plan, late_ms: int, again: Plan) -> None:
+        self.both.ask([replace(plan, facts=plan.facts | {"on_expired": "charge"}).operation(self.world)])
+        hold = self.reference.holds.get(self.world.reservations[-1])
+        if hold:
+            self.both.set_time(hold.deadline_ms + late_ms)
+            self.both.ask([replace(again, facts=again.facts | {"number": 0}).operation(self.world)])
+
+    @rule(account=funded, several=st.lists(plans_of("refund"), min_size=2, max_size=6))
+    def what_was_spent_is_wanted_back_by_several(self, account: str, several: list[Plan]) -> None:
+        self.both.ask([replace(plan, account=account).operation(self.world) for plan in several])
+
+    @rule(account=funded, number=st.integers(0, 20))
+    def what_was_never_spent_is_wanted_back(self, account: str, number: int) -> None:
+        shard = self.reference.shard(account)
+        lines = self.reference.journal[shard]
+        line = lines[-1 - number % len(lines)]
+        kind = line.entry.kind
+        if self.both.engine:
+            told = self.both.engine.refuses_to_refund(TransactionId(shard, INCARNATION, line.sequence))
+            spent = kind in {"deducted", "confirmed"}
+            assert told == (None if spent else ("not_refundable", {"kind": kind}))
+            unknown = self.both.engine.refuses_to_refund(TransactionId(shard, INCARNATION, 10**9))
+            assert unknown == ("transaction_not_found", {})
+
+    @rule(account=funded, ended=st.integers(1, 2), ttl_ms=st.sampled_from([4_000, HOUR_MS]))
+    def the_next_release_is_asked_for_as_holds_end(self, account: str, ended: int, ttl_ms: int) -> None:
+        """Who cannot pay is told when the next hold ends, also in the call in which the soonest do."""
+        self.both.ask(
+            [self._hold(account, ttl_ms), self._hold(account, ttl_ms + 1), self._hold(account, ttl_ms)]
+        )
+        owner = self.reference.accounts[account]
+        soonest = sorted(owner.open_holds, key=owner.open_holds.__getitem__)[:ended]
+        everything = Deduct(account=account, amount=max(1, owner.room + owner.held))
+        if everything.amount <= CREDITS_MAX:
+            endings: list[Operation] = [Cancel(reservation=id_) for id_ in soonest]
+            self.both.ask([*endings, self._hold(account, ttl_ms), everything])
+
+    def _hold(self, account: str, ttl_ms: int, amount: int = 1) -> Reserve:
+        id_ = self.world.new_reservation(account)
+        return Reserve(account=account, reservation=id_, amount=amount, ttl_ms=ttl_ms)
 
     @precondition(lambda self: not self.crowded)
-    @rule(account=st.sampled_from(ACCOUNTS), lots=st.integers(60, 66), swept=st.booleans())
-    def a_crowd(self, account: str, lots: int, swept: bool) -> None:
-        """As many lots as there may be, and more holds than one call ends."""
+    @rule(
+        account=st.sampled_from(ACCOUNTS),
+        lots=st.integers(60, 66),
+        swept=st.booleans(),
+        spend=st.integers(0, 5),
+    )
+    def a_crowd(self, account: str, lots: int, swept: bool, spend: int) -> None:
+        """As many lots as there may be, some of them empty, and more holds than one call ends."""
         self.crowded = True
-        self.ask([Grant(account=account, amount=2)])
-        self.ask([Grant(account=account, amount=2, bucket=f"b-{number}") for number in range(lots)])
-        self.ask([self.hold(account, 1_000) for _ in range(115)])
-        self.set_time(self.now_ms + 1_000)
+        self.both.ask([Configure(account=account, status="active")])
+        self.both.ask([Grant(account=account, amount=2)])
+        self.both.ask([Grant(account=account, amount=2, bucket=f"b-{n}") for n in range(lots)])
+        self.both.ask([Deduct(account=account, amount=1) for _ in range(spend)])
+        self.both.ask([self._hold(account, 1_000) for _ in range(115)])
+        self.both.set_time(self.both.now_ms + 1_000)
         if not swept:
-            self.ask([Balance(account=account, open=True)])
+            self.both.ask([Balance(account=account, open=True)])
 
-    def set_time(self, now_ms: int) -> None:
-        self.now_ms = self.world.now_ms = now_ms
-        if self.engine:
-            self.engine.set_time(now_ms)
-
-    def ask(self, operations: list[Operation]) -> None:
-        """Ask both. What arrives together is one call; a grant that opens an account is the call after it."""
-        accounts = self.reference.accounts
-        opening = [each for each in operations if isinstance(each, Grant) and each.account not in accounts]
-        for each in opening[1:]:
-            operations.remove(each)
-        self.ask_together([each for each in operations if each not in opening], opening[:1])
-        for each in opening[1:]:
-            self.ask([each])
-
-    def ask_together(self, operations: list[Operation], opening: list[Grant]) -> None:
-        """Compare the answers to what is asked at the same moment."""
-        together = [*operations, *opening]
-        if len(self.shards_of(together)) > 1 or len(together) > 1:
-            self.catch_up(together)
-        self.keyed += [each for each in together if isinstance(each, Write) and each.key]
-        for shard in self.shards_of(together):
-            self.reference.pass_time(shard, self.now_ms)
-            self.touched.add(shard)
-        expected: list[Outcome] = []
-        for call in (operations, list[Operation](opening)):
-            outcomes = [self.reference.apply(each, self.now_ms) for each in call]
-            expected += [self.as_of_now(each, outcome) for each, outcome in zip(call, outcomes, strict=True)]
-        if len(together) <= OPERATIONS_NOTED_MAX:
-            for each, outcome in zip(together, expected, strict=True):
-                note(in_words(each, outcome))
-        if self.engine:
-            answers = self.engine.apply(together)
-            for each, answer, outcome in zip(together, answers, expected, strict=True):
-                assert shown_by_engine(answer) == shown_by_reference(each, outcome, SHARDS), each
-
-    def catch_up(self, operations: list[Operation]) -> None:
-        """A shard with more due than one call ends answers in a later call, out of turn: sweep it first."""
-        for shard in self.shards_of(operations):
-            self.sweep(shard)
-
-    def shards_of(self, operations: list[Operation]) -> set[int]:
-        return {shard for each in operations for shard in self.reference.concerned(each)}
-
-    def sweep(self, shard: int) -> None:
-        self.touched.add(shard)
-        self.reference.pass_time(shard, self.now_ms)
-        if self.engine:
-            self.engine.pass_time(shard)
-
-    def as_of_now(self, asked: Operation, outcome: Outcome) -> Outcome:
-        """Accounts and reservations in a reply are shown as the call has left them."""
-        if isinstance(outcome, Seen) and isinstance(asked, Balance):
-            return self.reference.apply(asked, self.now_ms)
-        if isinstance(outcome, Seen):
-            found = [self.reference.holds[each.id].stored() for each in outcome.reservations]
-            return outcome._replace(reservations=found)
-        if isinstance(outcome, Applied):
-            hold = self.reference.holds.get(outcome.line.entry.reservation or "")
-            account = self.reference.accounts[outcome.line.entry.account].stored()
-            return outcome._replace(account=account, reservation=hold.stored() if hold else None)
-        return outcome
-
-    @invariant()
-    def the_reference_keeps_its_promises(self) -> None:
-        if hasattr(self, "reference") and not self.crowded:
-            self.reference.check()
-
-    @invariant()
-    def redis_holds_what_the_reference_says(self) -> None:
-        if getattr(self, "engine", None):
-            assert self.engine
-            for shard in self.touched:
-                self.compare_journals(self.engine, shard)
-                self.compare_stores(self.engine.stored(shard), shard)
-            self.touched.clear()
-
-    def compare_journals(self, engine: Engine, shard: int) -> None:
-        expected = self.reference.journal[shard][self.compared[shard] :]
-        actual = engine.new_lines(shard)
-        self.compared[shard] += len(expected)
-        for line, (sequence, entry, notes) in zip(expected, actual, strict=False):
-            assert (sequence, bare(entry), notes) == tuple(line)
-            self.follow_the_link(shard, entry)
-        assert len(actual) == len(expected), f"shard {shard}: {(expected[len(actual) :] or actual)[:1]}"
-
-    def follow_the_link(self, shard: int, entry: Entry) -> None:
-        """Only the first entry of a call names the call before it; all name their own, which is fresh."""
-        assert entry.incarnation == 1
-        if entry.previous_nonce is None:
-            assert entry.nonce == self.links[shard]
-        else:
-            assert entry.previous_nonce == self.links[shard] != entry.nonce
-        self.links[shard] = entry.nonce
-
-    def compare_stores(self, stored: Stored, shard: int) -> None:
-        accounts = {k: v for k, v in self.reference.accounts.items() if shard_of(k, SHARDS) == shard}
-        holds = {k: v for k, v in self.reference.holds.items() if v.account in accounts}
-        pending = {k: v for k, v in holds.items() if v.status == "pending"}
-        assert stored.meta["sequence"] == str(len(self.reference.journal[shard]))
-        assert (stored.meta["link"], stored.meta["fence"]) == (self.links[shard], "")
-        assert stored.accounts == {id_: account.stored() for id_, account in accounts.items()}
-        assert stored.reservations == {id_: hold.stored() for id_, hold in holds.items()}
-        due = {f"account:{k}": v.lapses_at_ms for k, v in accounts.items() if v.lapses_at_ms}
-        due |= {f"reservation:{k}:{v.account}": v.deadline_ms for k, v in pending.items()}
-        assert stored.due == due
-        assert stored.holds == {k: v.open_holds for k, v in accounts.items() if v.open_holds}
-        ends = {f"reservation:{k}": (hold.settled_at_ms or 0) + DAY_MS for k, hold in holds.items()}
-        ends |= {
-            f"{kind}:{k}": NEVER
-            for kind, names in (("account", accounts), ("reservation", pending))
-            for k in names
-        }
-        assert {name: stored.forgotten_at_ms[name] for name in ends} == ends
+    @precondition(lambda self: not self.crowded)
+    @rule(parts=st.integers(99, 101), extensions=st.integers(99, 101))
+    def as_many_parts_and_extensions_as_there_may_be(self, parts: int, extensions: int) -> None:
+        self.crowded = True
+        self.both.ask([Configure(account="many", status="active")])
+        self.both.ask([Adjust(account="many", amount=parts + 1)])
+        hold = self._hold("many", HOUR_MS, parts + 1)
+        if self.reference.accounts["many"].available > parts:
+            self.both.ask([hold])
+            id_ = hold.reservation
+            self.both.ask([Extend(reservation=id_, ttl_ms=HOUR_MS) for _ in range(extensions)])
+            self.both.ask(
+                [
+                    Confirm(reservation=id_, amount=1, final=False, key=f"part {n}", fingerprint="f")
+                    for n in range(parts)
+                ]
+            )

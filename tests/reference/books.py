@@ -65,6 +65,10 @@ class Books:
                 self._expire(self.holds[id_], now_ms)
         return now_ms
 
+    def due(self, shard: int, now_ms: int) -> int:
+        """How much time has to do in a shard, at most."""
+        return sum(due_ms <= now_ms for due_ms, _, _ in self._agenda[shard])
+
     def lapse(self, account: Account, now_ms: int) -> None:
         """What is available in lots past their expiry is gone, in one entry. What is held does not lapse."""
         due = [lot for lot in account.lots if lot.due(now_ms)]
@@ -123,6 +127,11 @@ class Books:
         """A line in which the hold was made, bound or ended."""
         assert sequence
         return self.journal[self.shard(hold.account)][sequence - 1]
+
+    def task_ends_at_ms(self, provider: str | None, task: str) -> int:
+        """A task belongs to one reservation, until 24 h after the deadline of that or its late binding."""
+        owner = self.holds[self.tasks[provider, task]]
+        return max(owner.deadline_ms, self.line(owner, owner.bound_sequence).entry.at_ms) + DAY_MS
 
     # The ends of a hold
 

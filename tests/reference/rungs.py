@@ -8,7 +8,7 @@ from app.ledger.credits import CREDITS_MAX
 from app.ledger.entries import Leg
 from app.ledger.operations import Bind, Reserve
 from tests.reference.accounts import LOTS_MAX, Account
-from tests.reference.books import Books
+from tests.reference.books import DAY_MS, Books
 from tests.reference.holds import Hold
 from tests.reference.outcomes import No
 
@@ -53,13 +53,13 @@ def may_spend(account: Account) -> None:
 
 
 def task_is_free(books: Books, asked: Reserve | Bind, now_ms: int) -> None:
-    """A task belongs to one reservation, until 24 h after the deadline of that or its late binding."""
+    """A task belongs to one reservation, as long as it is remembered."""
     if asked.task is None or (asked.provider, asked.task) not in books.tasks:
         return
-    owner = books.holds[books.tasks[asked.provider, asked.task]]
-    bound_at_ms = books.line(owner, owner.bound_sequence).entry.at_ms
-    if owner.id != asked.reservation and now_ms < max(owner.deadline_ms, bound_at_ms) + books.remembers_ms:
-        facts = {"reservation": owner.id} | ({"task": asked.task} if isinstance(asked, Bind) else {})
+    owner = books.tasks[asked.provider, asked.task]
+    ends_at_ms = books.task_ends_at_ms(asked.provider, asked.task) - DAY_MS + books.remembers_ms
+    if owner != asked.reservation and now_ms < ends_at_ms:
+        facts = {"reservation": owner} | ({"task": asked.task} if isinstance(asked, Bind) else {})
         raise No("task_conflict", **facts)
 
 

@@ -1,0 +1,220 @@
+"""The engine and the reference are asked the same things, and what they show is compared."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from hypothesis import note
+from redis.asyncio import Redis
+
+from app.ledger.entries import Entry
+from app.ledger.operations import (
+    Adjust,
+    Balance,
+    Bind,
+    Configure,
+    Extend,
+    Grant,
+    Operation,
+    Refund,
+    Write,
+)
+from app.ledger.shards import shard_of
+from tests.property.answers import bare, in_words, shown_by_engine, shown_by_reference
+from tests.property.engine import Engine
+from tests.property.plans import LASTING_KEYS
+from tests.property.stored import Stored
+from tests.property.world import DAY_MS, World
+from tests.reference import Applied, Outcome, Reference, Seen
+
+SHARDS = 4
+OPERATIONS_NOTED_MAX = 12
+EVENTS_MAX = 100  # so much that is due does one call
+NEVER = -1
+FOR_EVER_MS = 10**12  # Redis forgets by its own clock, not by the test's
+
+
+class SideBySide:
+    """`connect` makes the client of an engine's Redis; without it the reference is alone."""
+
+    def __init__(self, connect: Callable[[], Redis] | None) -> None:
+        self.begun_ms = self.now_ms = time.time_ns() // 1_000_000 + 3_000
+        self.reference = Reference(SHARDS, FOR_EVER_MS) if connect else Reference(SHARDS)
+        self.world = World(self.reference, self.now_ms)
+        self.keyed: list[Write] = []
+        self.touched: set[int] = set()
+        self._compared = [0] * SHARDS
+        self._links = ["genesis"] * SHARDS
+        self.engine = Engine(connect, SHARDS) if connect else None
+        self.set_time(self.now_ms)
+
+    def close(self) -> None:
+        if self.engine:
+            self.engine.close()
+
+    def set_time(self, now_ms: int) -> None:
+        """Within a few days of the beginning; before each hour that passes the journal catches up."""
+        if now_ms > self.begun_ms + 4 * DAY_MS:
+            return
+        self.now_ms = self.world.now_ms = now_ms
+        if self.engine:
+            self.engine.journal_catches_up()
+            self.engine.set_time(now_ms)
+
+    # Asking
+
+    def ask(self, operations: Sequence[Operation]) -> None:
+        """What arrives together is one call; what the engine must look something up for comes after it."""
+        fast: list[Operation] = []
+        slow: list[Operation] = []
+        for each in operations:
+            (slow if self._is_slow(each, operations) else fast).append(each)
+        self._ask_together(fast, slow[:1])
+        for each in slow[1:]:
+            self._ask_together([each], [])
+
+    def ask_at_once(self, operations: Sequence[Operation], *, atomic: bool) -> None:
+        """One batch. Operations that only some callers have no place in it."""
+        batch = [
+            each for each in operations if isinstance(each, Write) and not isinstance(each, Configure | Bind)
+        ]
+        crowds = [each for each in self._shards_of(batch) if self._due(each) > EVENTS_MAX]
+        for shard in crowds if atomic else self._shards_of(batch):
+            self.sweep(shard)
+        self._remember(batch)
+        if atomic:
+            outcomes, failed = self.reference.apply_all(batch, self.now_ms)
+        else:
+            outcomes, failed = [self.reference.apply(each, self.now_ms) for each in batch], None
+        self._note("atomic: " if atomic else "batch: ", batch, outcomes)
+        if self.engine and batch:
+            answers, failed_there = self.engine.batch(batch, atomic=atomic)
+            assert failed_there == failed
+            self._compare_answers(
+                batch, answers, [self._as_of_now(*each) for each in zip(batch, outcomes, strict=True)]
+            )
+
+    def sweep(self, shard: int) -> None:
+        self.touched.add(shard)
+        self.reference.pass_time(shard, self.now_ms)
+        if self.engine:
+            self.engine.pass_time(shard)
+
+    def _is_slow(self, asked: Operation, among: Sequence[Operation]) -> bool:
+        """Whether the engine asks somebody before, or a second time: whether an account may be opened, what a
+        key has stood for, where a task is kept.
+        """
+        if isinstance(asked, Grant | Configure) and asked.account not in self.reference.accounts:
+            return True
+        if isinstance(asked, Write) and asked.key is not None:
+            return isinstance(asked, Grant | Refund | Adjust) or asked.key in LASTING_KEYS
+        return isinstance(asked, Extend) and len(among) > 1
+
+    def _ask_together(self, operations: list[Operation], slow: list[Operation]) -> None:
+        """Compare the answers to what is asked at the same moment."""
+        together = [*operations, *slow]
+        if len(self._shards_of(together)) > 1 or len(together) > 1:
+            for shard in self._shards_of(together):  # more due than one call ends is answered out of turn
+                self.sweep(shard)
+        self._remember(together)
+        for shard in self._shards_of(together):
+            self.reference.pass_time(shard, self.now_ms)
+        expected: list[Outcome] = []
+        for call in (operations, slow):
+            outcomes = [self.reference.apply(each, self.now_ms) for each in call]
+            expected += [self._as_of_now(*each) for each in zip(call, outcomes, strict=True)]
+        self._note("", together, expected)
+        if self.engine:
+            self._compare_answers(together, self.engine.apply(together), expected)
+
+    def _remember(self, operations: Sequence[Operation]) -> None:
+        self.keyed += [each for each in operations if isinstance(each, Write) and each.key]
+        self.touched |= self._shards_of(operations)
+
+    def _shards_of(self, operations: Sequence[Operation]) -> set[int]:
+        return {shard for each in operations for shard in self.reference.concerned(each)}
+
+    def _due(self, shard: int) -> int:
+        return self.reference.due(shard, self.now_ms)
+
+    def _as_of_now(self, asked: Operation, outcome: Outcome) -> Outcome:
+        """Accounts and reservations in a reply are shown as the call has left them."""
+        if isinstance(outcome, Seen) and isinstance(asked, Balance):
+            return self.reference.apply(asked, self.now_ms)
+        if isinstance(outcome, Seen):
+            found = [self.reference.holds[each.id].stored() for each in outcome.reservations]
+            return outcome._replace(reservations=found)
+        if isinstance(outcome, Applied) and outcome.line:
+            return self.reference.applied(outcome.line, replayed=outcome.replayed)
+        if isinstance(outcome, Applied) and isinstance(asked, Configure):
+            return outcome._replace(account=self.reference.accounts[asked.account].stored())
+        return outcome
+
+    @staticmethod
+    def _note(what: str, asked: Sequence[Operation], outcomes: Sequence[Outcome]) -> None:
+        if len(asked) <= OPERATIONS_NOTED_MAX:
+            for each, outcome in zip(asked, outcomes, strict=True):
+                note(what + in_words(each, outcome))
+
+    @staticmethod
+    def _compare_answers(
+        asked: Sequence[Operation], answers: Sequence[object], expected: Sequence[Outcome]
+    ) -> None:
+        for each, answer, outcome in zip(asked, answers, expected, strict=True):
+            assert shown_by_engine(answer) == shown_by_reference(each, outcome, SHARDS), each
+
+    # What Redis holds
+
+    def compare(self) -> None:
+        """Demand that Redis holds what the reference says, in the shards that were touched since."""
+        if self.engine:
+            for shard in self.touched:
+                self._compare_journals(self.engine, shard)
+                self._compare_stores(self.engine.stored(shard), shard)
+            self.touched.clear()
+
+    def _compare_journals(self, engine: Engine, shard: int) -> None:
+        expected = self.reference.journal[shard][self._compared[shard] :]
+        actual = engine.new_lines(shard)
+        self._compared[shard] += len(expected)
+        for line, (sequence, entry, notes) in zip(expected, actual, strict=False):
+            assert (sequence, bare(entry), notes) == tuple(line)
+            self._follow_the_link(shard, entry)
+        assert len(actual) == len(expected), f"shard {shard}: {(expected[len(actual) :] or actual)[:1]}"
+
+    def _follow_the_link(self, shard: int, entry: Entry) -> None:
+        """Only the first entry of a call names the call before it; all name their own, which is fresh."""
+        assert entry.incarnation == 1
+        if entry.previous_nonce is None:
+            assert entry.nonce == self._links[shard]
+        else:
+            assert entry.previous_nonce == self._links[shard] != entry.nonce
+        self._links[shard] = entry.nonce
+
+    def _compare_stores(self, stored: Stored, shard: int) -> None:
+        reference = self.reference
+        accounts = {k: v for k, v in reference.accounts.items() if shard_of(k, SHARDS) == shard}
+        holds = {k: v for k, v in reference.holds.items() if v.account in accounts}
+        pending = {k: v for k, v in holds.items() if v.status == "pending"}
+        assert stored.meta["sequence"] == str(len(reference.journal[shard]))
+        assert (stored.meta["link"], stored.meta["fence"]) == (self._links[shard], "")
+        assert stored.accounts == {id_: account.stored() for id_, account in accounts.items()}
+        assert stored.reservations == {id_: hold.stored() for id_, hold in holds.items()}
+        refunded = {k: total for k, (total, _) in reference.refunded.items() if k.startswith(f"{shard}-")}
+        assert stored.refunded == refunded
+        due = {f"account:{k}": v.lapses_at_ms for k, v in accounts.items() if v.lapses_at_ms}
+        due |= {f"reservation:{k}:{v.account}": v.deadline_ms for k, v in pending.items()}
+        assert stored.due == due
+        assert stored.holds == {k: v.open_holds for k, v in accounts.items() if v.open_holds}
+        ends = {f"reservation:{k}": (hold.settled_at_ms or 0) + DAY_MS for k, hold in holds.items()}
+        ends |= {
+            f"{kind}:{k}": NEVER
+            for kind, names in (("account", accounts), ("reservation", pending))
+            for k in names
+        }
+        ends |= {
+            f"task:{provider or ''}:{task}": reference.task_ends_at_ms(provider, task)
+            for provider, task in reference.tasks
+            if reference.home_of_task(provider, task) == shard
+        }
+        assert {name: stored.forgotten_at_ms[name] for name in ends} == ends
+        assert "aside" not in stored.forgotten_at_ms
