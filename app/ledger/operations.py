@@ -133,13 +133,15 @@ class Original(Struct, kw_only=True, omit_defaults=True):
 class Refund(Write, kw_only=True, tag="refund"):
     """Give back what `originals` spent, the first of them first. `amount` `None`: all that is left of them.
 
-    `bucket`: there instead of the lots that it came from.
+    `bucket`: there instead of the lots that it came from. `refusal`: nothing was spent by what was named, and
+    these are the facts of it; so that this answer too is kept under the key.
     """
 
     account: str
     originals: list[Original]
     amount: int | None = None
     bucket: str | None = None
+    refusal: dict[str, str] | None = None
 
 
 class Adjust(Write, kw_only=True, tag="adjust"):

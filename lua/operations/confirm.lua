@@ -69,6 +69,7 @@ return function(operation, shard)
   if reservation.status == 'confirmed' then return memory.replay(shard, reservation.ended_sequence, account, reservation) end
   local late = reservation.status == 'cancelled'
   local no = late and ended(operation, reservation, shard.now_ms) or claims.closed(account)
+  if late and not no and operation.amount ~= 0 then no = claims.unspendable(account) end
   if no then return no end
   local captured, charged, exceeds = asked_for(operation, reservation, late)
   if exceeds then return exceeds end

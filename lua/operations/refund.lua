@@ -7,6 +7,7 @@ FIELDS
              credits), refunded (as far as the journal knows), and its references
   amount     credits, 1 .. 2^53 - 1; omitted: all that is left
   bucket     there, never to lapse, instead of the lots that it came from
+  refusal    why nothing can be given back of what was named (facts of `not_refundable`); the ledger has looked
   by         who asks; of several entries the first has the key and the notes, the others this only
 
 REPLIES
@@ -14,6 +15,7 @@ REPLIES
   account_unknown
   ledger_fenced        why
   account_closed
+  not_refundable       kind, status
   exceeds_transaction  required, refunded, left
   limit_reached        what, limit
   balance_overflow     available, held
@@ -64,6 +66,7 @@ return function(operation, shard)
   if not account then return refusal end
   local no = claims.closed(account)
   if no then return no end
+  if operation.refusal then return answer.refuse('not_refundable', operation.refusal) end
   local found, exceeds = shares(operation, shard)
   if not found then return exceeds end
 
@@ -72,8 +75,7 @@ return function(operation, shard)
     whole = whole + share.amount
     for _, leg in ipairs(legs_of(account, share, operation.bucket)) do legs[#legs + 1] = leg end
   end
-  credits.assert_amount(whole, 1)
-  if not lots.fit(account, legs) then return answer.refuse('limit_reached', { what = 'lots', limit = lots.MAX }) end
+  if not lots.fit(account, lots.repay(account, legs)) then return answer.refuse('limit_reached', { what = 'lots', limit = lots.MAX }) end
   if whole > credits.MAX - account.held - account.available then
     return answer.refuse('balance_overflow', { available = account.available, held = account.held })
   end

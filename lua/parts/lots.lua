@@ -221,18 +221,22 @@ function lots.lapse(account, now_ms)
   return legs, amount
 end
 
--- Whether the account has, or has room for, the lots of these legs: empty rows make room, and debt takes none.
+-- Whether the account has room for what these legs bring: empty rows make room, and debt takes none.
 function lots.fit(account, legs)
-  local new, used = 0, 0
+  local filled, used, seen = 0, 0, {}
   for _, leg in ipairs(legs) do
     local lot = leg[LOT]
-    if lot[BUCKET] ~= OVERDRAFT and not find(account, lot[BUCKET], lot[EXPIRES]) then new = new + 1 end
+    if is_empty(lot) and lot[BUCKET] ~= OVERDRAFT then
+      local place = lot[BUCKET] .. ' ' .. digits[lot[EXPIRES]]
+      if not seen[place] then filled = filled + 1 end
+      seen[place] = true
+    end
   end
-  if new == 0 then return true end
+  if filled == 0 then return true end
   for _, lot in ipairs(account.lots) do
     if not is_empty(lot) and lot[BUCKET] ~= OVERDRAFT then used = used + 1 end
   end
-  return used + new <= lots.MAX
+  return used + filled <= lots.MAX
 end
 
 -- The soonest expiry of a lot that has something available, 0 when there is none.
