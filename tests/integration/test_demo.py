@@ -20,7 +20,7 @@ from app.demo.traffic import Traffic
 from app.embedded.ports import free_port
 from app.up.data import read_environment
 from tests.conftest import reachable_folder
-from tests.integration.test_up import LASTRO, ROOT, LastroUp, environment, lastro, linux
+from tests.integration.running import LASTRO, ROOT, LastroUp, environment, lastro, linux
 
 Until = Callable[..., None]
 SUMS = re.compile(
@@ -125,7 +125,7 @@ def test_the_shop_goes_on_when_a_part_is_killed_and_no_credit_is_lost(
 ) -> None:
     with playing(up, tmp_path, "--seconds", "4", "--accounts", "60") as play:
         until(play.is_open)
-        os.kill(up.part(part), signal.SIGKILL)
+        os.kill(up.parts(part)[0].pid, signal.SIGKILL)
         said = play.conclusion()
     assert part == "app.cli worker" or number("requests were repeated under their keys", said) > 0
 

@@ -1,150 +1,29 @@
 """`lastro up` as a newcomer meets it: it starts, says so, keeps all alive, and leaves nothing behind."""
 
-import http.client
 import json
 import os
 import shutil
 import signal
 import socket
 import stat
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from redis import Redis
 
-from app.embedded import Process, Valkey
+from app.embedded import Valkey
 from app.embedded.ports import free_port
 from app.up.data import VERSION, read_environment
 from tests.conftest import reachable_folder
+from tests.integration import proc
+from tests.integration.running import LastroUp, lastro, linux
 
 Until = Callable[..., None]
-LASTRO = [sys.executable, "-m", "app.cli"]
-ROOT = Path(__file__).parents[2]
 PARTS = ["valkey-server", "/postgres -D", "app.cli api", "app.cli worker", "app.cli cron"]
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties children to their parents")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root's PostgreSQL runs as somebody else")
-
-
-def environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("LASTRO_")}
-
-
-class LastroUp(Process):
-    """A running `lastro up --port 0`; `said` is what it has printed since it was started."""
-
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        super().__init__("lastro up", folder / "said", orphan_signal=signal.SIGTERM)
-        self.data = folder / "data"
-        self._folder = folder
-        self._arguments = arguments or ("--data", str(self.data))
-
-    def command(self) -> list[str]:
-        return [*LASTRO, "up", "--port", "0", *self._arguments]
-
-    def environment(self) -> Mapping[str, str]:
-        return environment()
-
-    def folder(self) -> Path:
-        return ROOT
-
-    def spawn(self) -> None:
-        self.log.unlink(missing_ok=True)
-        super().spawn()
-
-    def is_ready(self) -> bool:
-        return "\nkey " in self.said
-
-    @property
-    def said(self) -> str:
-        return self.log.read_text()
-
-    @property
-    def key(self) -> str:
-        return self.line("key").split()[0]
-
-    def line(self, word: str) -> str:
-        """The rest of the last line that begins with this word."""
-        lines = [line for line in self.said.splitlines() if line.startswith(f"{word} ")]
-        return lines[-1].removeprefix(word).strip()
-
-    def get(self, path: str, key: str | None = None) -> tuple[int, Any]:
-        return self._ask("GET", path, key or self.key)
-
-    def post(self, path: str, body: object) -> tuple[int, Any]:
-        return self._ask("POST", path, self.key, json.dumps(body))
-
-    def _ask(self, method: str, path: str, key: str, body: str | None = None) -> tuple[int, Any]:
-        port = int(read_environment(self.data)["LASTRO_PORT"])
-        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
-            connection.request(method, path, body, headers={"Authorization": f"Bearer {key}"})
-            answer = connection.getresponse()
-            return answer.status, json.loads(answer.read())
-
-    def code(self, path: str, key: str) -> tuple[int, str]:
-        """Status and code of a refusal; nothing when there is no answer."""
-        try:
-            status, body = self.get(path, key)
-        except OSError:
-            return 0, ""
-        return status, body.get("code", "")
-
-    def answers(self) -> bool:
-        try:
-            return self.get("/api/credits/balance?accountId=nobody")[0] == 404
-        except OSError:
-            return False
-
-    def family(self) -> dict[int, str]:
-        """All descendants: process id to command line."""
-        parents: dict[int, int] = {}
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue  # it ended meanwhile
-        found: dict[int, str] = {}
-        row = [self.pid]
-        while row:
-            row = [child for child, parent in parents.items() if parent in row]
-            found |= {child: command_line(child) for child in row}
-        return found
-
-    def part(self, word: str) -> int:
-        """The process id of the first one with this in its command line."""
-        return min(pid for pid, command in self.family().items() if word in command)
-
-
-def command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        return ""
-
-
-def lives(pid: int) -> bool:
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return False
-
-
-def lastro(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [*LASTRO, *arguments],
-        cwd=ROOT,
-        env=environment() | variables,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
 
 
 def refused(*arguments: str, **variables: str) -> str:
@@ -189,7 +68,8 @@ def test_only_the_owner_can_read_keys_and_passwords(shared: LastroUp) -> None:
     for closed in ("valkey", "postgres", "logs"):
         assert stat.S_IMODE((shared.data / closed).stat().st_mode) == 0o700
     password = json.loads((shared.data / "passwords").read_text())
-    assert not any(word in command for word in password.values() for command in shared.family().values())
+    commands = [each.command for each in shared.family()]
+    assert not any(word in command for word in password.values() for command in commands)
 
 
 def test_its_valkey_keeps_everything_it_acknowledged(shared: LastroUp) -> None:
@@ -209,7 +89,7 @@ def test_ctrl_c_ends_everything_in_order_within_5_seconds(up: LastroUp) -> None:
     assert time.monotonic() - asked < 5.0
     assert up.ending == "ended with code 0"
     assert len(family) > len(PARTS)
-    assert not any(map(lives, family))
+    assert not any(proc.lives(each.pid) for each in family)
     assert not (up.data / "env").exists()
     assert "killed" not in up.said
     assert "bye bye" in (up.data / "logs" / "valkey.log").read_text()
@@ -221,7 +101,7 @@ def test_a_killed_one_leaves_no_orphans(up: LastroUp, until: Until) -> None:
     family = up.family()
     assert len(family) > len(PARTS)
     up.kill()
-    until(lambda: not any(map(lives, family)), 5.0)
+    until(lambda: not any(proc.lives(each.pid) for each in family), 5.0)
 
 
 def test_the_next_start_goes_on_with_the_same_ledger_and_key_even_right_after_a_kill(up: LastroUp) -> None:
@@ -236,10 +116,15 @@ def test_the_next_start_goes_on_with_the_same_ledger_and_key_even_right_after_a_
 def test_a_part_that_dies_is_started_again_within_a_second_and_that_is_said(
     shared: LastroUp, until: Until, part: str
 ) -> None:
-    pid, said = shared.part(part), len(shared.said)
-    os.kill(pid, signal.SIGKILL)
-    until(lambda: any(part in line for other, line in shared.family().items() if other > pid), 1.0)
-    until(lambda: "was ended by SIGKILL; it is started again" in shared.said[said:], 1.0)
+    killed, said, died_at = shared.parts(part)[0], len(shared.said), proc.now()
+    os.kill(killed.pid, signal.SIGKILL)
+
+    def again() -> list[float]:
+        return [each.started_at for each in shared.parts(part) if each.started_at > died_at]
+
+    until(again)
+    assert again()[0] - died_at < 1.0
+    assert "was ended by SIGKILL; it is started again" in shared.said[said:]
     until(shared.answers)
 
 
