@@ -15,7 +15,7 @@ from tests.bench import machine, table
 from tests.bench.bed import Bed
 from tests.bench.figures import Line
 from tests.bench.load import WRK
-from tests.bench.rows import clients, drain, durable, engine, fsync, http, lag, locking
+from tests.bench.rows import batch, clients, drain, durable, engine, fsync, http, lag, locking
 from tests.bench.sizes import Sizes, Told
 
 GROUPS = {
@@ -23,6 +23,7 @@ GROUPS = {
     (2,): (http, "HTTP and its floor"),
     (3,): (locking, "against locked rows"),
     (4,): (clients, "1 to 200 clients"),
+    (6,): (batch, "many in one request"),
     (7,): (drain, "journal, drained"),
     (8,): (lag, "journal, lag"),
     (9,): (fsync, "fsync always"),

@@ -10,7 +10,7 @@ import itertools
 import re
 import time
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import cast
 
 from tests.bench.figures import Loaded, loaded
@@ -18,11 +18,11 @@ from tests.bench.figures import Loaded, loaded
 _PATIENCE_SECONDS = 10.0
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 _HEAD_END = b"\r\n\r\n"
-_CREATED = b"HTTP/1.1 201 "
+_GOOD = (b"HTTP/1.1 200 ", b"HTTP/1.1 201 ")
 
 
 class Tally:
-    """What all clients of a run have seen. `answers`: the bodies of 201, where they are to be kept."""
+    """What all clients of a run have seen. `answers`: the bodies of good ones, where they are to be kept."""
 
     def __init__(self, ends: float, *, keep: bool) -> None:
         self.ends = ends
@@ -61,7 +61,7 @@ class Client(asyncio.Protocol):
             return
         assert len(received) == end, "an answer to nothing"
         self._waits = False
-        if received.startswith(_CREATED):
+        if received.startswith(_GOOD):
             self._tally.times.append(time.perf_counter() - self._began)
             if self._tally.answers is not None:
                 self._tally.answers.append(bytes(received[body:]))
@@ -102,11 +102,14 @@ def post(path: str, token: str, body: bytes) -> bytes:
 
 
 async def generate(
-    port: int, requests: Sequence[bytes], clients: int, seconds: float, *, keep: bool = False
+    port: int, requests: Iterable[bytes], clients: int, seconds: float, *, keep: bool = False
 ) -> tuple[Loaded, list[bytes]]:
-    """Load a server on this machine. With `keep` the bodies of all good answers come back too."""
+    """Load a server on this machine with these requests, over and over unless they never end by themselves.
+
+    With `keep` the bodies of all good answers come back too.
+    """
     loop = asyncio.get_running_loop()
-    in_order = itertools.cycle(requests)
+    in_order = requests if isinstance(requests, Iterator) else itertools.cycle(requests)
     begun = time.perf_counter()
     tally = Tally(begun + seconds, keep=keep)
     made = [

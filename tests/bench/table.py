@@ -22,7 +22,6 @@ accounts of two buckets; HTTP is one API process with an API key. A mismatch is 
 hold what its entries add up to, an answer without its entry, or an entry without its request."""
 
 LATER = {
-    "6": "batch endpoint, 500 operations per request, one API process",
     "10": "1 million accounts against 1 thousand: rate and p99; bytes of Redis",
     "11": "dashboard and monitoring queries at 10 million journal rows",
     "12": "restore of 1 million accounts and 100k open reservations (row 12 has a tenth of that)",
