@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 
 from app.ledger import keys
 from app.ledger.judgement import Sighting, Standing
-from app.ledger.loading import Beyond, Closed, Page, bind, close_behind, load
+from app.ledger.loading import REMEMBER_MS, Beyond, Closed, Page, bind, close_behind, load
 from app.ledger.shards import SHARDS_MAX, shard_of_reservation
 from persistence import rebuild
 from persistence.admission_steps import Barrier, past
@@ -127,9 +127,12 @@ async def _write_values(connection: Connection, redis: Redis, closed: Closed, se
         for reservation in reservations.values():
             page.reservation(reservation)
         repaired = {row["account"] for row in rows if row["kind"] == "repaired"}
-        await _put_right(connection, redis, closed, page, repaired)
+        if repaired:
+            await _put_right(connection, redis, closed, page, repaired)
         for record in rebuild.records_of(rows):
             page.record(record)
+        for refunded in await rebuild.refunds_of(connection, closed.shard, rows):
+            page.refunded(refunded)
         await load(redis, closed, page, sequence=sequence)
         deadlines_ms = {id_: each.expires_at_ms for id_, each in reservations.items()}
         for binding in rebuild.bindings_of(rows, deadlines_ms, shards):
@@ -149,6 +152,11 @@ async def _put_right(
             page.no_reservation(stray, account)
         for reservation in (open_ones | await rebuild.reservations(connection, strays)).values():
             page.reservation(reservation)
+    seconds, _ = await redis.time()
+    first = await rebuild.first_since(connection, closed.shard, seconds * 1000 - REMEMBER_MS)
+    if first is not None:
+        for refunded in await rebuild.refunds_to(connection, closed.shard, repaired, first - 1):
+            page.refunded(refunded)
 
 
 BYTES = "SELECT bytes FROM shards WHERE shard = $1"

@@ -5,11 +5,13 @@ meta are still those that were closed. All values are absolute, so that whoever 
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct, field
 from redis.asyncio import Redis
+from redis.exceptions import WatchError
 
 from app.ledger import keys, scripts
 from app.ledger.judgement import Sighting
@@ -45,6 +47,14 @@ class Binding(Struct, frozen=True):
     provider: str | None
     task: str
     reservation: str
+    forgotten_at_ms: int
+
+
+class Refunded(Struct, frozen=True):
+    """How much of a transaction was given back so far."""
+
+    transaction: str
+    total: int
     forgotten_at_ms: int
 
 
@@ -118,6 +128,11 @@ class Page:
         name = keys.operation(self._shard, record.subject, record.id, record.key)
         text = _encode(_Stored(record.fingerprint, record.sequence))
         self._text(name, text, record.forgotten_at_ms)
+
+    def refunded(self, refunded: Refunded) -> None:
+        """What nobody is given a second time."""
+        name = keys.refunded(self._shard, refunded.transaction)
+        self._text(name, str(refunded.total), refunded.forgotten_at_ms)
 
     def binding(self, binding: Binding) -> None:
         """A task of this shard."""
@@ -213,9 +228,20 @@ async def load(redis: Redis, closed: Closed, page: Page, *, sequence: int | None
 
 
 async def bind(redis: Redis, binding: Binding) -> None:
-    """Bring back the binding of a task in a shard that may be served, unless it has been bound since."""
+    """Bring back the binding of a task in a shard that may be served, unless another reservation has it by
+    now. One that is there is not forgotten sooner than it was going to be.
+    """
     name = keys.task(binding.shard, binding.provider, binding.task)
-    await redis.set(name, binding.reservation, pxat=binding.forgotten_at_ms, nx=True)
+    if await redis.set(name, binding.reservation, pxat=binding.forgotten_at_ms, nx=True):
+        return
+    async with redis.pipeline(transaction=True) as pipe:
+        await pipe.watch(name)
+        if await pipe.get(name) != binding.reservation.encode():
+            return
+        pipe.multi()  # type: ignore[no-untyped-call]
+        pipe.pexpireat(name, binding.forgotten_at_ms, gt=True)
+        with suppress(WatchError):
+            await pipe.execute(raise_on_error=False)
 
 
 async def unbind(redis: Redis, shard: int, provider: str | None, task: str, reservation: str) -> None:
@@ -227,4 +253,5 @@ async def unbind(redis: Redis, shard: int, provider: str | None, task: str, rese
             return
         pipe.multi()  # type: ignore[no-untyped-call]
         pipe.unlink(name)
-        await pipe.execute(raise_on_error=False)
+        with suppress(WatchError):
+            await pipe.execute(raise_on_error=False)

@@ -9,7 +9,7 @@ amount that it names.
 from persistence.folding.accounts import LOTS_MAX, OVERDRAFT, Account, Lot
 from persistence.folding.proof import Contradiction, takes_a_lost_place
 from persistence.folding.refunds import Original, give_back
-from persistence.folding.reservations import Reservation
+from persistence.folding.reservations import Reservation, still_held
 
 __all__ = [
     "LOTS_MAX",
@@ -20,5 +20,6 @@ __all__ = [
     "Original",
     "Reservation",
     "give_back",
+    "still_held",
     "takes_a_lost_place",
 ]

@@ -1,9 +1,10 @@
 """A reservation, from the entry that makes it to the one that ends it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from app.ledger.entries import Entry, Price
-from app.ledger.replies import Part
+from app.ledger.replies import HeldLeg, Part
 from persistence.folding.proof import Contradiction
 
 
@@ -178,3 +179,15 @@ class Reservation:
         self.status = "confirmed" if is_confirmed else "cancelled"
         if not is_confirmed:
             self.cancel_cause = "expired" if entry.kind == "expired" else entry.cause
+
+
+def still_held(legs: Sequence[HeldLeg], held: int) -> list[HeldLeg]:
+    """What is left of `legs` when parts were captured until `held` credits remain: they took the first."""
+    taken = sum(leg.held for leg in legs) - held
+    rest = []
+    for leg in legs:
+        part = min(taken, leg.held)
+        taken -= part
+        if part < leg.held:
+            rest.append(HeldLeg(leg.bucket, leg.expires_at_ms, leg.held - part))
+    return rest

@@ -113,7 +113,7 @@ class Reservations:
             beginning = (each.account, each.reserved, expires_at, created_at, each.reserved_seq)
             row = (each.id, self._shard, *beginning, *ending)
             if each.id in self._amended or _has_terms(each):
-                special.append((*row, *_terms(each)))
+                special.append((*row, *terms_of(each)))
             else:
                 made.append(row)
         if made:
@@ -131,7 +131,8 @@ def _has_terms(each: Reservation) -> bool:
     return each.price is not None or each.over_capture != "reject" or each.on_expired != "reject"
 
 
-def _terms(each: Reservation) -> tuple[object, ...]:
+def terms_of(each: Reservation) -> tuple[object, ...]:
+    """What the columns `TERMS` have of a reservation."""
     return (
         each.late, each.extensions, as_text(each.parts), each.over_capture, each.on_expired,
         as_text(each.price),

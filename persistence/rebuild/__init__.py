@@ -14,6 +14,7 @@ from persistence.rebuild.memory import (
     pages_of_records,
     records_of,
 )
+from persistence.rebuild.refunds import pages_of_refunds, refunds_of, refunds_to
 from persistence.rebuild.reservations import (
     open_reservations_of,
     pages_of_open_reservations,
@@ -30,7 +31,10 @@ __all__ = [
     "pages_of_bindings",
     "pages_of_open_reservations",
     "pages_of_records",
+    "pages_of_refunds",
     "pages_of_settled_reservations",
     "records_of",
+    "refunds_of",
+    "refunds_to",
     "reservations",
 ]

@@ -1,8 +1,9 @@
-"""Accounts with their lots, as the script stores them."""
+"""Accounts with their lots and settings, as the script stores them."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from itertools import groupby
 from operator import itemgetter
+from sys import intern
 
 from asyncpg import Record
 
@@ -15,7 +16,7 @@ PAGE = 1_000
 _WITH_LOTS = """
 SELECT page.*, bucket, priority, expires_at_ms, lots.available, lots.held, since
 FROM (
-  SELECT a.account, a.version, a.available, a.held, (
+  SELECT a.account, a.version, a.available, a.held, a.overdraft_limit, a.status, a.low_balance, (
     SELECT count(*) FROM reservations r
     WHERE r.shard = a.shard AND r.account = a.account AND r.status = 'pending'
   ) AS open_holds
@@ -50,8 +51,8 @@ def _grouped(rows: Iterable[Record]) -> dict[str, Account]:
 
 
 def _account(rows: list[Record]) -> Account:
-    _, version, available, held, open_holds = rows[0][:5]
-    lots = [Lot(*row[5:]) for row in rows if row[5] is not None]
+    _, version, available, held, overdraft_limit, status, low_balance, open_holds = rows[0][:8]
+    lots = [Lot(*row[8:]) for row in rows if row[8] is not None]
     lapses_at_ms = (lot.expires_at_ms for lot in lots if lot.expires_at_ms and lot.available)
     return Account(
         format=1,
@@ -61,4 +62,7 @@ def _account(rows: list[Record]) -> Account:
         lots=lots,
         open_holds=open_holds,
         lapses_at_ms=min(lapses_at_ms, default=0),
+        overdraft_limit=overdraft_limit,
+        status=intern(status),  # so that a default is known as one, and left out of the text
+        low_balance=low_balance,
     )

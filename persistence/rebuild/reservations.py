@@ -1,6 +1,7 @@
-"""Reservations: deadlines, what is held of which lot, and the personal text that belongs to them."""
+"""Reservations: deadlines, what is held of which lot, parts, and the personal text that belongs to them."""
 
 from collections.abc import AsyncIterator, Sequence
+from sys import intern
 
 import msgspec
 from asyncpg import Record
@@ -8,7 +9,9 @@ from msgspec import Struct
 
 from app.ledger.entries import Leg, Notes
 from app.ledger.replies import HeldLeg, Reservation
+from persistence.folding import still_held
 from persistence.pool import Connection
+from persistence.projections.reservations import decode_parts, decode_price
 
 PAGE = 1_000
 
@@ -31,7 +34,8 @@ SELECT r.id::text AS id, r.account, r.status, r.reserved, r.captured, r.charged,
   (extract(epoch FROM r.expires_at) * 1000)::bigint AS expires_at_ms,
   (extract(epoch FROM r.created_at) * 1000)::bigint AS created_at_ms,
   (extract(epoch FROM r.settled_at) * 1000)::bigint AS settled_at_ms,
-  r.reserved_seq, r.bound_seq, r.ended_seq, r.cancel_cause, r.late, r.extensions, r.task, r.provider, r.model,
+  r.reserved_seq, r.bound_seq, r.ended_seq, r.cancel_cause, r.late, r.extensions, r.parts, r.over_capture,
+  r.on_expired, r.price, r.task, r.provider, r.model,
   CASE WHEN r.status = 'pending' THEN made.entry END AS made,
   made_notes.text AS made_notes, bound_notes.text AS bound_notes, ended_notes.text AS ended_notes
 FROM {source} r
@@ -115,7 +119,9 @@ async def pages_of_settled_reservations(
 
 def _reservation(row: Record) -> Reservation:
     made, bound, ended = (_notes(row[each]) for each in ("made_notes", "bound_notes", "ended_notes"))
-    legs = [] if row["made"] is None else _decode_made(row["made"]).legs
+    made_legs = [] if row["made"] is None else _decode_made(row["made"]).legs
+    legs = [HeldLeg(leg.bucket, leg.expires_at_ms, leg.held) for leg in made_legs if leg.held > 0]
+    parts, price = row["parts"], row["price"]
     return Reservation(
         format=1,
         id=row["id"],
@@ -126,7 +132,7 @@ def _reservation(row: Record) -> Reservation:
         charged=row["charged"],
         released=row["released"],
         held=row["held"],
-        legs=[HeldLeg(leg.bucket, leg.expires_at_ms, leg.held) for leg in legs if leg.held > 0],
+        legs=still_held(legs, row["held"]) if legs else [],
         expires_at_ms=row["expires_at_ms"],
         created_at_ms=row["created_at_ms"],
         reserved_sequence=row["reserved_seq"],
@@ -137,11 +143,15 @@ def _reservation(row: Record) -> Reservation:
         cancel_reason=ended.reason if row["status"] == "cancelled" else None,
         late=row["late"],
         extensions=row["extensions"],
+        parts=[] if parts is None else decode_parts(parts),
         task=row["task"],
         provider=row["provider"],
         resource=bound.resource or made.resource,
         model=row["model"],
         metadata=made.metadata,
+        over_capture=intern(row["over_capture"]),  # so that a default is known as one, and left out
+        on_expired=intern(row["on_expired"]),
+        price=None if price is None else decode_price(price),
     )
 
 

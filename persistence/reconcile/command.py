@@ -10,7 +10,7 @@ from msgspec import Struct, field
 from app.ledger.errors import LedgerError
 from app.ledger.shards import shard_of
 from persistence.pool import Connection
-from persistence.reconcile import sums
+from persistence.reconcile import remembered, sums
 from persistence.reconcile.drift import Drift
 from persistence.reconcile.hands import NotRepaired
 from persistence.reconcile.page import UNREADABLE, Behind, Page, Sides, compare_readable
@@ -94,6 +94,7 @@ async def some(its: Tools, accounts: Sequence[str]) -> Findings:
             place = await place_of(its.connection, account)
             sides = Sides(its.connection, its.redis, place)
             compared = await compare_readable(sides, Page([account], add_up=[account]))
+            compared.drift += await remembered.compare_account(sides, account)
         except (Behind, NotExaminable, NotRepaired) as error:
             findings.unknown.append(str(error))
             continue

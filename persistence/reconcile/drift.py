@@ -32,7 +32,8 @@ class Drift(Struct, frozen=True, rename="camel"):
 
 _SAME = (
     "account", "status", "reserved", "captured", "charged", "released", "held", "expires_at_ms",
-    "created_at_ms", "settled_at_ms", "cancel_cause", "task", "provider", "model",
+    "created_at_ms", "settled_at_ms", "cancel_cause", "task", "provider", "model", "late", "extensions",
+    "over_capture", "on_expired", "parts", "price",
 )  # fmt: skip
 _NAMED = {"reserved_sequence": "reserved_seq", "bound_sequence": "bound_seq", "ended_sequence": "ended_seq"}
 
@@ -94,6 +95,9 @@ def _of_balance(name: str, account: Account, state: State) -> Iterator[Drift]:
         ("held", account.held, expected.held),
         ("openHolds", account.open_holds, len(state.open)),
         ("lapsesAt", account.lapses_at_ms, state.lapses_at_ms),
+        ("overdraftLimit", account.overdraft_limit, expected.overdraft_limit),
+        ("status", account.status, expected.status),
+        ("lowBalance", account.low_balance, expected.low_balance),
     ):
         if found != journal:
             yield Drift(name, field, found, journal)
@@ -165,9 +169,16 @@ def _of_reservation(
         if seen != journal:
             first, *rest = field.removesuffix("_ms").split("_")
             shown = first + "".join(map(str.capitalize, rest))
-            yield Drift(name, f"reservation.{found.id}.{shown}", seen, journal)
+            yield Drift(name, f"reservation.{found.id}.{shown}", _shown(seen), _shown(journal))
     if found.legs != legs:
         yield Drift(name, f"reservation.{found.id}.legs", _legs_text(found.legs), _legs_text(legs))
+
+
+def _shown(value: Any) -> Value:
+    """A price and parts as their JSON; what is so or not, too."""
+    if value is None or (isinstance(value, int | str) and not isinstance(value, bool)):
+        return value
+    return None if value == [] else _encode(value).decode()
 
 
 def _legs_text(legs: list[HeldLeg]) -> str:

@@ -21,15 +21,15 @@ SLICES = 144
 
 
 class Position(Struct):
-    """Where a run goes on. `phase`: what is walked along; `shard` and `after` among the journal's accounts;
-    `scan` is Redis' own place among its keys. `turn`: which slice is added up; `cursors`: up to where each
-    shard's sequences are without gaps.
+    """Where a run goes on. `phase`: what is walked along; `shard` and `after` among the journal's accounts,
+    or what it gave back; `scan` is Redis' own place among its keys. `turn`: which slice is added up;
+    `cursors`: up to where each shard's sequences are without gaps.
     """
 
     full: bool
     turn: int
     cursors: list[int]
-    phase: Literal["accounts", "strays", "reservations", "due", "end"] = "accounts"
+    phase: Literal["accounts", "strays", "reservations", "due", "refunds", "given", "end"] = "accounts"
     shard: int = 0
     after: str = ""
     scan: int = 0

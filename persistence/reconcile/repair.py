@@ -6,7 +6,7 @@ again: what has been put right is found equal.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from msgspec import Struct
@@ -19,7 +19,7 @@ from app.ledger.shards import TransactionId
 from persistence import rebuild
 from persistence.admission_steps import Barrier, past
 from persistence.pool import Connection
-from persistence.reconcile import drift, truth
+from persistence.reconcile import drift, remembered, truth
 from persistence.reconcile.drift import Drift, as_jsonb
 from persistence.reconcile.hands import Hands, NotRepaired
 from persistence.reconcile.page import WAIT_SECONDS, Looked, Sides, differences, look
@@ -97,14 +97,23 @@ class Repairer:
             app.ledger.errors.LedgerError: Redis gave no definite answer; repeat it.
         """
         sides = Sides(self._connection, self._redis, place, self._wait_seconds)
-        named = {match[1] for each in found if (match := _RESERVATION.match(each.field))}
+        fields = [each.field for each in found]
+        named = {match[1] for each in fields if (match := _RESERVATION.match(each))}
+        refunded = {
+            each.removeprefix(remembered.PREFIX) for each in fields if each.startswith(remembered.PREFIX)
+        }
         projection = await self._repair_projection(place.shard, account)
         await self._barrier("after projection")
         transactions: list[TransactionId] = []
         for _ in range(ATTEMPTS_MAX):
             looked = await look(sides, account, sorted(named))
             await self._barrier("after look")
-            wrong = list(differences(looked))
+            wrong = [
+                *differences(looked),
+                *await remembered.compare(
+                    sides, sorted(refunded), dict.fromkeys(refunded, account), refunded
+                ),
+            ]
             if not wrong:
                 return Repaired(account, projection, transactions)
             if looked.fault is not None:
@@ -112,7 +121,7 @@ class Repairer:
                     f"The journal contradicts itself about {account} ({looked.fault.field}: "
                     f"{looked.fault.redis}). `lastro verify` names what was changed."
                 )
-            transaction = await self._repair_redis(place.shard, looked, wrong)
+            transaction = await self._repair_redis(place.shard, looked, wrong, refunded)
             if transaction is not None:
                 transactions.append(transaction)
         raise NotRepaired(f"{account} moves too fast to be repaired; fence it or try again.")
@@ -124,7 +133,9 @@ class Repairer:
                 await self._record(account, "projection", rewritten.before, rewritten.after)
             return bool(rewritten)
 
-    async def _repair_redis(self, shard: int, looked: Looked, wrong: list[Drift]) -> TransactionId | None:
+    async def _repair_redis(
+        self, shard: int, looked: Looked, wrong: list[Drift], refunded: Collection[str]
+    ) -> TransactionId | None:
         account, state = looked.state.account, looked.state
         every = _wrong_ones(looked, wrong)
         ids = every[:RESERVATIONS_AT_ONCE]
@@ -147,7 +158,11 @@ class Repairer:
                 Lot(lot.bucket, lot.priority, lot.expires_at_ms, lot.available, lot.held, lot.since)
                 for lot in account.lots
             ],
+            overdraft_limit=account.overdraft_limit,
+            status=account.status,
+            low_balance=account.low_balance,
             open_holds=len(state.open),
+            refunded=await remembered.totals_then(self._connection, account.id, account.version, refunded),
             reservations=[each for each in known.values() if each.account == account.id],
             strays=[id_ for id_ in ids if id_ not in known or known[id_].account != account.id],
             fence=UNDER_WAY.format(account.id) if len(every) > len(ids) else None,

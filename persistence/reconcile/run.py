@@ -6,7 +6,7 @@ its row, so that nothing is lost with whoever works on it, and memory does not g
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from itertools import groupby
 from typing import Literal
 
@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from persistence.pool import Connection
-from persistence.reconcile import sums
+from persistence.reconcile import ends, remembered
 from persistence.reconcile.drift import Drift, as_jsonb
 from persistence.reconcile.page import WAIT_SECONDS, Behind, Page, Sides, compare_readable
 from persistence.reconcile.position import Position, decode_position
@@ -109,6 +109,8 @@ class Run:
             "strays": self._strays,
             "reservations": self._reservations,
             "due": self._due,
+            "refunds": self._refunds,
+            "given": self._given,
         }
         await steps[self.position.phase]()
         await self._keep()
@@ -200,9 +202,49 @@ class Run:
         if found.scan == 0:
             position.shard += 1
         if position.shard == self.shards:
+            position.phase, position.shard = "refunds", 0
+
+    async def _refunds(self) -> None:
+        """How much Redis remembers to have been given back of a transaction, where the journal says else."""
+        scan, suspicious = await remembered.totals_in_redis(
+            self._connection, self._redis, self.position.scan, self.shards
+        )
+        for shard, transactions in suspicious.items():
+            await self._compare_refunds(shard, dict.fromkeys(transactions), ())
+        self._scanned(scan, "given")
+
+    async def _given(self) -> None:
+        """What was given back within the day, and must be remembered."""
+        position = self.position
+        after = (
+            int(position.after)
+            if position.after
+            else await remembered.begins(self._connection, self._redis, position.shard)
+        )
+        owners, after = await remembered.given_after(self._connection, position.shard, after, self._page)
+        if owners:
+            await self._compare_refunds(position.shard, owners, owners)
+        position.after = str(after) if after else ""
+        if not after:
+            position.shard += 1
+        if position.shard == self.shards:
             position.phase, position.shard = "end", 0
 
-    def _scanned(self, scan: int, following: Literal["reservations", "due"]) -> None:
+    async def _compare_refunds(
+        self, shard: int, owners: Mapping[str, str | None], missed: Collection[str]
+    ) -> None:
+        place = await self._place(shard)
+        if place is None:
+            return
+        sides = Sides(self._connection, self._redis, place, self._wait_seconds)
+        try:
+            drift = await remembered.compare(sides, list(owners), owners, missed)
+        except (NotExaminable, Behind) as error:
+            self._note(str(error))
+        else:
+            await self._tell(place, drift)
+
+    def _scanned(self, scan: int, following: Literal["reservations", "due", "given"]) -> None:
         self.position.scan = scan
         if scan == 0:
             self.position.phase = following
@@ -245,10 +287,10 @@ class Run:
     CURSOR = "SELECT cursor FROM shards WHERE shard = $1"
 
     async def _demand_whole(self, place: Place) -> None:
-        await self._tell(place, await sums.end_faults(self._connection, place.shard))
+        await self._tell(place, await ends.end_faults(self._connection, place.shard))
         shard, cursors = place.shard, self.position.cursors
         cursor: int = await self._connection.fetchval(self.CURSOR, shard)
-        missing = await sums.gap(self._connection, shard, min(cursors[shard], cursor), cursor)
+        missing = await ends.gap(self._connection, shard, min(cursors[shard], cursor), cursor)
         if missing is not None:
             drift = [Drift("", f"journal.{shard}.{missing}", None, f"entry {missing} of shard {shard}")]
             await self._tell(place, drift)

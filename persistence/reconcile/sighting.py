@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import NoScriptError, ResponseError
 
 from app.ledger import keys, scripts
 from app.ledger.running import run
@@ -72,34 +72,60 @@ async def examine(
         NotExaminable: See there.
         redis.exceptions.RedisError: Redis is away.
     """
-    shard = place.shard
     wanted = [[account, *(more or {}).get(account, ())] for account in accounts]
-    arguments: list[str | int] = [
+    found: dict[str, Sighting] = {}
+    while wanted:
+        some = wanted[:ACCOUNTS_AT_ONCE]
+        names, arguments = _question(place, some)
+        try:
+            reply = await run(redis, scripts.load("examine"), names, arguments)
+        except ResponseError as error:
+            raise NotExaminable(f"Shard {place.shard} cannot be looked at: {error}.") from error
+        _demand_ok(place.shard, reply)
+        for names, seen in zip(some, reply[2], strict=False):
+            found[names[0]] = _sighting(int(reply[1]), seen)
+        wanted = wanted[len(reply[2]) :]
+    return found
+
+
+async def read_together(redis: Redis, place: Place, names: Sequence[str]) -> tuple[int, list[bytes | None]]:
+    """What is stored under some keys of a shard, and what the shard had counted to in that moment.
+
+    Raises:
+        NotExaminable: See there.
+        redis.exceptions.RedisError: Redis is away.
+    """
+    script = scripts.load("examine")
+    metas, arguments = _question(place, [])
+    for command, text in (("EVALSHA", script.sha), ("EVAL", script.text)):
+        async with redis.pipeline(transaction=True) as both:
+            both.execute_command(command, text, len(metas), *metas, *arguments)
+            both.mget(names)
+            reply, values = await both.execute(raise_on_error=False)
+        if not isinstance(reply, NoScriptError):
+            break
+    if isinstance(reply, ResponseError):
+        raise NotExaminable(f"Shard {place.shard} cannot be looked at: {reply}.")
+    _demand_ok(place.shard, reply)
+    return int(reply[1]), values
+
+
+def _question(place: Place, wanted: Sequence[Sequence[str]]) -> tuple[list[str], list[str | int]]:
+    shard = place.shard
+    return [keys.meta(shard), keys.due(shard)], [
         place.ledger,
         "" if place.incarnation is None else place.incarnation,
         keys.account(shard, ""),
         keys.holds(shard, ""),
         keys.reservation(shard, ""),
         RESERVATIONS_AT_ONCE,
+        _encode(wanted).decode(),
     ]
-    found: dict[str, Sighting] = {}
-    while wanted:
-        some = wanted[:ACCOUNTS_AT_ONCE]
-        try:
-            reply = await run(
-                redis,
-                scripts.load("examine"),
-                [keys.meta(shard), keys.due(shard)],
-                [*arguments, _encode(some).decode()],
-            )
-        except ResponseError as error:
-            raise NotExaminable(f"Shard {shard} cannot be looked at: {error}.") from error
-        if reply[0] != b"ok":
-            raise NotExaminable(_sentence(shard, reply[1].decode()))
-        for names, seen in zip(some, reply[2], strict=False):
-            found[names[0]] = _sighting(int(reply[1]), seen)
-        wanted = wanted[len(reply[2]) :]
-    return found
+
+
+def _demand_ok(shard: int, reply: Any) -> None:
+    if reply[0] != b"ok":
+        raise NotExaminable(_sentence(shard, reply[1].decode()))
 
 
 def _sentence(shard: int, why: str) -> str:

@@ -8,7 +8,7 @@ from msgspec import Struct
 from app.ledger.entries import Entry
 from app.ledger.replies import Account, HeldLeg, Reservation
 from persistence import folding
-from persistence.folding import Contradiction
+from persistence.folding import Contradiction, still_held
 
 
 def is_reservation_id(text: str) -> bool:
@@ -40,9 +40,11 @@ class State(Struct):
             folding.Lot(each.bucket, each.expires_at_ms, each.priority, each.available, each.held, each.since)
             for each in account.lots
         ]
-        state = cls(
-            folding.Account(name, shard, 0, 0, account.version, account.available, account.held, lots), {}, {}
-        )
+        folded = folding.Account(
+            name, shard, 0, 0, account.version, account.available, account.held, lots,
+            account.overdraft_limit, account.status, account.low_balance,
+        )  # fmt: skip
+        state = cls(folded, {}, {})
         state.add(reservations)
         return state
 
@@ -71,7 +73,7 @@ class State(Struct):
             Contradiction: It does not follow. The state is not to be used any more.
         """
         held = self.account.fold(entry)
-        if entry.reservation is None:
+        if entry.reservation is None or entry.kind == "refunded":
             return
         if entry.kind == "reserved":
             self.reservations[entry.reservation] = folding.Reservation.made_by(entry, sequence, held)
@@ -81,17 +83,21 @@ class State(Struct):
         if entry.kind == "adjusted":
             adopted = folding.Reservation.adopted_by(entry, reservation, held)
             self.reservations[entry.reservation] = adopted
-            if adopted.status != "pending":
-                self.legs.pop(entry.reservation, None)
-            elif reservation is None:
+            if reservation is None:
                 self.legs[entry.reservation] = _held(entry)
-            return
-        if reservation is not None:
+            self._keep_legs(adopted)
+        elif reservation is not None:
             reservation.fold(entry, sequence, held)
-            if reservation.status != "pending":
-                self.legs.pop(entry.reservation, None)
-        elif entry.kind != "bound":  # one that has ended may be bound later, and nobody asked for it
+            self._keep_legs(reservation)
+        # One that has ended may be bound or confirmed later, and nobody asked for it.
+        elif entry.kind != "bound" and not entry.late:
             raise Contradiction(f"is about reservation {entry.reservation}, which is not open")
+
+    def _keep_legs(self, reservation: folding.Reservation) -> None:
+        """What it holds now of what it held before."""
+        legs = self.legs.pop(reservation.id, [])
+        if reservation.status == "pending":
+            self.legs[reservation.id] = still_held(legs, reservation.held)
 
 
 def _held(entry: Entry) -> list[HeldLeg]:
@@ -118,4 +124,10 @@ def _folded(each: Reservation) -> folding.Reservation:
         model=each.model,
         bound_seq=each.bound_sequence,
         ended_seq=each.ended_sequence,
+        late=each.late,
+        extensions=each.extensions,
+        parts=list(each.parts),
+        over_capture=each.over_capture,
+        on_expired=each.on_expired,
+        price=each.price,
     )

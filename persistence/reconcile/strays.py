@@ -37,7 +37,7 @@ KNOWN = "SELECT account FROM accounts WHERE account = ANY($1) AND shard = $2"
 
 async def accounts_in_redis(connection: Connection, redis: Redis, scan: int, shards: int) -> Walked:
     """Some accounts that Redis has: those that the journal does not know in their shard are suspicious."""
-    scan, named = await _scanned(redis, scan, _ACCOUNT, shards)
+    scan, named = await scanned(redis, scan, _ACCOUNT, shards)
     suspicious: dict[int, dict[str, list[str]]] = {}
     for shard, ids in named.items():
         known = {row["account"] for row in await connection.fetch(KNOWN, ids, shard)}
@@ -48,7 +48,7 @@ async def accounts_in_redis(connection: Connection, redis: Redis, scan: int, sha
 
 async def reservations_in_redis(connection: Connection, redis: Redis, scan: int, shards: int) -> Walked:
     """Some reservations that Redis has: those that the journal does not have alike are suspicious."""
-    scan, named = await _scanned(redis, scan, _RESERVATION, shards)
+    scan, named = await scanned(redis, scan, _RESERVATION, shards)
     suspicious: dict[int, dict[str, list[str]]] = {}
     for shard, ids in named.items():
         texts: list[Any] = await redis.mget([keys.reservation(shard, each) for each in ids])
@@ -67,7 +67,7 @@ async def reservations_in_redis(connection: Connection, redis: Redis, scan: int,
     return Walked(scan, suspicious)
 
 
-async def _scanned(redis: Redis, scan: int, prefix: str, shards: int) -> tuple[int, dict[int, list[str]]]:
+async def scanned(redis: Redis, scan: int, prefix: str, shards: int) -> tuple[int, dict[int, list[str]]]:
     """Names under keys that begin like `prefix` (of shard 0), by shard."""
     head, _, tail = prefix.partition("{0}")
     found: Any

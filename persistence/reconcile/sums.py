@@ -1,17 +1,16 @@
 """Holds the projections against the journal's entries, in PostgreSQL alone and in sets: sums of legs,
-versions without gaps, each entry's balance, what was granted against what is there, legs of each
-reservation.
+versions without gaps, each entry's balance, settings, what was granted against what is there, each
+reservation, and what was given back.
 
 Sums are `numeric`: some thousand of the largest grants overflow a bigint.
 """
 
 from collections.abc import Mapping
-from decimal import Decimal
 
-import msgspec
 from msgspec import Struct
 
 from persistence.pool import Connection
+from persistence.reconcile import holds, refunds
 from persistence.reconcile.drift import Drift
 from persistence.reconcile.state import State
 
@@ -51,7 +50,9 @@ async def faults(connection: Connection, states: Mapping[str, State]) -> tuple[l
     found = [
         *await _of_rows(connection, accounts, versions),
         *await _of_lots(connection, accounts, versions, states),
-        *await _of_reservations(connection, accounts),
+        *await _of_settings(connection, accounts, versions, states),
+        *await holds.faults(connection, accounts),
+        *(each.drift for each in await refunds.wrong(connection, accounts, versions)),
     ]
     more, totals = await _conserved(connection, accounts, versions, states)
     return found + more, totals
@@ -137,89 +138,35 @@ async def _of_lots(
     return found
 
 
-# What the entries of each reservation say, against its row; both of one snapshot. Where it is said how a
-# reservation `stands`, that includes whatever was before.
-RESERVATIONS = """
-WITH entries AS (
-  SELECT account, reservation, shard, seq, version, kind, amount, entry::jsonb AS entry FROM journal
-  WHERE account = ANY($1) AND reservation IS NOT NULL
-), rows AS (
-  SELECT entries.*, version < coalesce(max(version) FILTER (WHERE entry->'stands' IS NOT NULL)
-    OVER (PARTITION BY account, reservation), 0) AS is_included
-  FROM entries
-), said AS (
-  SELECT account, reservation AS id,
-    sum((SELECT coalesce(sum((leg->>3)::numeric), 0) FROM jsonb_array_elements(entry->'legs') leg)) AS held,
-    coalesce(
-      sum(amount::numeric) FILTER (WHERE kind = 'reserved'), max((entry#>>'{stands,reserved}')::numeric)
-    ) AS reserved,
-    sum(coalesce((entry->>'captured')::numeric, (entry#>>'{stands,captured}')::numeric, 0))
-      FILTER (WHERE NOT is_included) AS captured,
-    sum(coalesce((entry->>'released')::numeric, (entry#>>'{stands,released}')::numeric, 0))
-      FILTER (WHERE NOT is_included) AS released,
-    sum(coalesce((entry->>'charged')::numeric, (entry#>>'{stands,charged}')::numeric, 0))
-      FILTER (WHERE NOT is_included) AS charged,
-    (array_agg(coalesce(entry#>>'{stands,status}', CASE kind
-      WHEN 'confirmed' THEN 'confirmed' WHEN 'cancelled' THEN 'cancelled' WHEN 'expired' THEN 'cancelled' END)
-      ORDER BY version DESC) FILTER (WHERE kind NOT IN ('reserved', 'bound')))[1] AS ending,
-    (array_agg(coalesce(entry->>'deadline_ms', entry#>>'{stands,deadline_ms}')::numeric ORDER BY version DESC)
-      FILTER (WHERE coalesce(entry->>'deadline_ms', entry#>>'{stands,deadline_ms}') IS NOT NULL))[1]
-      AS expires_at_ms,
-    (array_agg(CASE kind WHEN 'reserved' THEN seq ELSE (entry#>>'{stands,reserved_sequence}')::numeric END
-      ORDER BY version DESC)
-      FILTER (WHERE kind = 'reserved' OR entry#>'{stands,reserved_sequence}' IS NOT NULL))[1]
-      AS reserved_seq,
-    max(shard) AS shard
-  FROM rows GROUP BY 1, 2
-)
-SELECT coalesce(r.account, said.account) AS account, coalesce(r.id, said.id)::text AS id,
-  r.reserved, r.captured, r.charged, r.released, r.held, r.status, r.expires_at_ms, r.reserved_seq, r.shard,
-  said.expires_at_ms AS expires_at_ms_said, said.reserved_seq AS reserved_seq_said, said.shard AS shard_said,
-  said.reserved AS reserved_said,
-  said.captured AS captured_said, said.charged AS charged_said, said.released AS released_said,
-  said.held AS held_said, CASE WHEN said.held = 0 THEN said.ending ELSE 'pending' END AS status_said
-FROM said FULL JOIN (
-  SELECT *, extract(epoch FROM expires_at) * 1000 AS expires_at_ms FROM reservations WHERE account = ANY($1)
-) r USING (id)
-WHERE (
-  r.account, r.reserved, r.captured, r.charged, r.released, r.held, r.status, r.expires_at_ms, r.reserved_seq,
-  r.shard
-) IS DISTINCT FROM (
-  said.account, said.reserved, said.captured, said.charged, said.released, said.held,
-  CASE WHEN said.held = 0 THEN said.ending ELSE 'pending' END, said.expires_at_ms, said.reserved_seq,
-  said.shard
-)
+SETTINGS = """
+SELECT j.account,
+  (array_agg(e.entry->>'overdraft_limit' ORDER BY j.version DESC)
+    FILTER (WHERE e.entry ? 'overdraft_limit'))[1]::numeric AS overdraft_limit,
+  (array_agg(e.entry->>'status' ORDER BY j.version DESC) FILTER (WHERE e.entry ? 'status'))[1] AS status,
+  (array_agg(e.entry->>'low_balance' ORDER BY j.version DESC)
+    FILTER (WHERE e.entry ? 'low_balance'))[1]::numeric AS low_balance
+FROM unnest($1::text[], $2::bigint[]) AS wanted (account, last)
+JOIN journal j ON j.account = wanted.account AND j.version <= wanted.last
+  AND j.kind IN ('configured', 'adjusted')
+CROSS JOIN LATERAL (SELECT j.entry::jsonb AS entry) AS e
+WHERE j.kind = 'configured' OR e.entry ? 'adopted'
+GROUP BY 1
 """
 
 
-async def _of_reservations(connection: Connection, accounts: list[str]) -> list[Drift]:
-    """One that clean-up has dropped is in the journal alone; it has ended, and is no drift."""
+async def _of_settings(
+    connection: Connection, accounts: list[str], versions: list[int], states: Mapping[str, State]
+) -> list[Drift]:
+    rows = {row["account"]: row for row in await connection.fetch(SETTINGS, accounts, versions)}
     found = []
-    for row in await connection.fetch(RESERVATIONS, accounts):
-        name, prefix = row["account"], f"projection.reservation.{row['id']}"
-        if row["reserved"] is None:
-            if row["held_said"] != 0:
-                found.append(Drift(name, prefix, None, "open"))
-            continue
-        if row["reserved_said"] is None:
-            found.append(Drift(name, prefix, "there", None))
-            continue
-        for field in ("reserved", "captured", "charged", "released", "held"):
-            said: Decimal = row[f"{field}_said"]
-            if row[field] != said:
-                found.append(Drift(name, f"{prefix}.{field}", row[field], int(said)))
-        for field, name_of_it in (
-            ("expires_at_ms", "expiresAt"),
-            ("reserved_seq", "reservedSequence"),
-            ("shard", "shard"),
+    for name in accounts:
+        limit, status, low = tuple(rows[name])[1:] if name in rows else (None, None, None)
+        should = int(limit or 0), status or "active", int(low or 0)
+        for field, its, expected in zip(
+            ("overdraftLimit", "status", "lowBalance"), states[name].account.settings, should, strict=True
         ):
-            if row[field] != row[f"{field}_said"]:
-                its, expected = int(row[field]), row[f"{field}_said"]
-                found.append(
-                    Drift(name, f"{prefix}.{name_of_it}", its, None if expected is None else int(expected))
-                )
-        if row["status"] != row["status_said"]:
-            found.append(Drift(name, f"{prefix}.status", row["status"], row["status_said"]))
+            if its != expected:
+                found.append(Drift(name, f"projection.{field}", its, expected))
     return found
 
 
@@ -250,67 +197,3 @@ async def _conserved(
         if totals.came != totals.there_or_gone:
             found.append(Drift(account, "projection.conserved", totals.there_or_gone, totals.came))
     return found, whole
-
-
-GAPS = """
-SELECT count(*) AS rows, min(seq) AS first, max(seq) AS last FROM journal
-WHERE shard = $1 AND seq > $2 AND seq <= $3
-"""
-
-FIRST_GAP = """
-SELECT seq FROM (
-  SELECT seq, lag(seq, 1, $2::bigint) OVER (ORDER BY seq) AS before FROM journal
-  WHERE shard = $1 AND seq > $2 AND seq <= $3
-) AS rows WHERE seq <> before + 1 ORDER BY seq LIMIT 1
-"""
-
-
-async def gap(connection: Connection, shard: int, after: int, cursor: int) -> int | None:
-    """The first sequence between `after` and `cursor` that the journal of a shard lacks."""
-    row = await connection.fetchrow(GAPS, shard, after, cursor)
-    assert row is not None
-    if row["rows"] == cursor - after:
-        return None
-    following: int | None = await connection.fetchval(FIRST_GAP, shard, after, cursor)
-    if following is None:  # what is there is whole, and ends too early
-        return int(row["last"] or after) + 1
-    before: int | None = await connection.fetchval(
-        "SELECT max(seq) FROM journal WHERE shard = $1 AND seq < $2", shard, following
-    )
-    return max(after, before or 0) + 1
-
-
-# One statement is one moment.
-END = """
-SELECT s.cursor, s.link, s.head, j.entry, j.hash,
-  (SELECT min(seq) FROM journal beyond WHERE beyond.shard = s.shard AND beyond.seq > s.cursor) AS beyond
-FROM shards s LEFT JOIN journal j ON (j.shard, j.seq) = (s.shard, s.cursor)
-WHERE s.shard = $1
-"""
-
-
-class _Linked(Struct):
-    nonce: str
-
-
-_decode_linked = msgspec.json.Decoder(_Linked).decode
-
-
-async def end_faults(connection: Connection, shard: int) -> list[Drift]:
-    """Where a shard does not end with its last row; a row that is missing is for `gap` to find."""
-    row = await connection.fetchrow(END, shard)
-    assert row is not None, "a shard without a row"
-    found = []
-    if row["beyond"] is not None:
-        found.append(Drift("", f"journal.{shard}.{row['beyond']}", "there", f"the end is {row['cursor']}"))
-    if row["entry"] is None:
-        return found
-    try:
-        nonce = _decode_linked(row["entry"]).nonce
-    except msgspec.MsgspecError:
-        nonce = "unreadable"
-    head, hashed = row["head"].hex(), row["hash"].hex()
-    for field, said, expected in (("link", row["link"], nonce), ("head", head, hashed)):
-        if said != expected:
-            found.append(Drift("", f"projection.{shard}.{field}", said, expected))
-    return found

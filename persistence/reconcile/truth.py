@@ -1,6 +1,7 @@
 """What the journal alone says of an account, from its first entry on; and its projections, rewritten by that.
 
-Takes as long as the account has entries, and no more memory than its open reservations.
+Takes as long as the account has entries, and no more memory than its open reservations and what it was given
+back.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from persistence import rebuild
 from persistence.folding import Contradiction, Reservation
 from persistence.pool import Connection
 from persistence.projections import at
+from persistence.projections.reservations import terms_of
+from persistence.reconcile import refunds
 from persistence.reconcile.hands import NotRepaired
 from persistence.reconcile.state import State
 
@@ -62,20 +65,32 @@ async def rewrite(connection: Connection, shard: int, account: str) -> Rewritten
         moments["last_at"] = rows[-1]["at"]
         await _fold(connection, state, rows)
         ended = [each for each in state.reservations.values() if each.status != "pending"]
-        changed |= await _rewrite_reservations(connection, shard, ended)
+        _note(changed, await _rewrite_reservations(connection, shard, ended))
         for each in ended:
             del state.reservations[each.id]
-    changed |= await _rewrite_reservations(connection, shard, state.open)
+    _note(changed, await _rewrite_reservations(connection, shard, state.open))
     changed |= await _drop_strangers(connection, account)
+    changed = {f"reservation.{id_}": pair for id_, pair in changed.items()}
+    changed |= await refunds.rewrite(connection, account)
     after = await _rewrite_account(connection, state, moments)
     return Rewritten(
-        before | {f"reservation.{id_}": pair[0] for id_, pair in changed.items()},
-        after | {f"reservation.{id_}": pair[1] for id_, pair in changed.items()},
+        before | {name: pair[0] for name, pair in changed.items()},
+        after | {name: pair[1] for name, pair in changed.items()},
     )
 
 
+def _note(changed: dict[str, tuple[Any, Any]], more: dict[str, tuple[Any, Any]]) -> None:
+    """One that goes on after its end is written more than once; what it was at first is what it was."""
+    for id_, (before, after) in more.items():
+        first = changed.pop(id_, (before, None))[0]
+        if first != after:
+            changed[id_] = first, after
+
+
 async def _fold(connection: Connection, state: State, rows: Sequence[Record]) -> None:
-    """Entries that follow the state. A reservation that ended in an earlier page may still be bound."""
+    """Entries that follow the state. A reservation that ended in an earlier page may still be bound, or
+    confirmed late.
+    """
     lines = []
     for row in rows:
         await _demand_unchanged(connection, state, row)
@@ -84,7 +99,7 @@ async def _fold(connection: Connection, state: State, rows: Sequence[Record]) ->
         except msgspec.MsgspecError as error:
             raise _contradictory(state, row["seq"], str(error)) from error
     made = {entry.reservation for _, _, entry in lines if entry.kind == "reserved"}
-    bound = {entry.reservation for _, _, entry in lines if entry.kind == "bound"} - made
+    bound = {entry.reservation for _, _, entry in lines if entry.kind == "bound" or entry.late} - made
     if late := [each for each in bound if each is not None and each not in state.reservations]:
         state.add((await rebuild.reservations(connection, late)).values())
     for version, sequence, entry in lines:
@@ -115,7 +130,9 @@ def _contradictory(state: State, sequence: int, why: str) -> NotRepaired:
     )
 
 
-ACCOUNT = "SELECT shard, version, available, held FROM accounts WHERE account = $1"
+ACCOUNT = """
+SELECT shard, version, available, held, overdraft_limit, status, low_balance FROM accounts WHERE account = $1
+"""
 
 LOTS = """
 SELECT bucket, expires_at_ms, priority, available, held, since FROM lots WHERE account = $1
@@ -130,9 +147,11 @@ async def _account_row(connection: Connection, account: str) -> dict[str, Any]:
 
 
 PUT_ACCOUNT = """
-INSERT INTO accounts (account, shard, version, available, held, opened_at, last_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (account) DO UPDATE SET shard = $2, version = $3, available = $4, held = $5
+INSERT INTO accounts (account, shard, version, available, held, opened_at, last_at, overdraft_limit, status,
+  low_balance)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+ON CONFLICT (account) DO UPDATE SET shard = $2, version = $3, available = $4, held = $5,
+  overdraft_limit = $8, status = $9, low_balance = $10
 """
 
 DROP_ACCOUNT = "DELETE FROM accounts WHERE account = $1"
@@ -153,7 +172,7 @@ async def _rewrite_account(connection: Connection, state: State, moments: dict[s
         return await _account_row(connection, account.id)
     await connection.execute(
         PUT_ACCOUNT, account.id, account.shard, account.version, account.available, account.held,
-        moments["opened_at"], moments["last_at"],
+        moments["opened_at"], moments["last_at"], *account.settings,
     )  # fmt: skip
     lots = [
         (lot.bucket, lot.expires_at_ms, lot.priority, lot.available, lot.held, lot.since)
@@ -168,7 +187,7 @@ async def _rewrite_account(connection: Connection, state: State, moments: dict[s
 _FIELDS = (
     "account", "shard", "status", "reserved", "captured", "charged", "released", "held", "expires_at",
     "created_at", "settled_at", "cancel_cause", "task", "provider", "model", "reserved_seq", "bound_seq",
-    "ended_seq",
+    "ended_seq", "late", "extensions", "parts", "over_capture", "on_expired", "price",
 )  # fmt: skip
 
 RESERVATIONS = f"SELECT id::text AS id, {', '.join(_FIELDS)} FROM reservations WHERE id = ANY($1::uuid[])"  # noqa: S608
@@ -194,7 +213,7 @@ async def _rewrite_reservations(
             each.account, shard, each.status, each.reserved, each.captured, each.charged, each.released,
             each.held, at(each.expires_at_ms), at(each.created_at_ms),
             None if each.settled_at_ms is None else at(each.settled_at_ms), each.cancel_cause, each.task,
-            each.provider, each.model, each.reserved_seq, each.bound_seq, each.ended_seq,
+            each.provider, each.model, each.reserved_seq, each.bound_seq, each.ended_seq, *terms_of(each),
         )  # fmt: skip
         if known.get(each.id) != should:
             await connection.execute(PUT_RESERVATION, each.id, *should)
@@ -229,6 +248,8 @@ async def is_projected(connection: Connection, account: str, shard: int) -> bool
         await connection.execute(SNAPSHOT)
         known = await rebuild.accounts(connection, [account])
         if account not in known:
+            return False
+        if await refunds.wrong(connection, [account], [known[account].version]):
             return False
         opened = await rebuild.open_reservations_of(connection, [account])
         projected = State.of(account, shard, known[account], opened[account])

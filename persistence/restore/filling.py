@@ -118,7 +118,7 @@ async def _fill_balances(connection: Connection, redis: Redis, closed: Closed, c
 
 
 async def _fill_memory(connection: Connection, redis: Redis, closed: Closed, now_ms: int) -> None:
-    """Of the last day: how reservations ended, and what was answered to which key."""
+    """Of the last day: how reservations ended, what was answered to which key, and what was given back."""
     first = await rebuild.first_since(connection, closed.shard, now_ms - REMEMBER_MS)
     if first is None:
         return
@@ -131,6 +131,11 @@ async def _fill_memory(connection: Connection, redis: Redis, closed: Closed, now
         page = Page(closed.shard)
         for record in records:
             page.record(record)
+        await load(redis, closed, page)
+    async for refunds in rebuild.pages_of_refunds(connection, closed.shard, first - 1):
+        page = Page(closed.shard)
+        for refunded in refunds:
+            page.refunded(refunded)
         await load(redis, closed, page)
 
 

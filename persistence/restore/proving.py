@@ -16,7 +16,7 @@ import msgspec
 
 from persistence import rebuild
 from persistence.pool import Connection
-from persistence.reconcile import sums, truth
+from persistence.reconcile import ends, sums, truth
 from persistence.reconcile.drift import Drift, as_jsonb
 from persistence.reconcile.hands import NotRepaired
 from persistence.reconcile.repair import RECORD
@@ -90,10 +90,10 @@ async def _prove(
 async def _missing(connection: Connection, shard: int) -> str | None:
     """What the rows of a shard lack up to its cursor, or have beyond."""
     cursor = await connection.fetchval("SELECT cursor FROM shards WHERE shard = $1", shard)
-    gap = await sums.gap(connection, shard, 0, cursor)
+    gap = await ends.gap(connection, shard, 0, cursor)
     if gap is not None:
         return f"The journal lacks entry {gap} of shard {shard}."
-    for each in await sums.end_faults(connection, shard):
+    for each in await ends.end_faults(connection, shard):
         return (
             f"The journal of shard {shard} contradicts its end ({each.field}: {each.redis}, {each.journal})."
         )
