@@ -6,7 +6,7 @@ be the next one, its legs must lead from the balance before it to the balance th
 amount that it names.
 """
 
-from persistence.folding.accounts import LOTS_MAX, OVERDRAFT, Account, Lot
+from persistence.folding.accounts import LOTS_MAX, OVERDRAFT, Account, Lot, Status
 from persistence.folding.proof import Contradiction, takes_a_lost_place
 from persistence.folding.refunds import Original, give_back
 from persistence.folding.reservations import Reservation, still_held
@@ -19,6 +19,7 @@ __all__ = [
     "Lot",
     "Original",
     "Reservation",
+    "Status",
     "give_back",
     "still_held",
     "takes_a_lost_place",

@@ -3,14 +3,17 @@
 from collections.abc import AsyncIterator, Iterable, Sequence
 from itertools import groupby
 from operator import itemgetter
-from sys import intern
 
 from asyncpg import Record
 
 from app.ledger.replies import Account, Lot
+from persistence.folding import Status
 from persistence.pool import Connection
 
 PAGE = 1_000
+
+# A default is left out of a text; it is known as one by its identity.
+_STATUS: dict[str, Status] = {"active": "active", "frozen": "frozen", "closed": "closed"}
 
 # One statement is one moment: sums, lots and open holds belong together.
 _WITH_LOTS = """
@@ -63,6 +66,6 @@ def _account(rows: list[Record]) -> Account:
         open_holds=open_holds,
         lapses_at_ms=min(lapses_at_ms, default=0),
         overdraft_limit=overdraft_limit,
-        status=intern(status),  # so that a default is known as one, and left out of the text
+        status=_STATUS[status],
         low_balance=low_balance,
     )

@@ -1,19 +1,23 @@
 """Reservations: deadlines, what is held of which lot, parts, and the personal text that belongs to them."""
 
 from collections.abc import AsyncIterator, Sequence
-from sys import intern
 
 import msgspec
 from asyncpg import Record
 from msgspec import Struct
 
 from app.ledger.entries import Leg, Notes
+from app.ledger.operations import OnExpired, OverCapture
 from app.ledger.replies import HeldLeg, Reservation
 from persistence.folding import still_held
 from persistence.pool import Connection
 from persistence.projections.reservations import decode_parts, decode_price
 
 PAGE = 1_000
+
+# A default is left out of a text; it is known as one by its identity.
+_OVER_CAPTURE: dict[str, OverCapture] = {"reject": "reject", "cap": "cap", "charge": "charge"}
+_ON_EXPIRED: dict[str, OnExpired] = {"reject": "reject", "charge": "charge"}
 
 NOWHERE = "00000000-0000-0000-0000-000000000000"
 
@@ -149,8 +153,8 @@ def _reservation(row: Record) -> Reservation:
         resource=bound.resource or made.resource,
         model=row["model"],
         metadata=made.metadata,
-        over_capture=intern(row["over_capture"]),  # so that a default is known as one, and left out
-        on_expired=intern(row["on_expired"]),
+        over_capture=_OVER_CAPTURE[row["over_capture"]],
+        on_expired=_ON_EXPIRED[row["on_expired"]],
         price=None if price is None else decode_price(price),
     )
 
