@@ -113,8 +113,8 @@ class Past(Protocol):
     `app.ledger` when Redis is, because only Redis can tell whether the journal lacks anything.
     """
 
-    async def balance(self, account: str, at: datetime) -> Account:
-        """An account as its last entry at or before `at`, which is not in the future, left it.
+    async def balance(self, account: str, at: datetime, now: datetime) -> Account:
+        """An account as its last entry at or before `at`, which is not after `now`, left it.
 
         Raises:
             AccountNotFound, JournalBacklogged

@@ -25,7 +25,6 @@ from persistence import folding, rebuild
 from persistence.backing import decode_entry
 from persistence.folding import Contradiction
 from persistence.pool import Pool, answering
-from persistence.projections import at as moment_of
 
 JOURNALED_FOR_SURE = timedelta(days=1)
 """What is older is in the journal: a backlog that is older than six hours stops its shard."""
@@ -50,14 +49,14 @@ class PostgresPast:
         self._ledger = ledger
         self._long = asyncio.Semaphore(LONG_AT_ONCE_MAX)
 
-    async def balance(self, account: str, at: datetime) -> Account:
-        """An account as its last entry at or before `at`, which is not in the future, left it.
+    async def balance(self, account: str, at: datetime, now: datetime) -> Account:
+        """An account as its last entry at or before `at`, which is not after `now`, left it.
 
         Raises:
             AccountNotFound, JournalBacklogged
             Overloaded: Too many long histories are being added up.
         """
-        await self._arrive(account, at)
+        await self._arrive(account, at, now)
         version = await self._version_before(account, at + _STEP)
         if version == 0:
             return NOTHING
@@ -74,7 +73,7 @@ class PostgresPast:
         Raises:
             AccountNotFound, JournalBacklogged
         """
-        await self._arrive(account, min(until, now))
+        await self._arrive(account, min(until, now), now)
         first = await self._version_before(account, since)
         last = await self._version_before(account, until)
         return Statement(
@@ -83,23 +82,26 @@ class PostgresPast:
             entries=self._entries(account, first, last),
         )
 
-    JOURNALED = "SELECT version, last_at FROM accounts WHERE account = $1"
-
-    async def _arrive(self, account: str, moment: datetime) -> None:
-        """Wait until the journal has all entries of an account up to a moment that is not in the future."""
-        async with answering(self._pool) as connection:
-            journaled = await connection.fetchrow(self.JOURNALED, account)
-        now = moment_of(self._ledger.now_ms())
-        if journaled is not None and (journaled["last_at"] > moment or now - moment > JOURNALED_FOR_SURE):
+    async def _arrive(self, account: str, moment: datetime, now: datetime) -> None:
+        """Wait until the journal has all entries of an account up to a moment that is not after `now`."""
+        version, last_at = await self._journaled(account)
+        if last_at is not None and (last_at > moment or now - moment > JOURNALED_FOR_SURE):
             return
         present = (await self._ledger.balance(account)).account.version
         deadline = time.monotonic() + BEHIND_SECONDS
-        while journaled is None or journaled["version"] < present:
+        while version < present and (last_at is None or last_at <= moment):
             if time.monotonic() > deadline:
                 raise JournalBacklogged
             await asyncio.sleep(POLL_SECONDS)
-            async with answering(self._pool) as connection:
-                journaled = await connection.fetchrow(self.JOURNALED, account)
+            version, last_at = await self._journaled(account)
+
+    JOURNALED = "SELECT version, last_at FROM accounts WHERE account = $1"
+
+    async def _journaled(self, account: str) -> tuple[int, datetime | None]:
+        """The last version that the journal has, and its time."""
+        async with answering(self._pool) as connection:
+            row = await connection.fetchrow(self.JOURNALED, account)
+        return (row["version"], row["last_at"]) if row else (0, None)
 
     VERSION_BEFORE = "SELECT version_before($1, $2)"
 

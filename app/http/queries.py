@@ -115,9 +115,7 @@ class ReservationsQuery(Query, kw_only=True):
     status: (
         Annotated[
             Literal["pending", "confirmed", "cancelled", "expired"],
-            Meta(
-                description="`expired`: cancelled because the deadline passed; `cancelled`: the others."
-            ),
+            Meta(description="`expired`: cancelled because the deadline passed; `cancelled`: the others."),
         ]
         | UnsetType
     ) = UNSET

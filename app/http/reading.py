@@ -13,7 +13,7 @@ from app.http.bodies import given
 from app.http.problems import invalid
 from app.http.queries import BalanceQuery, TaskQuery, TransactionsQuery
 from app.http.routes import reading
-from app.http.times import moment
+from app.http.times import present
 from app.http.wire import Answer, LedgerRequest
 from app.ledger.errors import ReservationNotFound, TransactionNotFound
 from app.ledger.shards import TransactionId
@@ -100,7 +100,7 @@ class Reading(Controller):
         which = query.filter(request.caller.sees(given(query.account_id)))
         if query.format is not UNSET:
             everything = request.parts.history.export(which, cursor=given(query.cursor))
-            return exports.export(everything, query.format, which.account, request.ledger.now_ms())
+            return exports.export(everything, query.format, which.account, present(request.ledger.now_ms()))
         found = await request.parts.history.transactions(which, cursor=given(query.cursor), limit=query.limit)
         return Answer(answers.page(found))
 
@@ -137,9 +137,10 @@ async def own(request: LedgerRequest, reservation: str) -> None:
 
 
 async def _balance_at(request: LedgerRequest, account: str, at: datetime) -> Answer[Balance]:
-    if at > moment(request.ledger.now_ms()):
+    now = present(request.ledger.now_ms())
+    if at > now:
         raise invalid("`at`: it is in the future; a balance is known up to now.", field="at")
-    return Answer(answers.balance(account, await request.parts.past.balance(account, at)))
+    return Answer(answers.balance(account, await request.parts.past.balance(account, at, now)))
 
 
 def _matches(condition: bytes | None, tag: bytes) -> bool:

@@ -26,6 +26,11 @@ INSERT INTO accounts (account, shard, version, available, held, opened_at, last_
 VALUES ($1, $2, $3, 0, 0, $4, $4) ON CONFLICT (account) DO UPDATE SET version = $3, last_at = $4
 """
 
+CURSOR = """
+INSERT INTO shards (shard, cursor, head) VALUES ($1, $2, $3)
+ON CONFLICT (shard) DO UPDATE SET cursor = excluded.cursor
+"""
+
 
 class Rows:
     """Appends entries, numbering shards and versions. `after_ms` counts from `MORNING`."""
@@ -34,6 +39,10 @@ class Rows:
         self._database = database
         self._sequences: dict[int, int] = {}
         self._versions: dict[str, int] = {}
+
+    def skip(self, account: str) -> None:
+        """The next version of the account, and its entry, never come."""
+        self._versions[account] += 1
 
     async def append(self, account: str, *, after_ms: int = 0, notes: Notes | None = None, **fields: object):
         """An entry of 5 credits granted, or as `fields` say. Returns `(shard, sequence, entry)`."""
@@ -60,4 +69,5 @@ class Rows:
             if sealed:
                 await connection.execute(NOTE, shard, sequence, sealed.text)
             await connection.execute(ACCOUNT, account, shard, version, at)
+            await connection.execute(CURSOR, shard, sequence, bytes(32))
         return shard, sequence, entry
