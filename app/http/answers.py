@@ -21,11 +21,11 @@ Time = Annotated[str, Meta(description="UTC with milliseconds.", extra_json_sche
 _notes = msgspec.json.Decoder(Notes).decode
 
 
-class Shown(Struct, rename="camel"):
+class Shown(Struct, rename="camel", gc=False):
     """A part of an answer."""
 
 
-class Leg(Shown, kw_only=True, gc=False):
+class Leg(Shown, kw_only=True):
     """How one lot was moved: signed credits."""
 
     bucket: str
@@ -34,14 +34,14 @@ class Leg(Shown, kw_only=True, gc=False):
     held: int
 
 
-class Sums(Shown, kw_only=True, gc=False):
+class Sums(Shown, kw_only=True):
     """The account's sums after the transaction."""
 
     available: int
     held: int
 
 
-class Price(Shown, kw_only=True, gc=False):
+class Price(Shown, kw_only=True):
     """What an amount was computed from: ceil(base + units x price), by that version of the model's price."""
 
     model_id: str
@@ -110,7 +110,7 @@ class Reservation(Shown, kw_only=True):
     metadata: dict[str, str]
 
 
-class Lot(Shown, kw_only=True, gc=False):
+class Lot(Shown, kw_only=True):
     """A bucket's credits of one expiry."""
 
     bucket: str

@@ -33,7 +33,7 @@ def given(value: T | UnsetType) -> T | None:
     return None if value is UNSET else value
 
 
-class Body(Struct, forbid_unknown_fields=True, omit_defaults=True, rename="camel"):
+class Body(Struct, forbid_unknown_fields=True, omit_defaults=True, rename="camel", gc=False):
     """What is asked in a request."""
 
 

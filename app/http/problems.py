@@ -15,7 +15,7 @@ from app.http.times import iso
 Headers = Sequence[tuple[bytes, bytes]]
 
 
-class ProblemBody(Struct, rename="camel", kw_only=True):
+class ProblemBody(Struct, rename="camel", kw_only=True, gc=False):
     """RFC 9457, and the facts of the case beside it."""
 
     type: str

@@ -8,12 +8,15 @@ from itertools import count
 import httpx
 import pytest
 from litestar import Litestar
+from redis.asyncio import Redis
 
 from app.main import create_app
 from app.settings import Settings
 from persistence.api_keys import create
 from persistence.birth import give_birth
+from persistence.drain import drain
 from persistence.pool import Pool
+from tests.engine import Clock, script_with_clock
 from tests.http.contract import Contract
 
 SHARDS = 4
@@ -78,6 +81,24 @@ async def client_of(app: Litestar, database: Pool) -> Callable[..., httpx.AsyncC
         return _client(app, await create(database, f"key-{next(numbers)}", scopes, account=account))
 
     return make
+
+
+@pytest.fixture
+async def clock(app: Litestar, redis: Redis) -> Clock:
+    """The time that the ledger goes by: it stands still until the test moves it on."""
+    app.state.parts.ledger._batcher._script = script_with_clock()
+    clock = Clock(redis)
+    await clock.set(clock.now_ms)
+    return clock
+
+
+@pytest.fixture
+async def journal(settings: Settings) -> AsyncIterator[None]:
+    """A journal worker beside the test."""
+    worker = asyncio.create_task(drain(settings.database_url, settings.redis_url, 60.0, keep=None))
+    yield
+    worker.cancel()
+    await asyncio.wait({worker})
 
 
 def _client(app: Litestar, token: str | None) -> httpx.AsyncClient:

@@ -1,0 +1,67 @@
+"""Steps that tests of the API are made of: ask for something, and take what it answers."""
+
+import httpx
+
+CREDITS = "/api/credits"
+
+
+async def ask(client: httpx.AsyncClient, verb: str, *, key: str | None = None, **body) -> httpx.Response:
+    """`POST /api/credits/<verb>`, under a key if there is one."""
+    headers = {"idempotency-key": key} if key else {}
+    return await client.post(f"{CREDITS}/{verb}", json=body, headers=headers)
+
+
+async def do(client: httpx.AsyncClient, verb: str, *, key: str | None = None, **body) -> dict:
+    """The same, and it succeeds."""
+    answer = await ask(client, verb, key=key, **body)
+    assert answer.is_success, answer.text
+    return answer.json()
+
+
+async def is_refused(
+    client: httpx.AsyncClient, verb: str, status: int, code: str, *, key: str | None = None, **body
+) -> dict:
+    """The same, and it is refused with this status and code. Returns the problem."""
+    answer = await ask(client, verb, key=key, **body)
+    assert (status, code) == (answer.status_code, answer.json().get("code")), answer.text
+    return answer.json()
+
+
+async def setting(client: httpx.AsyncClient, account: str = "alice", **settings) -> dict:
+    """Change settings of an account."""
+    answer = await client.patch(f"{CREDITS}/accounts/{account}", json=settings)
+    assert 200 == answer.status_code, answer.text
+    return answer.json()
+
+
+async def balance(client: httpx.AsyncClient, account: str = "alice") -> dict:
+    """What the account has now."""
+    answer = await client.get(f"{CREDITS}/balance", params={"accountId": account})
+    assert 200 == answer.status_code, answer.text
+    return answer.json()
+
+
+async def sums(client: httpx.AsyncClient, account: str = "alice") -> tuple[int, int, int]:
+    """What is available, what is held, and the version."""
+    now = await balance(client, account)
+    return now["available"], now["held"], now["version"]
+
+
+async def lots(client: httpx.AsyncClient, account: str = "alice") -> dict[str, int]:
+    """What is available of each bucket."""
+    found: dict[str, int] = {}
+    for lot in (await balance(client, account))["buckets"]:
+        found[lot["bucket"]] = found.get(lot["bucket"], 0) + lot["available"]
+    return found
+
+
+async def find(client: httpx.AsyncClient, reservation: str) -> dict:
+    """A reservation as it is now."""
+    answer = await client.get(f"{CREDITS}/reservations/{reservation}")
+    assert 200 == answer.status_code, answer.text
+    return answer.json()
+
+
+def members(of: dict, *names: str) -> tuple:
+    """Some members of an answer, `None` where it has not got them."""
+    return tuple(of.get(name) for name in names)
