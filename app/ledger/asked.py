@@ -1,5 +1,7 @@
 """An operation, and how far it has come on its way to an outcome."""
 
+from msgspec import Struct
+
 from app.ledger.backing import Recorded
 from app.ledger.entries import Entry
 from app.ledger.errors import BatchFailed, LedgerError, ReservationNotFound
@@ -16,22 +18,19 @@ Outcome = Receipt | LedgerError
 """What the caller is told."""
 
 
-class Asked:
+class Asked(Struct, eq=False, gc=False):
     """`answer` is the script's, or why there is none. `sequence` names the entry that answers the operation,
     where that was written before (0: nothing is known of one); `recorded` is that entry. `account` and
     `reservation` are as they are now, as far as that is known.
     """
 
-    __slots__ = ("account", "answer", "operation", "outcome", "recorded", "reservation", "sequence")
-
-    def __init__(self, operation: Write, answer: Answer | LedgerError | None = None) -> None:
-        self.operation = operation
-        self.answer = answer
-        self.outcome: Outcome | None = None
-        self.sequence = 0
-        self.recorded: Recorded | None = None
-        self.account: Account | None = None
-        self.reservation: Reservation | None = None
+    operation: Write
+    answer: Answer | LedgerError | None = None
+    outcome: Outcome | None = None
+    sequence: int = 0
+    recorded: Recorded | None = None
+    account: Account | None = None
+    reservation: Reservation | None = None
 
     def is_open(self) -> bool:
         """Whether it has to be sent: nothing that was written before answers it."""

@@ -20,7 +20,7 @@ from app.ledger.errors import (
     LedgerUnavailable,
     ReservationNotFound,
 )
-from app.ledger.operations import Bind, Extend, Grant, Reserve, Write
+from app.ledger.operations import Bind, Cancel, Confirm, Extend, Grant, Reserve, Write
 from app.ledger.outcomes import Outcomes
 from app.ledger.present import Present
 from app.ledger.receipts import Batched
@@ -32,6 +32,8 @@ ROUNDS_MAX = 8
 """How often an atomic batch is sent: after each failure something was looked up that can be looked up once.
 More than three are only needed when the ledger changes in between.
 """
+
+_SETTLING, _BINDING = frozenset({Confirm, Cancel, Extend, Bind}), (Reserve, Bind)
 
 _OF_ONE = (LedgerFenced, BatchFailed)
 """Errors that say of which operation an atomic call failed; all others concern the whole."""
@@ -57,12 +59,13 @@ class Batches:
 
     async def settle(self, asked: Sequence[Asked], count: int) -> list[Outcome]:
         """The outcomes of operations that were sent by themselves."""
-        await self._open_accounts(asked)
-        elsewhere = [each for each in asked if says(each.answer, "task_elsewhere")]
-        for each in elsewhere:
-            _set_task_shard(each, count)
-        await self._send(elsewhere)
-        await self._outcomes.settle(asked)
+        if rest := self._outcomes.receive(asked):
+            await self._open_accounts(rest)
+            elsewhere = [each for each in rest if says(each.answer, "task_elsewhere")]
+            for each in elsewhere:
+                _set_task_shard(each, count)
+            await self._send(elsewhere)
+            await self._outcomes.settle(rest)
         return _outcomes(asked)
 
     async def _recall(self, asked: Sequence[Asked]) -> None:
@@ -175,15 +178,15 @@ def _place(asked: Sequence[Asked], count: int) -> None:
     """The shards by which each is decided."""
     for each in asked:
         operation = each.operation
-        if isinstance(operation, Settling):
-            shard = shard_of_reservation(operation.reservation, count)
+        if type(operation) in _SETTLING:
+            shard = shard_of_reservation(each.settling.reservation, count)
             if shard is None:
                 each.outcome = ReservationNotFound()
                 continue
             operation.shard = shard
         else:
-            operation.shard = shard_of(each.account_named, count)
-        if isinstance(operation, Reserve | Bind) and operation.task is not None:
+            operation.shard = shard_of(operation.account, count)  # type: ignore[attr-defined]
+        if isinstance(operation, _BINDING) and operation.task is not None:
             operation.task_shard = shard_of_task(operation.provider, operation.task, count)
 
 

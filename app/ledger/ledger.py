@@ -52,6 +52,7 @@ from app.ledger.shards import (
     shard_of_reservation,
     shard_of_task,
 )
+from app.ledger.tickets import Answer
 
 T = TypeVar("T")
 
@@ -224,25 +225,25 @@ class Ledger:
         return await self._of_account(operation)
 
     async def configure(self, operation: Configure) -> Configured:
-        """Change settings of an account; opens one that neither Redis nor the journal knows.
+        """Change settings of an account; opens one that neither Redis nor the journal knows. Its key holds
+        for 24 h.
 
         Raises:
-            AccountClosed, AccountNotEmpty, OverdraftInUse
+            AccountClosed, AccountNotEmpty, OverdraftInUse, IdempotencyMismatch
         """
-        assert operation.key is None, "settings are the same however often they are set"
         operation.shard = shard_of(operation.account, self._count or await self._learn_count())
-        result, reply = await self._batcher.submit(operation)
-        if says((result, reply), "account_unknown"):
+        answer = await self._batcher.submit(operation)
+        if says(answer, "account_unknown"):
             error = await self._unknown(operation.account, operation.shard)
             if not isinstance(error, AccountNotFound):
                 raise error
             operation = replace(operation, open=True)
-            result, reply = await self._batcher.submit(operation)
-        if isinstance(result, Applied) and result.entry is None:
+            answer = await self._batcher.submit(operation)
+        result, reply = answer
+        if isinstance(result, Applied) and not result.sequence:
             return Configured(reply.accounts[result.account], None)
-        receipt = receipt_of(operation, result, reply, self.acknowledged)
-        if receipt is None:
-            raise error_of(result)
+        receipt = receipt_of(operation, answer, self.acknowledged)
+        receipt = receipt or await self._settled(operation, answer)
         return Configured(receipt.account, receipt)
 
     async def batch(self, operations: Sequence[Write], *, atomic: bool = False) -> Batched:
@@ -316,26 +317,32 @@ class Ledger:
         """Let everything that is due in a shard happen."""
         await self._batcher.submit(Sweep(shard=shard))
 
+    # Redis mostly knows all that is needed: then nothing else is awaited than its answer.
+
     async def _of_account(self, operation: Grant | Deduct | Reserve | Refund | Adjust) -> Receipt:
         operation.shard = shard_of(operation.account, self._count or await self._learn_count())
-        return await self._asked(operation)
+        if operation.key is not None and is_beyond_memory(operation, self._batcher.now_ms):
+            return await self._recalled(operation)
+        answer = await self._batcher.submit(operation)
+        return receipt_of(operation, answer, self.acknowledged) or await self._settled(operation, answer)
 
     async def _of_reservation(self, operation: Settling) -> Receipt:
         shard = shard_of_reservation(operation.reservation, self._count or await self._learn_count())
         if shard is None:
             raise ReservationNotFound
         operation.shard = shard
-        return await self._asked(operation)
-
-    async def _asked(self, operation: Write) -> Receipt:
-        """Mostly Redis knows all that is needed; what it does not know is looked up as for a batch of one."""
         if operation.key is not None and is_beyond_memory(operation, self._batcher.now_ms):
-            return _returned((await self._batches.each([operation], self._count))[0])
-        result, reply = await self._batcher.submit(operation)
-        receipt = receipt_of(operation, result, reply, self.acknowledged)
-        if receipt is not None:
-            return receipt
-        return _returned((await self._batches.settle([Asked(operation, (result, reply))], self._count))[0])
+            return await self._recalled(operation)
+        answer = await self._batcher.submit(operation)
+        return receipt_of(operation, answer, self.acknowledged) or await self._settled(operation, answer)
+
+    async def _recalled(self, operation: Write) -> Receipt:
+        """The journal is asked first."""
+        return _returned((await self._batches.each([operation], self._count))[0])
+
+    async def _settled(self, operation: Write, answer: Answer) -> Receipt:
+        """Redis has refused, or does not know everything."""
+        return _returned((await self._batches.settle([Asked(operation, answer)], self._count))[0])
 
     async def _unknown(self, account: str, shard: int) -> LedgerError:
         """What is to be said of an account that Redis did not know."""

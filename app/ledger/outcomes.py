@@ -34,6 +34,13 @@ class Outcomes:
         """Find in the journal what was answered to keys that Redis may have forgotten."""
         await self._compare([each for each in asked if is_beyond_memory(each.operation, now_ms)])
 
+    def receive(self, asked: Sequence[Asked]) -> list[Asked]:
+        """Give receipts to those of which Redis has told everything; the others are returned."""
+        for each in asked:
+            if type(each.answer) is tuple:
+                each.outcome = receipt_of(each.operation, each.answer, self._acknowledged)
+        return [each for each in asked if each.outcome is None]
+
     async def settle(self, asked: Sequence[Asked]) -> None:
         """Give each its outcome. Those that nothing in the past answers have been sent."""
         for each in asked:
@@ -52,10 +59,10 @@ class Outcomes:
         if isinstance(answer, LedgerError):
             asked.outcome = answer
             return
-        result, reply = answer
-        asked.outcome = receipt_of(asked.operation, result, reply, self._acknowledged)
+        asked.outcome = receipt_of(asked.operation, answer, self._acknowledged)
         if asked.outcome is not None:
             return
+        result, reply = answer
         if isinstance(result, Applied):  # Redis has forgotten the entry, or the reservation
             asked.sequence = result.sequence
             asked.account = reply.accounts[result.account] if result.account >= 0 else None

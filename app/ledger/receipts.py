@@ -11,9 +11,9 @@ from app.ledger.acknowledged import Acknowledged
 from app.ledger.entries import Entry
 from app.ledger.errors import LedgerError, ReservationNotFound
 from app.ledger.operations import Write
-from app.ledger.replies import Account, Applied, Declined, Reply, Reservation
+from app.ledger.replies import Account, Applied, Declined, Reservation
 from app.ledger.shards import TransactionId
-from app.ledger.tickets import Result
+from app.ledger.tickets import Answer, Result
 
 _ERRORS = errors.leaves()
 _canonical = msgspec.json.Encoder(order="sorted").encode
@@ -28,7 +28,7 @@ def fingerprint(verb: str, body: Struct) -> str:
     return base64.urlsafe_b64encode(digest).decode()
 
 
-class Receipt(Struct, frozen=True):
+class Receipt(Struct, frozen=True, gc=False):
     """What an operation did, first time or replayed. `account` and `reservation` are as they are now."""
 
     shard: int
@@ -65,24 +65,30 @@ class Batched(Struct, frozen=True):
     failed: int | None = None
 
 
-def receipt_of(operation: Write, result: Result, reply: Reply, acknowledged: Acknowledged) -> Receipt | None:
+def receipt_of(operation: Write, answer: Answer, acknowledged: Acknowledged) -> Receipt | None:
     """The receipt of an operation that was applied now, or of which Redis still has everything.
 
     `None`: it was refused, or the journal has to be asked.
     """
-    if type(result) is not Applied or result.entry is None or result.account < 0:
+    result, reply = answer
+    if type(result) is not Applied:
         return None
-    replayed, entry = result.replayed, result.entry
-    if not replayed:
+    entry = result.entry
+    if entry is None or result.account < 0:
+        return None
+    if result.replayed:
+        notes = result.notes
+    else:
+        notes = operation.notes
         acknowledged.keep(operation.shard, result.sequence, entry.incarnation, entry.key)
     return Receipt(
         operation.shard,
         result.sequence,
         entry,
-        result.notes if replayed else operation.notes,
+        notes,
         reply.accounts[result.account],
         reply.reservations[result.reservation] if result.reservation >= 0 else None,
-        replayed,
+        result.replayed,
     )
 
 

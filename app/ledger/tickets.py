@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar
+
+from msgspec import Struct
 
 from app.ledger.errors import LedgerError, LedgerFenced, LedgerUnavailable
 from app.ledger.operations import Bind, Extend, Operation, Reserve
 from app.ledger.replies import Applied, Declined, Located, Reply
+
+# Structs that the garbage collector leaves alone (`gc=False`) are in no circle of references.
 
 Result = Applied | Located | Declined
 """What one operation came to."""
@@ -32,21 +35,15 @@ def fenced(operation: Operation, fences: Mapping[int, str]) -> LedgerFenced | No
     return None
 
 
-class Ticket:
+class Ticket(Struct, eq=False, gc=False):
     """An operation on its way. `deadline` is on this process' monotonic clock. `atomic`: the group that it
-    is carried with or not at all.
+    is carried with, or not at all.
     """
 
-    __slots__ = ("answer", "deadline", "operation")
-
-    atomic: ClassVar["Group | None"] = None
-
-    def __init__(
-        self, operation: Operation, answer: "asyncio.Future[Answer] | Share", deadline: float
-    ) -> None:
-        self.operation = operation
-        self.answer = answer
-        self.deadline = deadline
+    operation: Operation
+    answer: "asyncio.Future[Answer] | Share"
+    deadline: float
+    atomic: "Group | None" = None
 
     def fail(self, error: type[LedgerError], why: str, **facts: str) -> None:
         """Tell whoever still waits."""
@@ -54,63 +51,43 @@ class Ticket:
             self.answer.set_exception(error(why=why, **facts))
 
 
-class BoundTicket(Ticket):
-    """An operation of a group of which all are carried, or none."""
-
-    __slots__ = ("atomic",)
-
-    def __init__(self, operation: Operation, answer: "Share", deadline: float, group: "Group") -> None:
-        super().__init__(operation, answer, deadline)
-        self.atomic = group  # type: ignore[misc]
-
-
 class Group:
     """Operations of which somebody awaits the whole: one future for all of them, because a future for each,
     and a task that wakes up for each, cost more than all the rest.
     """
 
-    __slots__ = ("_answers", "_missing", "answer")
+    __slots__ = ("answer", "answers", "missing")
 
     def __init__(self, count: int, loop: asyncio.AbstractEventLoop) -> None:
         self.answer: asyncio.Future[list[Answer | LedgerError]] = loop.create_future()
-        self._answers: list[Answer | LedgerError | None] = [None] * count
-        self._missing = count
+        self.answers: list[Answer | LedgerError | None] = [None] * count
+        self.missing = count
 
     def tickets(self, operations: Sequence[Operation], deadline: float, *, atomic: bool) -> list[Ticket]:
         """A ticket for each operation, in order."""
-        if atomic:
-            return [BoundTicket(each, Share(self, i), deadline, self) for i, each in enumerate(operations)]
-        return [Ticket(each, Share(self, i), deadline) for i, each in enumerate(operations)]
-
-    def has(self, index: int) -> bool:
-        """Whether nobody waits for this one any more."""
-        return self._answers[index] is not None or self.answer.done()
-
-    def put(self, index: int, answer: Answer | LedgerError) -> None:
-        """The answer to one of them; with the last one the whole is answered."""
-        self._answers[index] = answer
-        self._missing -= 1
-        if not self._missing and not self.answer.done():
-            self.answer.set_result(self._answers)  # type: ignore[arg-type]
+        together = self if atomic else None
+        return [Ticket(each, Share(self, i), deadline, together) for i, each in enumerate(operations)]
 
 
-class Share:
+class Share(Struct, eq=False, gc=False):
     """One operation's part in the answer of its group; used as the future of a single one is."""
 
-    __slots__ = ("_group", "_index")
-
-    def __init__(self, group: Group, index: int) -> None:
-        self._group = group
-        self._index = index
+    group: Group
+    index: int
 
     def done(self) -> bool:
-        return self._group.has(self._index)
+        group = self.group
+        return group.answers[self.index] is not None or group.answer.done()
 
-    def set_result(self, answer: Answer) -> None:
-        self._group.put(self._index, answer)
+    def set_result(self, answer: Answer | LedgerError) -> None:
+        """With the last one the whole is answered."""
+        group = self.group
+        group.answers[self.index] = answer
+        group.missing -= 1
+        if not group.missing and not group.answer.done():
+            group.answer.set_result(group.answers)  # type: ignore[arg-type]
 
-    def set_exception(self, error: LedgerError) -> None:
-        self._group.put(self._index, error)
+    set_exception = set_result
 
 
 def fail(tickets: Iterable[Ticket], why: str) -> None:
