@@ -4,6 +4,9 @@ An entry is a JSON object with names, so that `redis-cli XRANGE` and `psql` show
 later release can add a field without a new format. The exact text that Redis wrote is what the hash chain
 covers. Personal text (reason, metadata, resource id) is not in it: that stands in the notes beside it, of
 which the entry carries only the salted hash.
+
+Structs that are made by the thousand and are in no circle of references are not the garbage collector's
+business (`gc=False`).
 """
 
 import hashlib
@@ -21,7 +24,7 @@ Kind = Literal[
 ]  # fmt: skip
 
 
-class Leg(Struct, frozen=True, array_like=True):
+class Leg(Struct, frozen=True, gc=False, array_like=True):
     """How an entry moved one lot. Signed credits; `expires_at_ms` 0 means never."""
 
     bucket: str
@@ -53,7 +56,7 @@ class Stands(Struct, frozen=True, kw_only=True, omit_defaults=True):
     parts: list[tuple[int, str, str]] = []
 
 
-class Price(Struct, frozen=True, kw_only=True):
+class Price(Struct, frozen=True, gc=False, kw_only=True):
     """What an amount was computed from: ceil(base + units x price), by that version of the model's row in the
     rate card. `base`, `price` and `units` are decimal numbers in their shortest form.
     """
@@ -65,7 +68,7 @@ class Price(Struct, frozen=True, kw_only=True):
     units: str
 
 
-class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"format": "v"}):
+class Entry(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, rename={"format": "v"}):
     """What happened to one account. `available` and `held` are the account's sums after it.
 
     `amount` is what was granted, deducted, refunded, adjusted (signed) or lapsed; what a reservation took

@@ -47,7 +47,7 @@ class Grant(Write, kw_only=True, tag="grant"):
 
 
 class Deduct(Write, kw_only=True, tag="deduct"):
-    """Spend credits at once. `price`: what the amount was computed from, as the text of an `entries.Price`."""
+    """Spend credits at once. `price`: what the amount was computed from, as text of an `entries.Price`."""
 
     account: str
     amount: int

@@ -8,7 +8,7 @@ from msgspec import Struct
 from app.ledger.entries import Entry, Price
 
 
-class Lot(Struct, frozen=True, array_like=True):
+class Lot(Struct, frozen=True, gc=False, array_like=True):
     """A bucket's credits of one expiry. `expires_at_ms` 0 means never; `since` is the account's version when
     the lot last began to hold something: among equals the older is spent first.
     """
@@ -21,7 +21,7 @@ class Lot(Struct, frozen=True, array_like=True):
     since: int
 
 
-class Account(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"format": "v"}):
+class Account(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, rename={"format": "v"}):
     """The balance of an account as Redis stores it. `available` and `held` are the sums of its lots.
 
     `open_holds` counts pending reservations; `lapses_at_ms` is the soonest expiry of a lot that has something
@@ -43,7 +43,7 @@ class Account(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"fo
     fence: str | None = None
 
 
-class HeldLeg(Struct, frozen=True, array_like=True):
+class HeldLeg(Struct, frozen=True, gc=False, array_like=True):
     """What a reservation still holds of one lot, in the order in which a confirm takes it."""
 
     bucket: str
@@ -51,7 +51,7 @@ class HeldLeg(Struct, frozen=True, array_like=True):
     held: int
 
 
-class Part(Struct, frozen=True, array_like=True):
+class Part(Struct, frozen=True, gc=False, array_like=True):
     """A confirm that captured a part and left the rest held: its entry, and the key under which it came."""
 
     sequence: int
@@ -59,9 +59,9 @@ class Part(Struct, frozen=True, array_like=True):
     fingerprint: str
 
 
-class Reservation(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"format": "v"}):
-    """A hold with a deadline, as Redis stores it. reserved = captured + released + held, and what was spent is
-    captured + charged.
+class Reservation(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, rename={"format": "v"}):
+    """A hold with a deadline, as Redis stores it. reserved = captured + released + held, and what was spent
+    is captured + charged.
 
     `reserved_sequence`, `bound_sequence` and `ended_sequence` name the entries (in this shard) that made,
     bound and ended it, so that a repeated request gets the first answer. `notes` are the notes of the
@@ -102,7 +102,7 @@ class Reservation(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     price: Price | None = None
 
 
-class Applied(Struct, frozen=True, array_like=True, tag="ok"):
+class Applied(Struct, frozen=True, gc=False, array_like=True, tag="ok"):
     """An operation that was applied now, replayed, or read.
 
     `account` and `reservation` index the reply's lists (-1: none). `entry` is `None` for reads, and for a
@@ -125,7 +125,7 @@ class Located(Struct, frozen=True, array_like=True, tag="located"):
     reservation: str
 
 
-class Declined(Struct, frozen=True, array_like=True, tag="no"):
+class Declined(Struct, frozen=True, gc=False, array_like=True, tag="no"):
     """An operation that was refused, with the facts of the refusal (integers, or short words)."""
 
     word: str
