@@ -1,14 +1,13 @@
 """I4 and I15 at the ledger: what Redis has forgotten is answered from the journal, and from nowhere else."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
-from app.ledger import keys
-from app.ledger.backing import BackingUnavailable, Keyed, Recorded
 from app.ledger.errors import (
     AccountNotFound,
+    IdempotencyMismatch,
     LedgerFenced,
     LedgerUnavailable,
     ReservationCancelled,
@@ -18,94 +17,16 @@ from app.ledger.errors import (
     TaskConflict,
 )
 from app.ledger.ledger import Ledger, Receipt
-from app.ledger.operations import Bind, Cancel, Confirm, Deduct, Grant, Reserve
-from app.ledger.replies import Reservation
+from app.ledger.operations import Bind, Cancel, Confirm, Deduct, Extend, Grant, Reserve
 from app.ledger.shards import new_reservation_id
-from tests.engine import Clock, Streams, answered_by, refunded_by, script_with_clock
+from tests.ledger.journal import Journal
 
 F = "f" * 16
 
 
-class Journal(Streams):
-    """A journal that keeps what the streams had before they were trimmed, and may be away."""
-
-    away = False
-
-    def __init__(self, *args) -> None:
-        super().__init__(*args)
-        self.known: dict[tuple[int, int], Recorded] = {}
-        self.ended: dict[str, Reservation] = {}
-
-    async def recorded(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Recorded]:
-        self._ask()
-        return {place: self.known[place] for place in places if place in self.known}
-
-    async def accounts_known(self, accounts: Sequence[str]) -> set[str]:
-        self._ask()
-        return {each.entry.account for each in self.known.values()} & {*accounts}
-
-    async def answered(self, keys: Sequence[Keyed]) -> dict[Keyed, Recorded]:
-        self._ask()
-        return answered_by([*self.known.values()], keys)
-
-    async def refunded(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
-        self._ask()
-        return refunded_by([*self.known.values()], places)
-
-    async def reservations(self, ids: Sequence[str]) -> dict[str, Reservation]:
-        self._ask()
-        return {id_: self.ended[id_] for id_ in ids if id_ in self.ended}
-
-    async def tasks(self, tasks: Sequence[tuple[str | None, str]]) -> dict[tuple[str | None, str], str]:
-        self._ask()
-        return {}
-
-    def _ask(self) -> None:
-        if self.away:
-            raise BackingUnavailable("PostgreSQL is away")
-
-    async def catch_up(self) -> None:
-        """Know all entries; the streams let them go."""
-        for shard in range(self.terms.shards):
-            for each in await self.entries(shard):
-                self.known[shard, each.sequence] = each
-            sequence = await self._redis.hget(keys.meta(shard), "sequence")
-            await self._redis.hset(keys.meta(shard), "journaled", sequence)
-            await self._redis.xtrim(keys.journal(shard), maxlen=0, approximate=False)
-
-    async def forget(self, ledger: Ledger, reservation_id: str) -> None:
-        """Redis forgets a reservation, as it does 24 h after the end."""
-        self.ended[reservation_id] = await ledger.find(reservation_id)
-        await self._redis.delete(*await self._redis.keys(f"*:reservation:{reservation_id}"))
-
-
-@pytest.fixture
-async def journal(fake_redis) -> Journal:
-    journal = Journal(fake_redis, 4)
-    await journal.found()
-    return journal
-
-
-@pytest.fixture
-async def clock(fake_redis) -> Clock:
-    return Clock(fake_redis)
-
-
-@pytest.fixture
-async def ledger(fake_redis, journal, clock) -> AsyncIterator[Ledger]:
-    await clock.advance(0)
-    ledger = Ledger(fake_redis, journal, None, script_with_clock())
-    await ledger.start()
-    await ledger.grant(Grant(account="ana", amount=100))
-    await ledger.grant(Grant(account="bia", amount=7))
-    yield ledger
-    await ledger.stop()
-
-
-async def reserved(ledger: Ledger, **more) -> str:
-    receipt = await ledger.reserve(
-        Reserve(account="ana", reservation=await ledger.new_reservation_id("ana"), amount=60, **more)
-    )
+async def reserved(ledger: Ledger, amount: int = 60, **more) -> str:
+    made = await ledger.new_reservation_id("ana")
+    receipt = await ledger.reserve(Reserve(account="ana", reservation=made, amount=amount, **more))
     return receipt.reservation.id
 
 
@@ -193,6 +114,64 @@ async def test_a_binding_of_a_forgotten_reservation_is_answered_again(ledger, jo
     assert same(first, await ledger.bind(Bind(reservation=id_, task="t", provider="fal")))
     with pytest.raises(TaskConflict):
         await ledger.bind(Bind(reservation=id_, task="u", provider="fal"))
+
+
+async def test_an_extension_of_a_forgotten_reservation_is_told_its_ending(ledger, journal, clock):
+    confirmed, cancelled, expired = [await reserved(ledger, amount=10) for _ in range(3)]
+    await ledger.confirm(Confirm(reservation=confirmed))
+    await ledger.cancel(Cancel(reservation=cancelled))
+    await journal.a_day_passes(ledger, clock)
+    for id_, error in (
+        (confirmed, ReservationConfirmed),
+        (cancelled, ReservationCancelled),
+        (expired, ReservationExpired),
+    ):
+        with pytest.raises(error):
+            await ledger.extend(Extend(reservation=id_, ttl_ms=1000))
+
+
+async def test_an_extension_that_was_made_is_answered_again_after_its_reservation_is_forgotten(
+    ledger, journal, clock
+):
+    id_ = await reserved(ledger)
+    asked = Extend(reservation=id_, ttl_ms=3_600_000, key="k", fingerprint=F)
+    first = await ledger.extend(asked)
+    await ledger.confirm(Confirm(reservation=id_))
+    await journal.a_day_passes(ledger, clock)
+    again = await ledger.extend(asked)
+    assert same(first, again)
+    assert "confirmed" == again.reservation.status
+
+
+async def test_each_part_of_a_forgotten_reservation_is_answered_by_its_key_and_the_rest_by_the_ending(
+    ledger, journal, clock
+):
+    id_ = await reserved(ledger)
+    parts = [
+        Confirm(reservation=id_, amount=10 + i, final=False, key=f"part-{i}", fingerprint=F) for i in range(3)
+    ]
+    firsts = [await ledger.confirm(each) for each in parts]
+    ending = await ledger.confirm(Confirm(reservation=id_, amount=1))
+    await journal.a_day_passes(ledger, clock)
+    for asked, first in zip(parts, firsts, strict=True):
+        assert same(first, await ledger.confirm(asked))
+    for asked in (Confirm(reservation=id_), Confirm(reservation=id_, final=False, key="new", fingerprint=F)):
+        assert same(ending, await ledger.confirm(asked))
+    with pytest.raises(IdempotencyMismatch):
+        await ledger.confirm(Confirm(reservation=id_, amount=9, key="part-1", fingerprint="g" * 16))
+    assert 100 - 10 - 11 - 12 - 1 == (await ledger.balance("ana")).account.available
+
+
+async def test_a_late_confirm_is_too_late_once_its_reservation_is_forgotten(ledger, journal, clock):
+    in_time, too_late = [await reserved(ledger, amount=10, on_expired="charge") for _ in range(2)]
+    await clock.advance(3_600_000)
+    late = await ledger.confirm(Confirm(reservation=in_time))
+    assert late.entry.late
+    await journal.a_day_passes(ledger, clock)
+    with pytest.raises(ReservationExpired):
+        await ledger.confirm(Confirm(reservation=too_late))
+    assert same(late, await ledger.confirm(Confirm(reservation=in_time)))
+    assert 90 == (await ledger.balance("ana")).account.available
 
 
 async def test_what_neither_redis_nor_the_journal_knows_is_not_found(ledger):
