@@ -68,7 +68,7 @@ class Engine:
     async def _journal_catches_up(self) -> None:
         for shard in range(self.shards):
             found = await self._awaited(self._redis.hmget(keys.meta(shard), ["sequence", "bytes"]))
-            caught_up = {"journaled": found[0], "journaled_bytes": found[1], "oldest_ms": ""}
+            caught_up: Any = {"journaled": found[0], "journaled_bytes": found[1], "oldest_ms": ""}
             await self._awaited(self._redis.hset(keys.meta(shard), mapping=caught_up))
 
     def apply(self, operations: Sequence[Operation]) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import msgspec
 from hypothesis import strategies as st
@@ -20,12 +20,13 @@ from app.ledger.operations import (
     Extend,
     Grant,
     Operation,
+    Refund,
     Reserve,
 )
 from app.ledger.shards import TransactionId
 from tests.property.plans import KEYS, Plan, bursts, plans, plans_of, steps_of_time
 from tests.property.side_by_side import SHARDS, SideBySide
-from tests.property.world import ACCOUNTS, FUNDED, HOUR_MS
+from tests.property.world import ACCOUNTS, FUNDED, HOUR_MS, Amount
 from tests.reference.books import INCARNATION
 
 funded = st.sampled_from(FUNDED)
@@ -117,6 +118,31 @@ class LedgerMachine(RuleBasedStateMachine):
         room = self.reference.accounts[account].room
         self.both.ask([Deduct(account=account, amount=max(1, min(CREDITS_MAX, room + by)))])
 
+    @rule(account=funded, several=bursts, status=st.sampled_from(["active", "frozen"]))
+    def an_account_is_closed_for_a_while(
+        self, account: str, several: list[Plan], status: Literal["active", "frozen"]
+    ) -> None:
+        """Whatever is asked of it meanwhile."""
+        self.both.ask([Configure(account=account, status="active", overdraft_limit=CREDITS_MAX)])
+        owner = self.reference.accounts[account]
+        self.both.ask([Cancel(reservation=id_) for id_ in owner.open_holds])
+        balance = owner.available
+        if balance:
+            self.both.ask([Adjust(account=account, amount=-balance)])
+        self.both.ask([Configure(account=account, status="closed")])
+        self.both.ask([replace(plan, account=account).operation(self.world) for plan in several])
+        self.both.ask([Configure(account=account, status=status, overdraft_limit=0)])
+        if balance > 0:
+            self.both.ask([Adjust(account=account, amount=balance)])
+
+    @rule(account=funded, plan=plans_of("grant"), in_ms=st.sampled_from([1_000, 5_000, HOUR_MS]))
+    def a_plan_is_renewed(self, account: str, plan: Plan, in_ms: int) -> None:
+        """What is left of the old one may move along."""
+        facts = plan.facts | {"expires_in_ms": in_ms, "rollover": plan.facts["rollover"] or Amount("none", 5)}
+        old = facts | {"expires_in_ms": in_ms - 1, "rollover": None, "amount": Amount("none", 6)}
+        self.both.ask([replace(plan, account=account, facts=old, key=None).operation(self.world)])
+        self.both.ask([replace(plan, account=account, facts=facts).operation(self.world)])
+
     @rule(
         plan=plans_of("reserve"),
         late_ms=st.sampled_from([0, 1, 24 * HOUR_MS, 24 * HOUR_MS + 1]),
@@ -136,6 +162,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(account=funded, number=st.integers(0, 20))
     def what_was_never_spent_is_wanted_back(self, account: str, number: int) -> None:
         shard = self.reference.shard(account)
+        self.both.sweep(shard)
         lines = self.reference.journal[shard]
         line = lines[-1 - number % len(lines)]
         kind = line.entry.kind
@@ -175,8 +202,13 @@ class LedgerMachine(RuleBasedStateMachine):
         self.crowded = True
         self.both.ask([Configure(account=account, status="active")])
         self.both.ask([Grant(account=account, amount=2)])
+        self.both.ask([Grant(account=account, amount=1, bucket=f"gone-{n}", priority=1) for n in range(3)])
+        self.both.ask([Deduct(account=account, amount=3)])
         self.both.ask([Grant(account=account, amount=2, bucket=f"b-{n}") for n in range(lots)])
         self.both.ask([Deduct(account=account, amount=1) for _ in range(spend)])
+        originals = self.world.spent(account, spend, by_reservation=False)
+        if originals:
+            self.both.ask([Refund(account=account, originals=originals)])
         self.both.ask([self._hold(account, 1_000) for _ in range(115)])
         self.both.set_time(self.both.now_ms + 1_000)
         if not swept:
@@ -189,8 +221,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.both.ask([Configure(account="many", status="active")])
         self.both.ask([Adjust(account="many", amount=parts + 1)])
         hold = self._hold("many", HOUR_MS, parts + 1)
-        if self.reference.accounts["many"].available > parts:
-            self.both.ask([hold])
+        self.both.ask([hold])
+        if hold.reservation in self.reference.holds:
             id_ = hold.reservation
             self.both.ask([Extend(reservation=id_, ttl_ms=HOUR_MS) for _ in range(extensions)])
             self.both.ask(

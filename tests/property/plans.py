@@ -76,7 +76,7 @@ def one_of(*values: Any) -> st.SearchStrategy[Any]:
     return st.sampled_from(values)
 
 
-numbers = one_of(0, 0, 1, 2, 3, 4, MAY_HAVE_ENDED, MAY_HAVE_ENDED, NOBODYS)
+numbers = one_of(0, 1, 1, 1, 2, 2, 3, 4, MAY_HAVE_ENDED, MAY_HAVE_ENDED, NOBODYS)
 flags = st.booleans()
 seldom = one_of(*[False] * 7, True)
 models = one_of(None, "video-1", "vendor/lip@2")
@@ -104,7 +104,8 @@ FACTS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     },
     "confirm": {
         **settled, "amount": maybe(amounts("held", "held", "reach")), "final": one_of(True, True, False),
-        "over_capture": maybe(over_capture, 2), "on_expired": maybe(on_expired, 3), "model": models,
+        "over_capture": one_of(None, "cap", "charge", "charge"), "model": models,
+        "on_expired": maybe(on_expired, 3),
     },
     "cancel": {**settled, "cause": one_of("requested", "failed")},
     "extend": {**settled, "ttl_ms": ttls, "by_ms": maybe(st.integers(-1, 1))},
@@ -136,7 +137,7 @@ WEIGHTS = {
 def plans_of(verb: str) -> st.SearchStrategy[Plan]:
     return st.builds(
         Plan, verb=st.just(verb), account=st.sampled_from(FUNDED * 5 + ACCOUNTS),
-        key=st.sampled_from([None] * 10 + KEYS),
+        key=st.sampled_from([None] * 20 + KEYS),
         words=one_of(None, None, None, "thumb", 'größer "als" \\ 😀'),
         facts=st.fixed_dictionaries(FACTS[verb]),
     )  # fmt: skip

@@ -54,6 +54,13 @@ class Memory(NamedTuple):
     answer: Line | Refused
 
 
+def _holds_for_ever(asked: Write) -> bool:
+    """Whether its key does: all that bring credits, and those that are made never to come back."""
+    if asked.key is None:
+        return False
+    return isinstance(asked, Grant | Refund | Adjust) or UUID7.fullmatch(asked.key) is not None
+
+
 class Reference(Books):
     """A ledger of so many shards. Time passes in a shard when an operation concerns it, or when told to."""
 
@@ -74,9 +81,14 @@ class Reference(Books):
     def apply_all(self, operations: Sequence[Write], now_ms: int) -> tuple[list[Outcome], int | None]:
         """All or nothing: what each is answered, and which one failed, if one did.
 
-        Of one that failed its refusal is remembered, and nothing else is written, not even what time did.
+        Keys that hold for ever are looked at before anything else. Of one that failed its refusal is
+        remembered, and nothing else is written, not even what time did.
         """
-        put_back, memory = self.keep(), dict(self._memory)
+        for failed, operation in enumerate(operations):
+            memory = self._memory.get(self._scope(operation)) if _holds_for_ever(operation) else None
+            if memory and isinstance(memory.answer, Line) and memory.fingerprint != operation.fingerprint:
+                return self._failed(operations, failed, Refused("idempotency_mismatch", {})), failed
+        put_back, kept = self.keep(), dict(self._memory)
         for shard in sorted({shard for each in operations for shard in self.concerned(each)}):
             self.pass_time(shard, now_ms)
         outcomes: list[Outcome] = []
@@ -84,14 +96,16 @@ class Reference(Books):
             outcome = self.apply(operation, now_ms)
             if isinstance(outcome, Refused):
                 put_back()
-                self._memory = memory
+                self._memory = kept
                 if not outcome.replayed:
                     self._remember(operation, now_ms, outcome)
-                outcomes = [Refused("batch_failed", {}) for _ in operations]
-                outcomes[failed] = outcome
-                return outcomes, failed
+                return self._failed(operations, failed, outcome), failed
             outcomes.append(outcome)
         return outcomes, None
+
+    @staticmethod
+    def _failed(operations: Sequence[Write], failed: int, why: Refused) -> list[Outcome]:
+        return [why if i == failed else Refused("batch_failed", {}) for i in range(len(operations))]
 
     def check(self) -> None:
         """Raise `Broken` if I2, I3 or the gap-free versions and sequences do not hold."""
@@ -155,8 +169,7 @@ class Reference(Books):
         memory = self._memory.get(self._scope(asked)) if asked.key is not None else None
         if memory and now_ms - memory.at_ms < self.remembers_ms:
             return memory
-        holds_for_ever = isinstance(asked, Grant | Refund | Adjust) or UUID7.fullmatch(asked.key or "")
-        if memory and holds_for_ever and isinstance(memory.answer, Line):
+        if memory and _holds_for_ever(asked) and isinstance(memory.answer, Line):
             return memory
         return self._recall_part(asked, now_ms) if isinstance(asked, Confirm) else None
 
