@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import ClassVar, Literal
 
 import msgspec
+from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from redis.asyncio import Redis
@@ -39,7 +40,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.both = SideBySide(type(self).connect)
+        self.both = SideBySide(type(self).connect, note)
         self.world, self.reference = self.both.world, self.both.reference
         self.crowded = False
         for account, amount in zip(FUNDED, (100, 10**15, CREDITS_MAX - 100), strict=True):

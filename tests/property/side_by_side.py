@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Sequence
 
-from hypothesis import note
 from redis.asyncio import Redis
 
 from app.ledger.entries import Entry
@@ -38,9 +37,14 @@ FOR_EVER_MS = 10**12  # Redis forgets by its own clock, not by the test's
 
 
 class SideBySide:
-    """`connect` makes the client of an engine's Redis; without it the reference is alone."""
+    """`connect` makes the client of an engine's Redis; without it the reference is alone. `note` is told what
+    was asked and answered.
+    """
 
-    def __init__(self, connect: Callable[[], Redis] | None) -> None:
+    def __init__(
+        self, connect: Callable[[], Redis] | None, note: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._note_down = note
         self.begun_ms = self.now_ms = time.time_ns() // 1_000_000 + 3_000
         self.reference = Reference(SHARDS, FOR_EVER_MS) if connect else Reference(SHARDS)
         self.world = World(self.reference, self.now_ms)
@@ -170,11 +174,10 @@ class SideBySide:
             return outcome._replace(account=self.reference.accounts[asked.account].stored())
         return outcome
 
-    @staticmethod
-    def _note(what: str, asked: Sequence[Operation], outcomes: Sequence[Outcome]) -> None:
+    def _note(self, what: str, asked: Sequence[Operation], outcomes: Sequence[Outcome]) -> None:
         if len(asked) <= OPERATIONS_NOTED_MAX:
             for each, outcome in zip(asked, outcomes, strict=True):
-                note(what + in_words(each, outcome))
+                self._note_down(what + in_words(each, outcome))
 
     @staticmethod
     def _compare_answers(
