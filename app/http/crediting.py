@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import replace
 
 from app.http import shapes
 from app.http.bodies import Asking, Body, Noted, Stamp, given, sealed
@@ -81,9 +82,8 @@ class RefundBody(Asking, kw_only=True):
     def operation(self, stamp: Stamp, lookups: Lookups) -> Refund:
         found = lookups.refund(*self.spent())
         notes, notes_hash = sealed(given(self.reason))
-        return Refund(
-            account=found.account,
-            originals=found.originals,
+        return replace(
+            found,
             amount=given(self.amount),
             bucket=given(self.bucket),
             by=stamp.by,

@@ -65,3 +65,21 @@ async def find(client: httpx.AsyncClient, reservation: str) -> dict:
 def members(of: dict, *names: str) -> tuple:
     """Some members of an answer, `None` where it has not got them."""
     return tuple(of.get(name) for name in names)
+
+
+def op(operation: str, **body) -> dict:
+    """An operation of a batch."""
+    return {"operation": operation, **body}
+
+
+def deduct(amount: int, account: str = "alice", **more) -> dict:
+    """The same, which spends."""
+    return op("deduct", accountId=account, amount=amount, **more)
+
+
+async def batch(client: httpx.AsyncClient, *operations: dict, key: str | None = None) -> list[dict]:
+    """The results of a batch of which each operation is answered for itself."""
+    answer = await ask(client, "batch", key=key, operations=list(operations))
+    assert 200 == answer.status_code, answer.text
+    assert {"results"} == answer.json().keys()
+    return answer.json()["results"]

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
-from app.http import bodies
+from app.http import batched, crediting, settling, spending
 from app.http.codes import TABLE
 from app.http.queries import TransactionsQuery
 from app.main import create_app
@@ -51,11 +51,15 @@ async def test_every_reference_leads_somewhere(document):
 
 async def test_bodies_are_described_as_they_are_read(document):
     for path, body in {
-        "/api/credits/grant": bodies.GrantBody,
-        "/api/credits/deduct": bodies.DeductBody,
-        "/api/credits/reserve": bodies.ReserveBody,
-        "/api/credits/confirm": bodies.ConfirmBody,
-        "/api/credits/cancel": bodies.CancelBody,
+        "/api/credits/grant": crediting.GrantBody,
+        "/api/credits/deduct": spending.DeductBody,
+        "/api/credits/reserve": spending.ReserveBody,
+        "/api/credits/confirm": settling.ConfirmBody,
+        "/api/credits/cancel": settling.CancelBody,
+        "/api/credits/extend": settling.ExtendBody,
+        "/api/credits/refund": crediting.RefundBody,
+        "/api/credits/adjust": crediting.AdjustBody,
+        "/api/credits/batch": batched.BatchBody,
     }.items():
         described = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
         name = described["$ref"].rpartition("/")[2]
@@ -66,7 +70,7 @@ async def test_bodies_are_described_as_they_are_read(document):
         assert shown["additionalProperties"] is False, "unknown fields are refused"
         amount = shown["properties"].get("amount", {})
         if amount:
-            least = 0 if path.endswith("/confirm") else 1
+            least = {"confirm": 0, "adjust": -(2**53 - 1)}.get(path.rpartition("/")[2], 1)
             assert (least, 2**53 - 1) == (amount["minimum"], amount["maximum"])
 
 
@@ -87,7 +91,26 @@ async def test_every_code_is_described_somewhere_but_those_of_paths_that_do_not_
         for status, answer in operation["responses"].items()
         if int(status) >= 400
     ])))  # fmt: skip
-    assert TABLE.keys() - {"not_found", "method_not_allowed"} == described
+    assert TABLE.keys() - {"not_found", "method_not_allowed", "batch_failed"} == described
+
+
+async def test_what_a_batch_takes_and_answers_is_described(document):
+    schemas = document["components"]["schemas"]
+    operations = schemas["BatchBody"]["properties"]["operations"]
+    assert (1, 1000) == (operations["minItems"], operations["maxItems"])
+    mapping = operations["items"]["discriminator"]["mapping"]
+    assert ["grant", "deduct", "reserve", "confirm", "cancel", "extend", "refund", "adjust"] == list(mapping)
+    for verb, reference in mapping.items():
+        batched_, alone = (
+            schemas[name] for name in (reference.rpartition("/")[2], f"{verb.capitalize()}Body")
+        )
+        assert alone["properties"].keys() | {"operation", "idempotencyKey"} == batched_["properties"].keys()
+        assert {*alone.get("required", ()), "operation"} == set(batched_["required"])
+    result = schemas["Result"]["properties"].keys()
+    shown = ("ProblemBody", "Settled", "Moved", "Adjusted")
+    assert {"status", "replayed", "conflict"} | {
+        name for of in shown for name in schemas[of]["properties"]
+    } == result
 
 
 async def test_the_viewer_comes_with_the_program_and_may_load_nothing_else(stranger):

@@ -7,7 +7,7 @@ import httpx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.http import bodies
+from app.http import crediting, settling, spending
 from app.http.problems import Problem
 from app.http.wire import Strict
 from tests.http.refused import is_invalid
@@ -64,27 +64,60 @@ FIELDS = {
         {"metadata": "a"}, {"metadata": {"a": 1}}, {"metadata": {"a": None}},
         {"metadata": {"a": {"b": "c"}}}, {"metadata": {"": "a"}}, {"metadata": {"a\u0001": "b"}},
         {"metadata": {"a": "b\u001f"}}, {"metadata": {str(number): "" for number in range(17)}},
-        {"metadata": {"a": "b" * 1024}}, {"metadata": {"a": "ä" * 512}}, {"rollover": 0}, {"units": 1},
-        {"amounts": 1} ], "deduct": [
+        {"metadata": {"a": "b" * 1024}}, {"metadata": {"a": "ä" * 512}}, {"units": 1}, {"amounts": 1},
+        {"rollover": -1}, {"rollover": 1.0}, {"rollover": 1.5}, {"rollover": "1"}, {"rollover": True},
+        {"rollover": None}, {"rollover": 2**53}, {"rollover": 10**30},
+        {"rollover": []}, {"overdraftLimit": 1}, {"status": "active"} ],
+    "deduct": [
         {"modelId": ""}, {"modelId": "m" * 65}, {"modelId": "flux pro"}, {"modelId": None}, {"units": 3},
-        {"expiresAt": "2100-01-01T00:00:00Z"}, {"reservationId": UUID},
+        {"units": None}, {"expiresAt": "2100-01-01T00:00:00Z"}, {"reservationId": UUID},
+        {"price": "1"}, {"overCapture": "cap"}, {"final": True},
     ],
     "reserve": [
         {"ttlSeconds": 0}, {"ttlSeconds": 86401}, {"ttlSeconds": -1}, {"ttlSeconds": "60"},
         {"ttlSeconds": 60.0}, {"ttlSeconds": None}, {"ttlSeconds": True}, {"taskId": ""},
         {"taskId": "t" * 256}, {"taskId": "tä"}, {"taskId": "a\u007f"}, {"taskId": "t\n"},
         {"taskId": None}, {"resourceId": ""}, {"resourceId": "r" * 256}, {"provider": "a:b"},
-        {"provider": ""}, {"provider": "p" * 65}, {"overCapture": "cap"}, {"onExpired": "charge"},
-        {"units": 1}, {"reservationId": UUID} ],
+        {"provider": ""}, {"provider": "p" * 65}, {"units": 1}, {"reservationId": UUID},
+        {"overCapture": "Cap"}, {"overCapture": ""}, {"overCapture": None}, {"overCapture": True},
+        {"overCapture": 1}, {"overCapture": ["cap"]}, {"onExpired": "cap"}, {"onExpired": ""},
+        {"onExpired": None}, {"onExpired": False}, {"onExpired": {}}, {"final": False},
+        {"callback": "https://shop.test"} ],
     "confirm": [
         {"reservationId": "17"}, {"reservationId": UUID + "\n"}, {"reservationId": UUID.replace("-", "")},
         {"reservationId": "{" + UUID + "}"}, {"reservationId": None}, {"reservationId": 5}, {"taskId": "t"},
-        {"provider": "fal"}, {"amount": -1}, {"amount": None}, {"final": True}, {"units": 1},
-        {"accountId": None}, {"accountId": ""}, {"overCapture": "cap"}, {"reason": "no"},
+        {"provider": "fal"}, {"amount": -1}, {"amount": None}, {"accountId": None}, {"accountId": ""},
+        {"final": None}, {"final": "true"}, {"final": 1}, {"final": 0}, {"final": "no"}, {"final": []},
+        {"overCapture": "most"}, {"overCapture": None}, {"overCapture": 0}, {"onExpired": "cap"},
+        {"onExpired": None}, {"onExpired": 1.5}, {"units": None}, {"reason": "no"}, {"ttlSeconds": 60},
     ],
     "cancel": [
         {"cause": "expired"}, {"cause": ""}, {"cause": None}, {"cause": 1}, {"reason": "r" * 501},
-        {"amount": 1}, {"taskId": "t"}, {"reservationId": "x"},
+        {"amount": 1}, {"taskId": "t"}, {"reservationId": "x"}, {"final": True},
+    ],
+    "extend": [
+        {"ttlSeconds": 0}, {"ttlSeconds": -60}, {"ttlSeconds": 86401}, {"ttlSeconds": "60"},
+        {"ttlSeconds": 60.0}, {"ttlSeconds": True}, {"ttlSeconds": None},
+        {"ttlSeconds": 10**30}, {"reservationId": "17"}, {"reservationId": None}, {"taskId": "t"},
+        {"provider": "fal"}, {"accountId": ""}, {"accountId": None}, {"amount": 1}, {"reason": "why"},
+        {"expiresAt": "2100-01-01T00:00:00Z"},
+    ],
+    "refund": [
+        {"transactionId": "1-1"}, {"transactionId": "01-1-1"}, {"transactionId": "1-1-0"},
+        {"transactionId": "1-1-1\n"}, {"transactionId": " 1-1-1"}, {"transactionId": "-1-1-1"},
+        {"transactionId": "1-1-" + "9" * 400}, {"transactionId": "٣-1-1"}, {"transactionId": None},
+        {"transactionId": 111}, {"transactionId": ["1-1-1"]}, {"reservationId": UUID},
+        {"reservationId": None}, {"amount": 0}, {"amount": -1}, {"amount": None}, {"bucket": "overdraft"},
+        {"bucket": ""}, {"bucket": None}, {"bucket": "b" * 65}, {"reason": "r" * 501}, {"reason": None},
+        {"reason": "a\u0000"}, {"metadata": {"a": "b"}}, {"accountId": "alice"}, {"taskId": "t"},
+    ],
+    "adjust": [
+        {"accountId": ""}, {"accountId": None}, {"amount": 0}, {"amount": -(2**53)}, {"amount": 2**53},
+        {"amount": -1.0}, {"amount": "-1"}, {"amount": True}, {"amount": None}, {"amount": 10**30},
+        {"bucket": "overdraft"}, {"bucket": None},
+        {"short": "Take"}, {"short": ""}, {"short": None}, {"short": True}, {"short": 1}, {"reason": ""},
+        {"reason": None}, {"reason": "r" * 501}, {"reason": 5}, {"reason": "tab\t"}, {"units": 1},
+        {"metadata": {}},
     ],
 }  # fmt: skip
 SHAPELY = {
@@ -93,14 +126,15 @@ SHAPELY = {
     "reserve": {"accountId": "alice", "amount": 1},
     "confirm": {"reservationId": UUID},
     "cancel": {"reservationId": UUID},
+    "extend": {"reservationId": UUID, "ttlSeconds": 60},
+    "refund": {"transactionId": "1-1-1"},
+    "adjust": {"accountId": "alice", "amount": 1, "reason": "why"},
 }
-BODIES = {
-    "grant": bodies.GrantBody,
-    "deduct": bodies.DeductBody,
-    "reserve": bodies.ReserveBody,
-    "confirm": bodies.ConfirmBody,
-    "cancel": bodies.CancelBody,
-}
+BODIES = [
+    crediting.GrantBody, spending.DeductBody, spending.ReserveBody, settling.ConfirmBody,
+    settling.CancelBody, settling.ExtendBody, crediting.RefundBody, crediting.AdjustBody,
+]  # fmt: skip
+DECODERS = {body.verb: Strict[body](None).decode_bytes for body in BODIES}
 NEITHER = [{}, {"accountId": "alice"}, {"amount": 1}, {"provider": "fal"}]
 
 
@@ -117,17 +151,64 @@ async def test_what_is_not_json_is_refused(client):
     assert await untouched(client)
 
 
-async def test_amounts_are_json_integers_within_the_bounds(client):
+NUMBERS = {
+    ("grant", "amount"): set(), ("deduct", "amount"): set(), ("reserve", "amount"): set(),
+    ("confirm", "amount"): {"0", "-0"}, ("refund", "amount"): set(), ("adjust", "amount"): {"-1"},
+    ("grant", "rollover"): {"0", "-0"}, ("grant", "priority"): {"0", "-0"},
+    ("reserve", "ttlSeconds"): set(), ("extend", "ttlSeconds"): set(),
+    ("deduct", "units"): {"0", "-0", '"5"'}, ("reserve", "units"): {"0", "-0", '"5"'},
+    ("confirm", "units"): {"0", "-0", '"5"'},
+}  # fmt: skip
+"""Every number that a verb takes, and which of `AMOUNTS` it may be."""
+
+
+async def test_numbers_are_json_integers_within_their_bounds(client):
     await grant(client)
-    for verb in ("grant", "deduct", "reserve"):
+    for (verb, name), allowed in NUMBERS.items():
+        rest = {each: value for each, value in SHAPELY[verb].items() if each not in ("amount", name)}
+        if name in ("rollover", "priority", "ttlSeconds") and verb != "extend":
+            rest["amount"] = 1
+        if name == "units" and verb != "confirm":
+            rest["modelId"] = "m"
         for amount in AMOUNTS:
-            body = b'{"accountId":"alice","amount":%s}' % amount.encode()
-            assert is_invalid(await client.post(f"/api/credits/{verb}", content=body)), (verb, amount)
-    for amount in AMOUNTS:
-        if amount in ("0", "-0"):
-            continue  # a confirm of nothing releases all
-        body = b'{"reservationId":"%s","amount":%s}' % (UUID.encode(), amount.encode())
-        assert is_invalid(await client.post("/api/credits/confirm", content=body)), amount
+            if amount in allowed:
+                continue
+            body = json.dumps(rest)[:-1].encode() + b',"%s":%s}' % (name.encode(), amount.encode())
+            assert is_invalid(await client.post(f"/api/credits/{verb}", content=body)), (verb, name, amount)
+    assert await untouched(client)
+
+
+UNITS = ["", "-1", "+1", " 1", "1 ", "01", "1.", ".5", "1.0000001", "1e3", "1,5", "٣", "NaN", "1" * 17, "1\n"]
+
+
+async def test_units_are_decimal_strings_of_at_most_six_places(client):
+    await grant(client)
+    for units in UNITS:
+        for verb in ("deduct", "reserve"):
+            body = {"accountId": "alice", "modelId": "m", "units": units}
+            assert is_invalid(answer := await client.post(f"/api/credits/{verb}", json=body)), units
+            assert "units" == answer.json()["field"]
+        answer = await client.post("/api/credits/confirm", json={"reservationId": UUID, "units": units})
+        assert is_invalid(answer), units
+    known = {"accountId": "alice", "modelId": "m", "units": "1.000001"}
+    assert "model_not_found" == (await client.post("/api/credits/deduct", json=known)).json()["code"]
+    assert await untouched(client)
+
+
+async def test_an_amount_or_units_of_a_model_and_never_both(client):
+    await grant(client)
+    for verb in ("deduct", "reserve"):
+        for body in (
+            {},
+            {"modelId": "m"},
+            {"units": 1},
+            {"amount": 1, "units": 1},
+            {"amount": 1, "units": 1, "modelId": "m"},
+        ):
+            answer = await client.post(f"/api/credits/{verb}", json={"accountId": "alice", **body})
+            assert is_invalid(answer), (verb, body)
+    both = {"reservationId": UUID, "amount": 1, "units": 1}
+    assert is_invalid(await client.post("/api/credits/confirm", json=both))
     assert await untouched(client)
 
 
@@ -142,9 +223,10 @@ async def test_fields_have_their_shape_and_unknown_ones_are_refused(client):
 
 
 async def test_a_reservation_is_named_by_its_id_or_by_its_task_and_by_nothing_else(client):
-    for verb in ("confirm", "cancel"):
+    for verb, more in (("confirm", {}), ("cancel", {}), ("extend", {"ttlSeconds": 60})):
         for body in NEITHER:
-            assert is_invalid(await client.post(f"/api/credits/{verb}", json=body)), body
+            answer = await client.post(f"/api/credits/{verb}", json=more | body)
+            assert is_invalid(answer), (verb, body)
 
 
 async def test_the_longest_of_everything_is_taken(client):
@@ -225,10 +307,12 @@ ANYTHING = st.recursive(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     verb=st.sampled_from(sorted(SHAPELY)),
-    name=st.sampled_from(["amount", "accountId", "reason"]),
+    name=st.sampled_from(
+        ["amount", "accountId", "reason", "units", "rollover", "final", "overCapture", "ttlSeconds", "short"]
+    ),
     value=ANYTHING,
 )
 def test_no_value_of_any_field_is_a_bug(verb, name, value):
     sent = json.dumps(SHAPELY[verb] | {name: value}).encode()
     with contextlib.suppress(Problem):
-        assert Strict[BODIES[verb]](None).decode_bytes(sent).fingerprint(verb)
+        assert DECODERS[verb](sent).fingerprint()

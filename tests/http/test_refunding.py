@@ -114,9 +114,19 @@ async def test_what_spent_nothing_cannot_be_given_back(client):
         ({"transactionId": reserved["transaction"]["id"]}, ("kind", "reserved")),
         ({"reservationId": reserved["reservation"]["id"]}, ("reservationStatus", "pending")),
     ):
-        problem = await is_refused(client, "refund", 422, "not_refundable", key="k", **named)
+        problem = await is_refused(client, "refund", 422, "not_refundable", **named)
         assert fact[1] == problem[fact[0]]
-        assert "kept under the key" not in problem["detail"]
+
+
+async def test_that_nothing_can_be_given_back_is_kept_under_its_key(client):
+    await grant(client)
+    held = (await reserve(client))["reservation"]["id"]
+    first = await is_refused(client, "refund", 422, "not_refundable", key="k", reservationId=held)
+    assert "kept under the key" in first["detail"]
+    await do(client, "confirm", reservationId=held)
+    again = await ask(client, "refund", key="k", reservationId=held)
+    assert (422, "true", first) == (again.status_code, again.headers["idempotency-replayed"], again.json())
+    await do(client, "refund", key="l", reservationId=held)
 
 
 async def test_what_does_not_exist_is_404(client):
