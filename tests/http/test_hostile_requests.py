@@ -28,6 +28,14 @@ async def test_headers_have_their_shape(client):
         answer = await client.post("/api/credits/grant", json=GRANT, headers=wrong)
         assert is_invalid(answer), wrong
         assert next(iter(wrong)) == answer.json()["field"].lower()
+    for path, body in (
+        ("/api/credits/batch", {"operations": [{"operation": "grant", **GRANT}]}),
+        ("/api/credits/extend", {"reservationId": UUID, "ttlSeconds": 60}),
+        ("/api/credits/refund", {"transactionId": "0-1-1"}),
+        ("/api/credits/adjust", {"accountId": "alice", "amount": 1, "reason": "why"}),
+    ):
+        for wrong in ({"idempotency-key": "k" * 256}, {"lastro-ack": "memory"}):
+            assert is_invalid(await client.post(path, json=body, headers=wrong)), (path, wrong)
     twice = [("idempotency-key", "a"), ("idempotency-key", "b")]
     assert is_invalid(await client.post("/api/credits/grant", json=GRANT, headers=twice))
 
@@ -45,7 +53,7 @@ QUERIES = [
     "/api/credits/balance?accountId=a&accountId=a",
     "/api/credits/balance?accountId=a&include=",
     "/api/credits/balance?accountId=a&include=everything",
-    "/api/credits/balance?accountId=a&at=2020-01-01T00:00:00Z",
+    "/api/credits/balance?accountId=a&at=yesterday",
     "/api/credits/balance?accountId=%FF",
     "/api/credits/balance?accountId",
     "/api/credits/balance?&&&",
@@ -68,7 +76,7 @@ QUERIES = [
     "/api/credits/transactions?from=5",
     "/api/credits/transactions?to=2100-01-01T00:00:00",
     "/api/credits/transactions?reservationId=17",
-    "/api/credits/transactions?format=csv",
+    "/api/credits/transactions?format=xml",
     "/api/credits/transactions/1-1",
     "/api/credits/transactions/01-1-1",
     "/api/credits/transactions/1-1-0",
@@ -93,7 +101,8 @@ async def test_unknown_paths_and_methods_are_problems_too(client):
         "/api",
         "/api/credits",
         "/api/credits/steal",
-        "/api/credits/reservations",
+        "/api/credits/reservation",
+        "/api/credits/batch/x",
         "/docs/x",
         "/%00",
     ):
@@ -103,6 +112,8 @@ async def test_unknown_paths_and_methods_are_problems_too(client):
         ("GET", "/api/credits/deduct", "POST"),
         ("DELETE", "/api/credits/balance", "GET"),
         ("PATCH", f"/api/credits/reservations/{UUID}/task", "PUT"),
+        ("POST", "/api/credits/accounts/alice", "GET, PATCH"),
+        ("GET", "/api/credits/batch", "POST"),
         ("POST", "/health/live", "GET"),
     ):
         answer = await client.request(method, path)
