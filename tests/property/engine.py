@@ -106,7 +106,7 @@ class Engine:
         """A refund as the engine itself finds what is to be given back; everything else as it is. One that is
         asked for again names what there was to be given back then.
         """
-        if not isinstance(operation, Refund):
+        if not isinstance(operation, Refund) or operation.refusal:
             return operation
         first = operation.originals[0]
         found = [await self.ledger.refunding(TransactionId.parse(first.transaction), None)]
@@ -120,13 +120,13 @@ class Engine:
             operation = msgspec.structs.replace(operation, originals=each.originals)
         return operation
 
-    def refuses_to_refund(self, transaction: TransactionId) -> tuple[str, dict[str, int | str]] | None:
+    def refuses_to_refund(self, transaction: TransactionId) -> tuple[str, dict[str, Any]] | None:
         """Why a transaction cannot be given back, or `None`."""
         try:
-            self._runner.run(self.ledger.refunding(transaction, None))
+            found = self._runner.run(self.ledger.refunding(transaction, None))
         except LedgerError as error:
             return error.word, error.facts
-        return None
+        return ("not_refundable", found.refusal) if found.refusal else None
 
     @staticmethod
     async def _awaited(command: Awaitable[Any]) -> Any:

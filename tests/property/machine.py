@@ -160,8 +160,8 @@ class LedgerMachine(RuleBasedStateMachine):
     def what_was_spent_is_wanted_back_by_several(self, account: str, several: list[Plan]) -> None:
         self.both.ask([replace(plan, account=account).operation(self.world) for plan in several])
 
-    @rule(account=funded, number=st.integers(0, 20))
-    def what_was_never_spent_is_wanted_back(self, account: str, number: int) -> None:
+    @rule(account=funded, number=st.integers(0, 20), key=st.sampled_from([*KEYS, None]))
+    def what_was_never_spent_is_wanted_back(self, account: str, number: int, key: str | None) -> None:
         shard = self.reference.shard(account)
         self.both.sweep(shard)
         lines = self.reference.journal[shard]
@@ -173,6 +173,9 @@ class LedgerMachine(RuleBasedStateMachine):
             assert told == (None if spent else ("not_refundable", {"kind": kind}))
             unknown = self.both.engine.refuses_to_refund(TransactionId(shard, INCARNATION, 10**9))
             assert unknown == ("transaction_not_found", {})
+        refusal: dict[str, str] = {"kind": kind}
+        mark = key and f"refund of {kind}"
+        self.both.ask([Refund(account=account, originals=[], refusal=refusal, key=key, fingerprint=mark)])
 
     @rule(account=funded, ended=st.integers(1, 2), ttl_ms=st.sampled_from([4_000, HOUR_MS]))
     def the_next_release_is_asked_for_as_holds_end(self, account: str, ended: int, ttl_ms: int) -> None:

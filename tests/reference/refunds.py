@@ -23,6 +23,8 @@ def refund(books: Books, asked: Refund, now_ms: int) -> Line:
     """One entry per transaction that gives something back, in their order; the answer shows the first."""
     account = account_of(books, asked.account)
     not_closed(account)
+    if asked.refusal:
+        raise No("not_refundable", **asked.refusal)
     before = [_refunded_before(books, original, now_ms) for original in asked.originals]
     left = sum(_total(original) for original in asked.originals) - sum(before)
     amount = left if asked.amount is None else asked.amount

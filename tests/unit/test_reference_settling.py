@@ -183,6 +183,16 @@ def test_what_was_spent_comes_back_in_reverse_and_never_twice(told: Told) -> Non
     assert told.word(refund(told, line, amount=1)) == "exceeds_transaction"
 
 
+def test_what_was_not_spent_cannot_come_back_and_is_remembered(told: Told) -> None:
+    never = Refund(account="ada", originals=[], refusal={"kind": "granted"}, key="k", fingerprint="f")
+    assert told(never) == Refused("not_refundable", {"kind": "granted"})
+    assert told.refused(never).replayed
+    told.deduct(100)
+    told.configure(status="closed")
+    never.key = "another"
+    assert told.word(never) == "account_closed"
+
+
 def test_what_comes_back_into_a_lot_that_has_lapsed_lapses_at_once(told: Told) -> None:
     told.grant(10, bucket="b", priority=1, expires_at_ms=NOW + 1_000)
     line = told.deduct(20)
