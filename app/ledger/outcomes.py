@@ -48,8 +48,9 @@ class Outcomes:
                 self._hear(each)
         rest = [each for each in asked if each.outcome is None]
         if rest:
-            await self._look_for_accounts([each for each in rest if says(each.answer, "account_unknown")])
-            await self.look_for_reservations([each for each in rest if each.is_forgotten()])
+            unknown = [each for each in rest if each.is_open()]
+            await self._look_for_accounts([each for each in unknown if says(each.answer, "account_unknown")])
+            await self.look_for_reservations([each for each in unknown if each.is_forgotten()])
             await self._replay([each for each in rest if each.outcome is None])
 
     def _hear(self, asked: Asked) -> None:

@@ -53,15 +53,16 @@ class Journal(Streams):
         if self.away:
             raise BackingUnavailable("PostgreSQL is away")
 
-    async def catch_up(self) -> None:
-        """Know all entries; the streams let them go."""
+    async def catch_up(self, *, trimming: bool = True) -> None:
+        """Know all entries; the streams let them go, or still keep them for a while."""
         for shard in range(self.terms.shards):
             for each in await self.entries(shard):
                 self.known[shard, each.sequence] = each
             sequence, size = await self._redis.hmget(keys.meta(shard), ["sequence", "bytes"])
             caught_up = {"journaled": sequence, "journaled_bytes": size, "oldest_ms": 0}
             await self._redis.hset(keys.meta(shard), mapping=caught_up)
-            await self._redis.xtrim(keys.journal(shard), maxlen=0, approximate=False)
+            if trimming:
+                await self._redis.xtrim(keys.journal(shard), maxlen=0, approximate=False)
 
     async def forget(self, ledger: Ledger, reservation_id: str) -> None:
         """Redis forgets a reservation, as it does 24 h after the end."""

@@ -1,0 +1,346 @@
+"""Batches whose operations are carried out each by itself: in their order, and each with its own answer."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from msgspec.structs import replace
+
+from app.ledger import keys
+from app.ledger.batcher import Limits
+from app.ledger.errors import (
+    AccountNotFound,
+    IdempotencyMismatch,
+    InsufficientCredits,
+    InternalError,
+    LedgerError,
+    LedgerFenced,
+    LedgerUnavailable,
+    Overloaded,
+    ReservationCancelled,
+    ReservationConfirmed,
+    ReservationNotFound,
+)
+from app.ledger.ledger import Ledger, Receipt
+from app.ledger.operations import (
+    Adjust,
+    Cancel,
+    Confirm,
+    Deduct,
+    Extend,
+    Grant,
+    Reserve,
+    Write,
+)
+from app.ledger.shards import new_reservation_id, shard_of
+from tests.engine import engine
+from tests.lua.invariants import check_keys
+
+F, G = "f" * 16, "g" * 16
+K = {"key": "k", "fingerprint": F}
+
+
+async def batch(ledger: Ledger, *operations: Write) -> list[Receipt | LedgerError]:
+    """The outcomes; an operation may be asked for again without what the ledger has filled in."""
+    batched = await ledger.batch([replace(each) for each in operations])
+    assert batched.failed is None
+    return batched.results
+
+
+def kinds(outcomes: Sequence[Receipt | LedgerError]) -> list[str | type]:
+    return [each.entry.kind if isinstance(each, Receipt) else type(each) for each in outcomes]
+
+
+async def reserved(ledger: Ledger, amount: int = 10, **more) -> str:
+    made = await ledger.new_reservation_id("ana")
+    await ledger.reserve(Reserve(account="ana", reservation=made, amount=amount, **more))
+    return made
+
+
+async def available(ledger: Ledger, account: str = "ana") -> int:
+    return (await ledger.balance(account)).account.available
+
+
+async def test_each_operation_has_its_own_answer_in_order(ledger):
+    held, task = await reserved(ledger, 20), await reserved(ledger, 5, task="t")
+    spent = await ledger.deduct(Deduct(account="ana", amount=10))
+    outcomes = await batch(
+        ledger,
+        Grant(account="bia", amount=1),
+        Deduct(account="bia", amount=9),
+        Deduct(account="bia", amount=8),
+        Reserve(account="ana", reservation=await ledger.new_reservation_id("ana"), amount=3, task="u"),
+        Confirm(reservation=held, amount=2),
+        Cancel(reservation=held),
+        Extend(reservation=task, ttl_ms=7_200_000),
+        await ledger.refunding(spent.transaction),
+        Adjust(account="ana", amount=-1),
+        Confirm(reservation="not one of ours"),
+        Confirm(reservation=new_reservation_id(0, 1)),
+    )
+    assert [
+        "granted", InsufficientCredits, "deducted", "reserved", "confirmed", ReservationConfirmed, "extended",
+        "refunded", "adjusted", ReservationNotFound, ReservationNotFound,
+    ] == kinds(outcomes)  # fmt: skip
+    assert {"required": 9, "available": 8, "held": 0} == outcomes[1].facts
+
+
+async def test_nothing_at_all_is_answered_with_nothing(ledger):
+    for atomic in (False, True):
+        assert [] == (await ledger.batch([], atomic=atomic)).results
+
+
+async def test_the_order_is_kept_over_several_calls_and_beside_others(fake_redis):
+    async with engine(fake_redis, limits=Limits(batch_operations_max=16)) as (ledger, _):
+        await ledger.grant(Grant(account="ana", amount=100))
+        await ledger.grant(Grant(account="bia", amount=100))
+        outcomes, *alone = await asyncio.gather(
+            batch(ledger, *(Deduct(account="ana", amount=1) for _ in range(70))),
+            *(ledger.deduct(Deduct(account="bia", amount=1)) for _ in range(20)),
+        )
+        assert [*range(2, 72)] == [each.entry.version for each in outcomes]
+        assert [*range(2, 22)] == [each.entry.version for each in alone]
+    await check_keys(fake_redis)
+
+
+async def test_the_same_key_twice_is_one_operation_and_with_other_content_a_mismatch(ledger):
+    first, again, other = await batch(
+        ledger,
+        Deduct(account="ana", amount=1, **K),
+        Deduct(account="ana", amount=1, **K),
+        Deduct(account="ana", amount=2, key="k", fingerprint=G),
+    )
+    assert (first.transaction, True) == (again.transaction, again.replayed)
+    assert isinstance(other, IdempotencyMismatch)
+    assert 99 == await available(ledger)
+
+
+async def test_a_bug_costs_the_operation_that_it_concerns(ledger, fake_redis):
+    """Nothing is wrong with the others, whether the script fails on one of them or as a whole."""
+    bad = next(each for each in (f"b{i}" for i in range(99)) if shard_of(each, 4) != shard_of("ana", 4))
+    await ledger.grant(Grant(account=bad, amount=100))
+    await fake_redis.set(keys.due(shard_of(bad, 4)), "planted")
+    outcomes = await batch(
+        ledger, *(Deduct(account=bad if i % 5 == 3 else "ana", amount=i % 7) for i in range(20))
+    )
+    assert [InternalError if i % 5 == 3 or i % 7 == 0 else Receipt for i in range(20)] == [
+        type(each) for each in outcomes
+    ]
+    versions = [each.entry.version for each in outcomes if isinstance(each, Receipt)]
+    assert [*range(2, len(versions) + 2)] == versions
+
+
+async def test_an_account_is_opened_by_the_first_grant_and_what_stands_behind_it_follows(ledger, journal):
+    outcomes = await batch(
+        ledger,
+        Deduct(account="new", amount=1),
+        Grant(account="new", amount=5),
+        Deduct(account="ana", amount=1),
+        Deduct(account="new", amount=3),
+        Grant(account="new", amount=1),
+        Deduct(account="nobody", amount=1),
+        Deduct(account="new", amount=4),
+    )
+    assert [
+        AccountNotFound, "granted", "deducted", "deducted", "granted", AccountNotFound, InsufficientCredits
+    ] == kinds(outcomes)  # fmt: skip
+    assert 3 == await available(ledger, "new")
+    assert journal.asked["accounts_known"] == 2, "those that grants may open, then those that nobody does"
+
+
+async def test_many_accounts_are_opened_after_one_question(ledger, journal):
+    outcomes = await batch(ledger, *(Grant(account=f"new{i}", amount=i + 1) for i in range(50)))
+    assert [*range(1, 51)] == [each.account.available for each in outcomes]
+    assert {"accounts_known": 1} == journal.asked
+
+
+async def test_a_grant_that_is_refused_does_not_keep_the_next_from_opening_the_account(ledger, clock):
+    refused, granted = await batch(
+        ledger,
+        Grant(account="new", amount=1, expires_at_ms=clock.now_ms),
+        Grant(account="new", amount=2),
+    )
+    assert "already_expired" == refused.word
+    assert 2 == granted.account.available
+
+
+async def test_an_account_that_the_journal_knows_and_redis_lacks_is_drift_for_its_operations_alone(
+    ledger, journal, fake_redis
+):
+    await journal.catch_up()
+    await fake_redis.delete(*await fake_redis.keys("*:account:bia"))
+    outcomes = await batch(
+        ledger,
+        Grant(account="bia", amount=1),
+        Deduct(account="ana", amount=1),
+        Deduct(account="bia", amount=1),
+    )
+    assert [LedgerFenced, "deducted", LedgerFenced] == kinds(outcomes)
+    assert not await fake_redis.keys("*:account:bia")
+
+
+async def test_without_the_journal_those_are_unavailable_that_need_it(ledger, journal):
+    journal.away = True
+    made = await ledger.new_reservation_id("ana")
+    outcomes = await batch(
+        ledger,
+        Grant(account="ana", amount=1),
+        Grant(account="ana", amount=1, **K),
+        Grant(account="new", amount=1),
+        Deduct(account="new", amount=1),
+        Deduct(account="nobody", amount=1),
+        Deduct(account="ana", amount=2, **K),
+        Confirm(reservation=made),
+        Deduct(account="ana", amount=1, key=new_reservation_id(0, 1), fingerprint=F),
+    )
+    unavailable = LedgerUnavailable
+    assert [
+        "granted", unavailable, unavailable, unavailable, unavailable, "deducted", unavailable, unavailable
+    ] == kinds(outcomes)  # fmt: skip
+    assert 99 == await available(ledger)
+
+
+async def test_a_day_later_those_with_keys_that_hold_for_ever_are_replayed_and_the_others_done_anew(
+    ledger, journal, clock
+):
+    operations = [
+        Grant(account="ana", amount=1, key="g", fingerprint=F),
+        Deduct(account="ana", amount=2, key=new_reservation_id(0, clock.now_ms), fingerprint=F),
+        Deduct(account="ana", amount=4, key="opaque", fingerprint=F),
+        Deduct(account="ana", amount=8),
+    ]
+    first = await batch(ledger, *operations)
+    await journal.a_day_passes(ledger, clock)
+    journal.asked.clear()
+    again = await batch(ledger, *operations, Grant(account="ana", amount=3, key="g", fingerprint=G))
+    assert [True, True, False, False] == [each.replayed for each in again[:4]]
+    assert [each.transaction for each in first[:2]] == [each.transaction for each in again[:2]]
+    assert isinstance(again[4], IdempotencyMismatch)
+    assert {"answered": 1} == journal.asked, "all keys with one question"
+    assert 100 + 1 - 2 - 2 * (4 + 8) == await available(ledger)
+    assert [(await ledger.balance("ana")).account] * 2 == [each.account for each in again[:2]]
+
+
+async def test_forgotten_reservations_are_answered_from_the_journal_with_one_question(ledger, journal, clock):
+    confirmed, cancelled = [await reserved(ledger) for _ in range(3)], await reserved(ledger)
+    firsts = await batch(
+        ledger, *(Confirm(reservation=id_) for id_ in confirmed), Cancel(reservation=cancelled)
+    )
+    await journal.a_day_passes(ledger, clock)
+    pending = await reserved(ledger)
+    journal.asked.clear()
+    outcomes = await batch(
+        ledger,
+        *(Confirm(reservation=id_) for id_ in confirmed),
+        Cancel(reservation=cancelled),
+        Confirm(reservation=cancelled),
+        Confirm(reservation=pending),
+        Confirm(reservation=confirmed[0], account="bia"),
+    )
+    assert [each.transaction for each in firsts] == [each.transaction for each in outcomes[:4]]
+    assert [True] * 4 == [each.replayed for each in outcomes[:4]]
+    assert [ReservationCancelled, "confirmed", ReservationNotFound] == kinds(outcomes[4:])
+    assert {"reservations": 1, "recorded": 1} == journal.asked
+
+
+async def test_a_replay_whose_entry_has_left_redis_comes_from_the_journal(ledger, journal):
+    operations = [Deduct(account="ana", amount=1, key=f"k{i}", fingerprint=F) for i in range(3)]
+    firsts = await batch(ledger, *operations)
+    await journal.catch_up()
+    again = await batch(ledger, *operations)
+    assert [(each.transaction, each.entry) for each in firsts] == [
+        (each.transaction, each.entry) for each in again
+    ]
+    assert {"recorded": 1} == journal.asked
+    journal.away = True
+    assert [LedgerUnavailable] * 3 == kinds(await batch(ledger, *operations))
+
+
+async def test_an_extension_of_a_reservation_with_a_task_keeps_its_place(ledger, fake_redis):
+    """Where its task is kept must be known before: sent again, it would come after the confirm."""
+    ids = [await reserved(ledger, 5, task=f"t{i}", provider="fal") for i in range(4)]
+    operations: list[Write] = []
+    for id_ in ids:
+        operations += [Extend(reservation=id_, ttl_ms=7_200_000), Confirm(reservation=id_)]
+    assert ["extended", "confirmed"] * 4 == kinds(await batch(ledger, *operations))
+    await check_keys(fake_redis)
+
+
+async def test_a_single_extension_of_a_reservation_with_a_task_finds_its_shard_by_itself(ledger, fake_redis):
+    for i in range(4):
+        id_ = await reserved(ledger, 5, task=f"t{i}", provider="fal" if i % 2 else None)
+        receipt = await ledger.extend(Extend(reservation=id_, ttl_ms=7_200_000))
+        assert ("extended", 1) == (receipt.entry.kind, receipt.reservation.extensions)
+    await check_keys(fake_redis)
+
+
+async def test_a_batch_waits_until_all_that_is_due_has_happened(ledger, clock, fake_redis):
+    for _ in range(3):
+        made = [await ledger.new_reservation_id("ana") for _ in range(80)]
+        holds = [Reserve(account="ana", reservation=id_, amount=1, ttl_ms=1000) for id_ in made]
+        await batch(ledger, *holds[:33])
+    await clock.advance(1000)
+    outcomes = await batch(ledger, *(Deduct(account="ana", amount=10) for _ in range(11)))
+    assert ["deducted"] * 10 + [InsufficientCredits] == kinds(outcomes)
+    await check_keys(fake_redis)
+
+
+async def test_more_operations_than_may_wait_are_turned_away_and_nothing_of_them_is_sent(fake_redis):
+    async with engine(fake_redis, limits=Limits(queue_max=20)) as (ledger, _):
+        await ledger.grant(Grant(account="ana", amount=100))
+        deducts = [Deduct(account="ana", amount=1) for _ in range(12)]
+        answers = await asyncio.gather(
+            ledger.batch(deducts),
+            ledger.batch(deducts),
+            ledger.batch(deducts, atomic=True),
+            *(ledger.deduct(Deduct(account="ana", amount=1)) for _ in range(12)),
+            return_exceptions=True,
+        )
+        assert [Overloaded, Overloaded] == [type(each) for each in answers[1:3]]
+        assert 8 == sum(isinstance(each, Receipt) for each in answers[3:])
+        assert 100 - 12 - 8 == await available(ledger)
+
+
+async def test_while_memory_is_short_what_was_begun_is_ended_and_the_rest_is_told_so(ledger):
+    id_ = await reserved(ledger)
+    ledger.heed_memory(is_short=True)
+    operations = [Deduct(account="ana", amount=1), Confirm(reservation=id_), Grant(account="ana", amount=1)]
+    assert [Overloaded, "confirmed", Overloaded] == kinds(await batch(ledger, *operations))
+    with pytest.raises(Overloaded):
+        await ledger.batch(operations, atomic=True)
+    ledger.heed_memory(is_short=False)
+    assert 90 == await available(ledger)
+
+
+async def test_those_who_stop_waiting_for_a_batch_do_not_hurt_the_others(ledger):
+    tasks = [
+        asyncio.create_task(ledger.batch([Deduct(account="ana", amount=1)] * 3, atomic=i % 3 == 0))
+        for i in range(9)
+    ]
+    await asyncio.sleep(0)
+    for task in tasks[::2]:
+        task.cancel()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [asyncio.CancelledError] * 5 == [type(each) for each in answers[::2]]
+    assert [3] * 4 == [len(each.results) for each in answers[1::2]]
+    assert 88 == await available(ledger)
+
+
+async def test_stopping_finishes_batches_that_wait_and_takes_no_more(ledger):
+    tasks = [
+        asyncio.create_task(ledger.batch([Deduct(account="ana", amount=1)] * 10, atomic=atomic))
+        for atomic in (False, True, False)
+    ]
+    await asyncio.sleep(0)
+    await ledger.stop()
+    assert [10] * 3 == [len(each.results) for each in await asyncio.gather(*tasks)]
+    with pytest.raises(LedgerUnavailable, match="stopping"):
+        await ledger.batch([Deduct(account="ana", amount=1)])
+
+
+async def test_what_a_day_ago_was_the_key_of_a_deduct_only_is_a_mismatch_for_a_grant(ledger, journal, clock):
+    """Its keys hold for ever: whatever was written under one, the journal finds."""
+    await ledger.deduct(Deduct(account="ana", amount=1, **K))
+    await journal.a_day_passes(ledger, clock)
+    (outcome,) = await batch(ledger, Grant(account="ana", amount=1, key="k", fingerprint=G))
+    assert isinstance(outcome, IdempotencyMismatch)
