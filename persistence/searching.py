@@ -16,6 +16,12 @@ from persistence import cursors, rebuild
 from persistence.conditions import Conditions
 from persistence.pool import Connection, Pool, answering
 
+LOOKED_MAX = 200_000
+
+_CLOCKS_APART_SECONDS = 86_400
+_MADE_MS_MAX = 2**48 - 1
+"""Of an id: its first 48 bits are the milliseconds at which it was made, by the clock of who made it."""
+
 _Part = Literal[0, 1]
 _BEGINS: _Part = 0
 _CONTAINS: _Part = 1
@@ -55,11 +61,6 @@ class PostgresSearching:
         next_cursor = cursors.write(which, (ids[limit - 1],)) if len(ids) > limit else None
         return ReservationPage([found[each] for each in ids[:limit]], next_cursor)
 
-    ACCOUNTS = """
-    SELECT account, version, available, held, overdraft_limit, status, low_balance FROM accounts
-    WHERE {conditions} ORDER BY account COLLATE "C" LIMIT $1
-    """
-
     async def accounts(
         self, which: AccountFilter, *, cursor: str | None = None, limit: int = 50
     ) -> AccountPage:
@@ -71,35 +72,73 @@ class PostgresSearching:
         _demand(limit)
         part, last = (_BEGINS, "") if cursor is None else cursors.read(which, cursor, tuple[_Part, _Account])
         rows: list[AccountRow] = []
-        async with answering(self._pool) as connection:
+        async with (
+            answering(self._pool) as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
             if part == _BEGINS:
-                rows = await self._accounts(connection, which, _BEGINS, last, limit + 1)
-            begin = len(rows)
-            if begin <= limit and which.text:
-                after = last if part == _CONTAINS else ""
-                rows += await self._accounts(connection, which, _CONTAINS, after, limit + 1 - begin)
-        if len(rows) <= limit:
-            return AccountPage(rows, None)
-        position = (_BEGINS if limit <= begin else _CONTAINS, rows[limit - 1].account)
-        return AccountPage(rows[:limit], cursors.write(which, position))
+                rows = await self._beginning(connection, which, last, limit + 1)
+                if len(rows) > limit:
+                    return AccountPage(rows[:limit], cursors.write(which, (_BEGINS, rows[limit - 1].account)))
+                if not which.text:
+                    return AccountPage(rows, None)
+                last = ""
+            further, behind = await self._containing(connection, which, last, limit - len(rows))
+        return AccountPage(
+            rows + further, None if behind is None else cursors.write(which, (_CONTAINS, behind))
+        )
 
-    async def _accounts(
-        self, connection: Connection, which: AccountFilter, part: _Part, after: str, limit: int
+    # No LIKE, so that no sign of the text means anything but itself; `~` comes after all that ids have.
+    BEGINNING = """
+    SELECT account, version, available, held, overdraft_limit, status, low_balance FROM accounts
+    WHERE {conditions} ORDER BY account COLLATE "C" LIMIT $1
+    """
+
+    async def _beginning(
+        self, connection: Connection, which: AccountFilter, after: str, limit: int
     ) -> list[AccountRow]:
-        """Those whose id begins with the text, or those that have it further on."""
-        conditions = Conditions()
-        conditions.add('account COLLATE "C" > {}', after)
-        # No LIKE, so that no sign of the text means anything but itself; `~` comes after all that ids have.
-        if part == _CONTAINS:
-            conditions.add("strpos(account, {}) > 1", which.text)
-        elif which.text:
+        """Those whose id begins with the text."""
+        conditions = _of_accounts(which, after)
+        if which.text:
             conditions.add('account COLLATE "C" >= {}', which.text)
             conditions.add('account COLLATE "C" < {}', which.text + "~")
-        if which.account is not None:
-            conditions.add("account = {}", which.account)
-        statement = self.ACCOUNTS.format(conditions=conditions.numbered(2))
-        rows = await connection.fetch(statement, limit, *conditions.values)
-        return [AccountRow(**dict(row)) for row in rows]
+        statement = self.BEGINNING.format(conditions=conditions.numbered(2))
+        return [
+            AccountRow(**dict(row)) for row in await connection.fetch(statement, limit, *conditions.values)
+        ]
+
+    CONTAINING = """
+    SELECT looked.* FROM (
+      SELECT account, version, available, held, overdraft_limit, status, low_balance FROM accounts
+      WHERE {conditions} ORDER BY account COLLATE "C" LIMIT $2
+    ) AS looked
+    WHERE strpos(account, $3) > 1 ORDER BY account COLLATE "C" LIMIT $1
+    """
+
+    BEHIND = """
+    SELECT account FROM accounts WHERE {conditions} ORDER BY account COLLATE "C" OFFSET $1 - 1 LIMIT 1
+    """
+
+    async def _containing(
+        self, connection: Connection, which: AccountFilter, after: str, limit: int
+    ) -> tuple[list[AccountRow], str | None]:
+        """Those that have the text further on, and behind which id it goes on: `LOOKED_MAX` are looked at."""
+        conditions = _of_accounts(which, after)
+        statement = self.CONTAINING.format(conditions=conditions.numbered(4))
+        found = await connection.fetch(statement, limit + 1, LOOKED_MAX, which.text, *conditions.values)
+        rows = [AccountRow(**dict(row)) for row in found[:limit]]
+        if len(found) > limit:
+            return rows, rows[-1].account if rows else after
+        statement = self.BEHIND.format(conditions=conditions.numbered(2))
+        return rows, await connection.fetchval(statement, LOOKED_MAX, *conditions.values)
+
+
+def _of_accounts(which: AccountFilter, after: str) -> Conditions:
+    given = Conditions()
+    given.add('account COLLATE "C" > {}', after)
+    if which.account is not None:
+        given.add("account = {}", which.account)
+    return given
 
 
 def _demand(limit: int) -> None:
@@ -129,4 +168,7 @@ def _of_reservations(which: ReservationFilter) -> Conditions:
         given.add("r.model = {}", which.model)
     if which.due_before is not None:
         given.add("r.expires_at < {}", which.due_before)
+        # What is due was made before: from here on its index is walked, not from the newest one on.
+        made_before_ms = int((which.due_before.timestamp() + _CLOCKS_APART_SECONDS) * 1000)
+        given.add("r.id < {}", UUID(int=min(max(0, made_before_ms), _MADE_MS_MAX) << 80))
     return given

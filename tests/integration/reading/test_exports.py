@@ -11,6 +11,7 @@ import pytest
 from app.ledger.shards import shard_of
 from app.reports import InvalidCursor, TransactionFilter
 from persistence import history as history_module
+from persistence import listing
 from persistence.history import PostgresHistory
 from tests.integration.rows import MORNING, SHARDS
 from tests.integration.test_history import walk
@@ -121,3 +122,34 @@ async def test_pages_and_exports_are_exact_while_other_processes_write_into_all_
             for shard in {shard for _, shard, _ in exported}:
                 sequences = [sequence for _, of, sequence in exported if of == shard]
                 assert list(range(len(sequences), 0, -1)) == sequences
+
+
+SELDOM = [
+    TransactionFilter(model="rare"),
+    TransactionFilter(kinds=("adjusted",)),
+    TransactionFilter(account="acc-1", model="rare"),
+    TransactionFilter(account="acc-1", kinds=("adjusted", "lapsed"), model="rare"),
+    TransactionFilter(model="none"),
+    TransactionFilter(account="acc-1", model="none"),
+]
+
+
+@pytest.mark.parametrize("which", SELDOM, ids=str)
+@pytest.mark.parametrize("looked", [5, 6, 30])
+async def test_a_filter_that_hardly_anything_passes_goes_on_in_the_next_page(
+    history, rows, which, looked, monkeypatch
+):
+    monkeypatch.setattr(listing, "LOOKED_MAX", looked)
+    for number in range(30):
+        kind, model = ("granted", "adjusted")[number % 11 == 0], ("usual", "rare")[number % 7 == 0]
+        await rows.append(ACCOUNTS[number % 2], after_ms=number, kind=kind, model=model)
+    everything_there = await walk(history, TransactionFilter(account=which.account), 4)
+    expected = [
+        each
+        for each in everything_there
+        if which.model in (None, each.entry.model) and (not which.kinds or each.entry.kind in which.kinds)
+    ]
+    assert expected == await walk(history, which, 2)
+    assert expected == await everything(history.export(which))
+    if looked == 5:
+        assert (await history.transactions(which, limit=4)).has_more

@@ -1,7 +1,7 @@
 """Reservations and accounts are found page by page, by indexes, whatever is asked and made meanwhile."""
 
 import base64
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 import pytest
@@ -10,6 +10,7 @@ from app.ledger.backing import BackingUnavailable
 from app.ledger.shards import new_reservation_id, shard_of
 from app.reports import InvalidCursor
 from app.searching import AccountFilter, ReservationFilter
+from persistence import searching as searching_module
 from persistence.pool import open_pool
 from persistence.searching import PostgresSearching
 from tests.integration.rows import MORNING, MORNING_MS, SHARDS
@@ -253,3 +254,26 @@ async def test_without_postgresql_nothing_is_searched():
     with pytest.raises(BackingUnavailable):
         await searching.accounts(AccountFilter())
     await pool.close()
+
+
+@pytest.mark.parametrize("looked", [1, 2, 3, 5])
+async def test_a_search_that_hardly_any_account_passes_goes_on_in_the_next_page(
+    searching, account, monkeypatch, looked
+):
+    monkeypatch.setattr(searching_module, "LOOKED_MAX", looked)
+    for number in range(10):
+        await account(f"a{number}")
+    for name in ("x", "b.x", "c.x", "z.x"):
+        await account(name)
+    short = await searching.accounts(AccountFilter(text="x"), limit=3)
+    assert ["x"] == [each.account for each in short.data]
+    assert short.next_cursor is not None
+    for limit in (1, 2, 3):
+        assert ["x", "b.x", "c.x", "z.x"] == await found(searching, "x", limit)
+        assert [] == await found(searching, "y", limit)
+
+
+@pytest.mark.parametrize("due", ["0001-01-01T00:00:00+00:00", "9999-12-31T23:59:59+00:00"])
+async def test_a_deadline_may_be_asked_about_at_any_time(searching, hold, due):
+    made = await hold()
+    assert ([made] if due > "2026" else []) == await ids(searching, due_before=datetime.fromisoformat(due))
