@@ -11,7 +11,7 @@ from app.embedded import Valkey
 from app.ledger import keys, scripts
 from app.ledger.batcher import Limits
 from app.ledger.connection import connect
-from app.ledger.errors import InsufficientCredits, LedgerUnavailable
+from app.ledger.errors import BatchFailed, InsufficientCredits, LedgerUnavailable
 from app.ledger.ledger import Ledger, Receipt
 from app.ledger.operations import Deduct, Grant
 from app.ledger.replicas import LANE_MS, Replicas
@@ -110,6 +110,42 @@ async def test_too_few_replicas_in_time_are_said_and_a_repetition_by_key_waits_a
         receipt = await running.deduct(5, "k")
         assert (True, 95) == (receipt.replayed, receipt.account.available)
         await check_keys(running.redis)
+
+
+@pytest.mark.parametrize("atomic", [False, True], ids=["each by itself", "all or none"])
+async def test_a_batch_waits_for_a_replica_as_a_whole(servers: Following, atomic):
+    async with replicated(servers.primary.url, seconds=0.5) as running:
+        servers.halt(servers.replicas[0])
+        asked = [Deduct(account="ana", amount=1, key=f"k{i}", fingerprint="same") for i in range(5)]
+        batch = asyncio.create_task(running.ledger.batch(asked, atomic=atomic))
+        await held(running, 5)
+        assert not batch.done()
+        servers.let_go_on(servers.replicas[0])
+        assert [*range(2, 7)] == [each.entry.version for each in (await batch).results]
+        servers.halt(servers.replicas[0])
+        again = running.ledger.batch(asked, atomic=atomic)
+        if atomic:
+            with pytest.raises(LedgerUnavailable, match="too few replicas") as raised:
+                await again
+            errors = [raised.value]
+        else:
+            errors = (await again).results
+        assert {"not_replicated"} == {each.facts["cause"] for each in errors}
+        await check_keys(running.redis)
+
+
+async def test_an_atomic_batch_that_fails_is_told_once_its_refusal_is_replicated(servers: Following):
+    """It is remembered under its key."""
+    async with replicated(servers.primary.url) as running:
+        servers.halt(servers.replicas[0])
+        asked = [Deduct(account="ana", amount=60, key=f"k{i}", fingerprint="same") for i in range(3)]
+        batch = asyncio.create_task(running.ledger.batch(asked, atomic=True))
+        await held(running, 1)
+        servers.let_go_on(servers.replicas[0])
+        assert 1 == (await batch).failed
+        assert [BatchFailed, InsufficientCredits, BatchFailed] == [
+            type(each) for each in (await batch).results
+        ]
 
 
 async def test_a_replay_alone_is_waited_for(servers: Following):
