@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
+from typing import Any
 
 import httpx
 import pytest
@@ -81,6 +82,19 @@ async def client_of(app: Litestar, database: Pool) -> Callable[..., httpx.AsyncC
         return _client(app, await create(database, f"key-{next(numbers)}", scopes, account=account))
 
     return make
+
+
+@pytest.fixture
+async def clients(
+    stranger: httpx.AsyncClient, client: httpx.AsyncClient, client_of: Callable[..., Any]
+) -> dict[str, httpx.AsyncClient]:
+    """Those who climb a ladder (`tests.http.ladder`)."""
+    return {
+        "nobody": stranger,
+        "wrong": await client_of("read"),
+        "right": client,
+        "bob's": await client_of("spend", "grant", "operate", account="bob"),
+    }
 
 
 @pytest.fixture
