@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from app.cli.ending import Ending, ended_in_order
 from app.cli.progress import Counter, counting
 from app.cli.refusals import Refusal
 from app.cli.shared import data_option, exit_by, settings_of
@@ -168,9 +168,14 @@ def drill(path: Path) -> None:
 
     backup = Backup(path)
     times = _Times()
-    with _ended_in_order(), _servers() as (database_url, redis_url):
+    with ended_in_order() as ending, _servers(ending) as (database_url, redis_url):
+
+        def seen(count: int) -> None:
+            ending.give_up()
+            times.add(count)
+
         try:
-            found = asyncio.run(rehearse(database_url, redis_url, backup, step=times.step, seen=times.add))
+            found = ending.run(rehearse(database_url, redis_url, backup, step=times.step, seen=seen))
         finally:
             times.end()
     for each in found:
@@ -205,7 +210,7 @@ class _Times:
 
 
 @contextmanager
-def _servers() -> Iterator[tuple[str, str]]:
+def _servers(ending: Ending) -> Iterator[tuple[str, str]]:
     """A PostgreSQL and a Valkey that are gone afterwards; their addresses."""
     try:
         from app.embedded import Postgres, Valkey
@@ -219,30 +224,10 @@ def _servers() -> Iterator[tuple[str, str]]:
         postgres = Postgres(folder / "postgres", folder / "postgres.log", password=password, durable=False)
         valkey = Valkey(folder / "valkey", folder / "valkey.log", password=password, appendfsync="no")
         try:
-            postgres.start()
-            valkey.start()
+            for server in (postgres, valkey):
+                server.start()
+                ending.leave()
             yield postgres.url, valkey.url
         finally:
             valkey.kill()
             postgres.stop()  # a killed one would leave shared memory behind
-
-
-@contextmanager
-def _ended_in_order() -> Iterator[None]:
-    """Whoever ends us, but with a `kill -9`, leaves no copy of a ledger behind."""
-    came: list[int] = []
-
-    def end(number: int, _frame: object) -> None:
-        came.append(number)
-        signal.raise_signal(signal.SIGINT)  # asyncio makes a cancellation of it, in the middle of nothing
-
-    before = {each: signal.signal(each, end) for each in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    except KeyboardInterrupt:
-        if came:
-            raise SystemExit(128 + came[0]) from None
-        raise
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)

@@ -4,8 +4,7 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
+import tempfile
 from pathlib import Path
 
 import asyncpg
@@ -13,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from app.cli import cli
+from app.embedded import Valkey
+from tests.integration import proc
 from tests.integration.backup.books import tamper
-
-ROOT = Path(__file__).parents[3]
 
 SEALED = "UPDATE journal SET entry = entry || ' ' WHERE shard = 1 AND seq = 5"
 
@@ -90,26 +89,39 @@ def test_a_backup_is_exported_proves_the_journal_and_is_drilled(lastro, tampered
     assert (code, "is not as it was written" in said) == (2, True)
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:  # it has ended
-        return b""
+def while_its_servers_start(monkeypatch, tell):
+    start = Valkey.start
+    monkeypatch.setattr(Valkey, "start", lambda *given: (tell(), start(*given)))
 
 
-def test_a_drill_that_is_ended_leaves_nothing_behind(lastro, reachable_tmp_path):
+def while_it_restores_and_again_while_it_tidies_up(monkeypatch, tell):
+    async def restore(*_, **__):
+        tell()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("persistence.backup.drill.restore", restore)
+    while_it_tidies_up(monkeypatch, tell)
+
+
+def while_it_tidies_up(monkeypatch, tell):
+    kill = Valkey.kill
+    monkeypatch.setattr(Valkey, "kill", lambda *given: (tell(), kill(*given)))
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [while_its_servers_start, while_it_restores_and_again_while_it_tidies_up, while_it_tidies_up],
+)
+def test_a_drill_that_is_ended_leaves_nothing_behind(lastro, reachable_tmp_path, monkeypatch, moment):
     lastro("export", "a.gz")
-    command = [sys.executable, "-m", "app.cli", "drill", Path("a.gz").absolute()]
-    environment = {**os.environ, "TMPDIR": str(reachable_tmp_path), "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline().startswith("check ")
-    (folder,) = reachable_tmp_path.glob("lastro-drill-*")
-    process.terminate()
-    assert process.wait(30) == 128 + signal.SIGTERM
-    process.stdout.close()
-    assert list(reachable_tmp_path.iterdir()) == []
-    assert not [each for each in Path("/proc").glob("[0-9]*/cmdline") if str(folder).encode() in _read(each)]
+    monkeypatch.setattr(tempfile, "tempdir", str(reachable_tmp_path))
+    moment(monkeypatch, lambda: signal.raise_signal(signal.SIGTERM))
+    code, said = lastro("drill", "a.gz")
+    assert 128 + signal.SIGTERM == code, said
+    assert "comes back whole" not in said
+    assert [] == list(reachable_tmp_path.iterdir())
+    mine = proc.descendants(os.getpid())
+    assert [] == [each.command for each in mine if str(reachable_tmp_path) in each.command]
 
 
 def test_an_imported_ledger_serves(lastro, second_url, monkeypatch):
