@@ -1,0 +1,218 @@
+"""I4 with both stores: what Redis has forgotten, PostgreSQL answers; refunds included."""
+
+import asyncio
+import time
+
+import asyncpg
+import pytest
+from msgspec.structs import replace
+from redis.asyncio import Redis
+
+from app.embedded import Postgres
+from app.ledger import keys
+from app.ledger.backing import Keyed
+from app.ledger.connection import connect
+from app.ledger.entries import seal
+from app.ledger.errors import ExceedsTransaction, IdempotencyMismatch, LedgerUnavailable
+from app.ledger.ledger import Ledger, Receipt
+from app.ledger.operations import (
+    Adjust,
+    Bind,
+    Cancel,
+    Confirm,
+    Deduct,
+    Extend,
+    Grant,
+    Reserve,
+    Write,
+)
+from app.ledger.replies import Reservation
+from app.ledger.shards import new_reservation_id
+from persistence.backing import PostgresBacking
+from persistence.birth import give_birth
+from tests.integration.ledgers import journal_all, process
+from tests.integration.rows import Rows
+from tests.integration.test_backing import admitted
+
+SHARDS = 2
+DAY_MS = 86_400_000
+F, G = "f" * 16, "g" * 16
+
+
+@pytest.fixture
+async def born(database_url, redis_url):
+    await give_birth(database_url, redis_url, SHARDS)
+
+
+@pytest.fixture
+async def ledger(born, database, redis_url):
+    """With 100 credits for ana."""
+    async with process(database, redis_url) as ledger:
+        await ledger.grant(Grant(account="ana", amount=100))
+        yield ledger
+
+
+async def a_day_passes(database_url: str, redis_url: str, redis: Redis) -> None:
+    """The journal has everything; Redis forgets what it remembers for a day."""
+    await journal_all(database_url, redis_url)
+    for shard in range(SHARDS):
+        await redis.xtrim(keys.journal(shard), maxlen=0, approximate=False)
+    for kind in ("operation", "refunded", "reservation", "task"):
+        for name in await redis.keys(f"lastro:*:{kind}:*"):
+            if kind != "reservation" or b'"pending"' not in await redis.get(name):
+                await redis.delete(name)
+
+
+async def operations(ledger: Ledger, prefix: str, at_ms: int) -> list[Write]:
+    """One of each verb, in an order in which they are possible, with keys that hold for ever."""
+    first, second, third = [await ledger.new_reservation_id("ana") for _ in range(3)]
+    for id_ in (first, second):
+        await ledger.reserve(Reserve(account="ana", reservation=id_, amount=9))
+    spent = await ledger.deduct(Deduct(account="ana", amount=8))
+    notes = seal("a bonus")
+    assert notes is not None
+    asked: list[Write] = [
+        Grant(account="ana", amount=5, key=f"{prefix}-g", notes=notes.text, notes_hash=notes.hash),
+        Adjust(account="ana", amount=-2, key=f"{prefix}-a"),
+        replace(await ledger.refunding(spent.transaction), amount=3, key=f"{prefix}-r"),
+        Deduct(account="ana", amount=4),
+        Reserve(account="ana", reservation=third, amount=3),
+        Bind(reservation=first, task=f"{prefix}-t", provider="fal"),
+        Extend(reservation=first, ttl_ms=3_600_000),
+        Confirm(reservation=first, amount=2, final=False),
+        Confirm(reservation=first, amount=1),
+        Cancel(reservation=second),
+    ]
+    return [
+        replace(each, key=each.key or new_reservation_id(0, at_ms + i), fingerprint=F)
+        for i, each in enumerate(asked)
+    ]
+
+
+def show(receipt: Receipt) -> tuple:
+    return receipt.transaction, receipt.entry, receipt.notes
+
+
+async def ask(ledger: Ledger, operation: Write) -> Receipt:
+    return await getattr(ledger, type(operation).__name__.lower())(replace(operation))
+
+
+async def test_each_verb_is_answered_for_ever_as_the_first_time_alone_and_in_batches(
+    ledger, database_url, redis_url, redis
+):
+    asked = await operations(ledger, "one", time.time_ns() // 1_000_000 - DAY_MS)
+    firsts = [await ask(ledger, each) for each in asked]
+    await a_day_passes(database_url, redis_url, redis)
+    before = (await ledger.balance("ana")).account
+    for first, operation in zip(firsts, asked, strict=True):
+        again = await ask(ledger, operation)
+        assert (show(first), True) == (show(again), again.replayed)
+        with pytest.raises(IdempotencyMismatch):
+            await ask(ledger, replace(operation, fingerprint=G))
+    for atomic in (False, True):
+        batched = await ledger.batch([replace(each) for each in asked], atomic=atomic)
+        assert list(map(show, firsts)) == list(map(show, batched.results))
+        assert [(before, True)] * len(asked) == [(each.account, each.replayed) for each in batched.results]
+    assert before == (await ledger.balance("ana")).account
+
+
+async def test_a_refund_finds_what_was_spent_in_redis_or_in_the_journal_and_what_went_back_before(
+    ledger, database_url, redis_url, redis
+):
+    spent = await ledger.deduct(Deduct(account="ana", amount=40))
+    await ledger.refund(replace(await ledger.refunding(spent.transaction), amount=10))
+    await journal_all(database_url, redis_url)
+    await ledger.refund(replace(await ledger.refunding(spent.transaction), amount=10))
+    await a_day_passes(database_url, redis_url, redis)
+    assert 20 == (await ledger.refunding(spent.transaction)).originals[0].refunded
+    each = [ledger.refund(replace(await ledger.refunding(spent.transaction), amount=7)) for _ in range(5)]
+    answers = await asyncio.gather(*each, return_exceptions=True)
+    assert [Receipt, Receipt] == [type(each) for each in answers if not isinstance(each, ExceedsTransaction)]
+    assert 94 == (await ledger.balance("ana")).account.available
+
+
+async def test_all_that_a_forgotten_reservation_has_spent_goes_back(ledger, database_url, redis_url, redis):
+    id_ = await ledger.new_reservation_id("ana")
+    await ledger.reserve(Reserve(account="ana", reservation=id_, amount=50))
+    part = Confirm(reservation=id_, amount=10, final=False, key="part", fingerprint=F)
+    first = await ledger.confirm(replace(part))
+    await ledger.confirm(Confirm(reservation=id_, amount=5))
+    await a_day_passes(database_url, redis_url, redis)
+    assert isinstance(await ledger.find(id_), Reservation)
+    assert show(first) == show(await ledger.confirm(part))
+    refund = await ledger.refund(await ledger.refunding(reservation=id_))
+    assert (5, 100) == (refund.entry.amount, refund.account.available)
+
+
+async def test_while_postgresql_is_away_keys_that_hold_for_ever_are_unavailable_and_the_rest_goes_on(
+    own_postgres: Postgres, redis_url
+):
+    await give_birth(own_postgres.url, redis_url, SHARDS)
+    now_ms = time.time_ns() // 1_000_000
+    async with (
+        asyncpg.create_pool(own_postgres.url, min_size=0, max_size=4) as pool,
+        process(pool, redis_url) as ledger,
+        connect(redis_url) as redis,
+    ):
+        await ledger.grant(Grant(account="ana", amount=100))
+        old = await operations(ledger, "one", now_ms - DAY_MS)
+        spent = await ledger.deduct(Deduct(account="ana", amount=8))
+        own_postgres.kill()
+        sequences = [await redis.hget(keys.meta(shard), "sequence") for shard in range(SHARDS)]
+        for operation in old:
+            with pytest.raises(LedgerUnavailable):
+                await ask(ledger, operation)
+        with pytest.raises(LedgerUnavailable):
+            await ledger.batch([Deduct(account="ana", amount=1), old[0]], atomic=True)
+        assert sequences == [await redis.hget(keys.meta(shard), "sequence") for shard in range(SHARDS)]
+        young = new_reservation_id(0, now_ms)
+        await ledger.deduct(Deduct(account="ana", amount=1, key=young, fingerprint=F))
+        refund = await ledger.refund(await ledger.refunding(spent.transaction))
+        assert 8 == refund.entry.amount
+        own_postgres.restart()
+
+
+async def test_the_journal_finds_keys_by_whose_they_are_and_what_they_were_used_for(database):
+    backing, rows = PostgresBacking(database, admitted), Rows(database)
+    id_ = new_reservation_id(3, 1)
+    await rows.append("ana", kind="deducted", key="k", fingerprint=F)
+    await rows.append("ana", kind="deducted", key="k", fingerprint=G)
+    await rows.append("ana", kind="deducted", key="k", fingerprint=G)
+    await rows.append("ana", kind="deducted", key="nameless")
+    await rows.append("ana", kind="refunded", key="r", fingerprint=F, reservation=id_)
+    for kind in ("confirmed", "cancelled", "extended", "bound"):
+        await rows.append("ana", kind=kind, key=kind, fingerprint=F, reservation=id_)
+    await rows.append("bia", kind="granted", key="k", fingerprint=F)
+
+    async def found(*asked: tuple[str, str, str, str]) -> list[tuple[str, int] | None]:
+        wanted = [Keyed(*each) for each in asked]
+        answers = await backing.answered(wanted)
+        rows = [answers.get(each) for each in wanted]
+        return [(each.entry.account, each.sequence) if each else None for each in rows]
+
+    assert [("ana", 1), ("ana", 2), ("ana", 1), ("bia", 1), None] == await found(
+        ("a", "ana", "k", F), ("a", "ana", "k", G), ("a", "ana", "k", "x"), ("a", "bia", "k", F),
+        ("a", "eva", "k", F),
+    )  # fmt: skip
+    assert [("ana", 4), ("ana", 5), None] == await found(
+        ("a", "ana", "nameless", F), ("a", "ana", "r", F), ("r", id_, "r", F)
+    )
+    kinds = ("confirmed", "cancelled", "extended", "bound")
+    assert [("ana", 6), ("ana", 7), ("ana", 8), ("ana", 9)] == await found(*(("r", id_, k, F) for k in kinds))
+    assert [None] * 4 == await found(*(("a", "ana", kind, F) for kind in kinds))
+    assert {} == await backing.answered([])
+    assert {} == await backing.refunded([(0, 1)])
+
+
+async def test_a_thousand_keys_are_one_question_and_no_walk_through_the_journal(database):
+    rows = Rows(database)
+    for i in range(20):
+        await rows.append("ana", kind="deducted", key=f"k{i}", fingerprint=F)
+    wanted = [Keyed("a", "ana", f"k{i}", F) for i in range(1000)]
+    statement = PostgresBacking.ANSWERED_TO["a"]
+    columns = [[each[i] for each in wanted] for i in (1, 2, 3)]
+    async with database.acquire() as connection, connection.transaction():
+        await connection.execute("SET LOCAL enable_seqscan = off")
+        plan = await connection.fetch(f"EXPLAIN {statement}", *columns)
+    assert any("journal_operation_key" in line for (line,) in plan), plan
+    assert 20 == len(await PostgresBacking(database, admitted).answered(wanted))
