@@ -16,7 +16,8 @@ def tell(number: signal.Signals = signal.SIGTERM) -> None:
 
 
 async def wait() -> None:
-    await asyncio.Event().wait()
+    """For long; not for ever, so that a test fails where nothing cancels it."""
+    await asyncio.sleep(20)
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -41,6 +42,7 @@ def test_what_waits_is_cancelled_and_tidies_up():
         try:
             tell()
             await wait()
+            done.append("waited")
         finally:
             done.append("tidied up")
 
@@ -50,25 +52,32 @@ def test_what_waits_is_cancelled_and_tidies_up():
 
 
 def test_what_swallows_its_cancellation_is_cancelled_again():
+    done = []
+
     async def work():
         tell()
         with suppress(asyncio.CancelledError):
             await wait()
         await wait()
+        done.append("waited")
 
     with pytest.raises(SystemExit), ended_in_order() as ending:
         ending.run(work())
+    assert [] == done
 
 
 def test_what_never_waits_is_cancelled_where_it_asks():
+    done = []
+
     async def work():
         ending.give_up()
         tell()
         ending.give_up()
-        pytest.fail("it goes on")
+        done.append("went on")
 
     with pytest.raises(SystemExit), ended_in_order() as ending:
         ending.run(work())
+    assert [] == done
 
 
 def test_what_is_through_when_the_signal_comes_ends_by_it_all_the_same():
