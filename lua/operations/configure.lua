@@ -55,13 +55,13 @@ return function(operation, shard)
   local no = refused(account, changes)
   if no then return no end
 
+  local posted = journal.post({ kind = 'configured', account = account, amount = 0, legs = {}, details = details },
+    operation)
   account.overdraft_limit = changes.overdraft_limit or account.overdraft_limit
   for _, setting in ipairs({ 'status', 'low_balance' }) do
     local wanted = changes[setting]
     if wanted then account[setting] = wanted ~= DEFAULTS[setting] and wanted or nil end
   end
-  local posted = journal.post({ kind = 'configured', account = account, amount = 0, legs = {}, details = details },
-    operation)
   book.keep(account)
   return answer.ok({ posted = posted, account = account })
 end

@@ -74,8 +74,11 @@ return function(operation, shard)
   local captured, charged, exceeds = asked_for(operation, reservation, late)
   if exceeds then return exceeds end
   local is_part, parts = operation.final == false and captured < reservation.held, reservation.parts
-  if is_part and parts and #parts == PARTS_MAX then
-    return answer.refuse('limit_reached', { what = 'parts', limit = PARTS_MAX })
+  if is_part then
+    assert(operation.key and captured > 0, 'a part of nothing, or without a key')
+    if parts and #parts == PARTS_MAX then
+      return answer.refuse('limit_reached', { what = 'parts', limit = PARTS_MAX })
+    end
   end
   if charged > 0 then
     no = claims.unspendable(account) or funds.shortage(account, charged, account.overdraft_limit, reservation)
@@ -97,7 +100,7 @@ return function(operation, shard)
   reservation.released = reservation.released + released
   if is_part then
     parts = parts or {}
-    parts[#parts + 1] = { posted.sequence, assert(operation.key, 'a part without a key'), operation.fingerprint }
+    parts[#parts + 1] = { posted.sequence, operation.key, operation.fingerprint }
     reservation.parts, reservation.held, reservation.legs = parts, reservation.held - captured, rest
     book.change_reservation(reservation)
   else

@@ -20,25 +20,29 @@ REPLIES
   limit_reached        what, limit
   balance_overflow     available, held
 ]]
--- Of each original: how much was given back before, and how much is to be now.
+-- Of each original: how much was given back before, and how much is to be now. No sum of several is needed exactly
+-- where it could pass 2^53 - 1.
 local function shares(operation, shard)
-  local found, spent, before = {}, 0, 0
+  local found, seen, amount, spent, before, left = {}, {}, operation.amount, 0, 0, 0
   for i, original in ipairs(operation.originals) do
-    local sum = 0
-    for _, lot in ipairs(original.left) do sum = sum + lot[3] end
-    local refunded = book.refunded(shard, original.transaction) or original.refunded or 0
+    local sum, transaction = 0, original.transaction
+    for _, lot in ipairs(original.left) do
+      credits.assert_amount(lot[3], 1)
+      sum = sum + lot[3]
+    end
+    local refunded = book.refunded(shard, transaction) or original.refunded or 0
     assert(refunded <= sum, 'more was given back than was spent')
+    assert(not seen[transaction], 'a transaction is named twice')
+    seen[transaction] = true
     found[i] = { original = original, refunded = refunded, left = sum - refunded }
-    spent, before = spent + sum, before + refunded
+    spent, before, left = spent + sum, before + refunded, left + (sum - refunded)
   end
-  local left = spent - before
-  local amount = operation.amount or left
-  if amount > left or left == 0 then
-    return nil, answer.refuse('exceeds_transaction', { required = operation.amount or spent, refunded = before, left = left })
+  if left == 0 or (amount and amount > left) then
+    return nil, answer.refuse('exceeds_transaction', { required = amount or spent, refunded = before, left = left })
   end
   for _, share in ipairs(found) do
-    share.amount = math.min(share.left, amount)
-    amount = amount - share.amount
+    share.amount = amount and math.min(share.left, amount) or share.left
+    amount = amount and amount - share.amount
   end
   return found
 end
@@ -61,7 +65,25 @@ local function post(operation, share, account, asked)
   return posted
 end
 
+-- Why all of it together finds no room, or nil.
+local function crowded(found, account, bucket)
+  local legs, available = {}, account.available
+  for _, share in ipairs(found) do
+    for _, leg in ipairs(legs_of(account, share, bucket)) do legs[#legs + 1] = leg end
+  end
+  if not lots.fit(account, lots.repay(account, legs)) then
+    return answer.refuse('limit_reached', { what = 'lots', limit = lots.MAX })
+  end
+  for _, share in ipairs(found) do
+    if share.amount > credits.MAX - account.held - available then
+      return answer.refuse('balance_overflow', { available = account.available, held = account.held })
+    end
+    available = available + share.amount
+  end
+end
+
 return function(operation, shard)
+  if operation.amount then credits.assert_amount(operation.amount, 1) end
   local account, refusal = claims.account(operation, shard)
   if not account then return refusal end
   local no = claims.closed(account)
@@ -69,16 +91,8 @@ return function(operation, shard)
   if operation.refusal then return answer.refuse('not_refundable', operation.refusal) end
   local found, exceeds = shares(operation, shard)
   if not found then return exceeds end
-
-  local whole, legs = 0, {}
-  for _, share in ipairs(found) do
-    whole = whole + share.amount
-    for _, leg in ipairs(legs_of(account, share, operation.bucket)) do legs[#legs + 1] = leg end
-  end
-  if not lots.fit(account, lots.repay(account, legs)) then return answer.refuse('limit_reached', { what = 'lots', limit = lots.MAX }) end
-  if whole > credits.MAX - account.held - account.available then
-    return answer.refuse('balance_overflow', { available = account.available, held = account.held })
-  end
+  no = crowded(found, account, operation.bucket)
+  if no then return no end
 
   -- The first entry carries the key: it is what a repeated request is answered with.
   local first

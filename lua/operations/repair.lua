@@ -60,10 +60,7 @@ return function(operation, shard)
                released = 0, held = 0, expires_at_ms = 0, created_at_ms = 0, reserved_sequence = 0, ended_sequence = 0,
                settled_at_ms = 0 }, account)
   end
-  for _, refund in ipairs(operation.refunded or {}) do
-    book.refunded(shard, refund[1])
-    book.give_back(shard, refund[1], refund[2])
-  end
+  for _, refund in ipairs(operation.refunded or {}) do book.give_back(shard, refund[1], refund[2]) end
   account.open_holds = operation.open_holds or 0
   book.keep(account)
   return answer.ok({ posted = posted, account = account })

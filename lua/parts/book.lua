@@ -93,8 +93,8 @@ function book.change_reservation(reservation, moved)
   changed_reservations[#changed_reservations + 1] = reservation
 end
 
--- What this call changes of the open reservations of an account: id to deadline of one that it opened, to false of
--- one that it ended. Whoever is going to `hold` or `unhold` asks for them before it posts, so that it fails before
+-- What this call changes of the open reservations of an account: id to deadline of one that it opened or moved, to
+-- false of one that it ended. Whoever is going to change them asks for them before it posts, so that it fails before
 -- anything has moved or not at all.
 function book.holds(account)
   local open = account.holds
@@ -125,7 +125,7 @@ end
 -- The end of a reservation; `sequence` is the entry that ended it.
 function book.unhold(reservation, account, sequence)
   local open = book.holds(account)
-  if open[reservation.id] then open[reservation.id] = nil else open[reservation.id] = false end
+  open[reservation.id] = false
   account.open_holds = account.open_holds - 1
   reservation.ended_sequence = sequence
   reservation.settled_at_ms = account.shard.now_ms
@@ -145,11 +145,12 @@ end
 -- The open reservations of an account as pairs of id and deadline, by deadline. `count`: at most about so many.
 local function open_by_deadline(account, count)
   local open = book.holds(account)
-  local found, ended = {}, 0
+  local found, changed = {}, 0
   for id, deadline in pairs(open) do
-    if deadline then found[#found + 1] = { id, deadline } else ended = ended + 1 end
+    changed = changed + 1
+    if deadline then found[#found + 1] = { id, deadline } end
   end
-  local last = count and ended + count - 1 or -1
+  local last = count and changed + count - 1 or -1
   local stored = redis.call('ZRANGE', account.holds_key, 0, last, 'WITHSCORES')
   for i = 1, #stored, 2 do
     if open[stored[i]] == nil then found[#found + 1] = { stored[i], tonumber(stored[i + 1]) } end
@@ -203,16 +204,15 @@ function book.remember(shard, kind, id, key, record)
 end
 
 -- How much of a transaction was given back so far, or nil when only the journal can know.
--- (A repair reads it too, so that a wrong type shows before anything is written.)
 function book.refunded(shard, transaction)
   local key = keys.refunded(shard.number, transaction)
-  local total = book.refunds[key]
-  if not total then
-    total = tonumber(redis.call('GET', key) or nil)
-    book.refunds[key] = total and { total = total }
-    return total
+  local known = book.refunds[key]
+  if known == nil then
+    local stored = redis.call('GET', key)
+    known = stored and { total = assert(tonumber(stored), 'a sum of refunds that is none') } or false
+    book.refunds[key] = known
   end
-  return total.total
+  return known and known.total or nil
 end
 
 function book.give_back(shard, transaction, total)

@@ -94,7 +94,7 @@ local function close_index(plan)
     end
   end
   for key, refund in pairs(book.refunds) do
-    if refund.changed then
+    if refund and refund.changed then
       plan.others[#plan.others + 1] = { 'SET', key, digits[refund.total], 'PX', digits[book.REMEMBER_MS] }
     end
   end

@@ -66,7 +66,9 @@ end
 function journal.entry(shard, sequence)
   local appended = shard.appended
   local first = appended[1]
-  if first and sequence >= first.sequence then return appended[sequence - first.sequence + 1] end
+  if first and sequence >= first.sequence then
+    return appended[sequence - first.sequence + 1] or { sequence = sequence }
+  end
   local posted, id = { sequence = sequence }, digits[sequence] .. '-0'
   local found = redis.call('XRANGE', keys.journal(shard.number), id, id)[1]
   local fields = found and found[2] or {}

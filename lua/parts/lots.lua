@@ -29,6 +29,11 @@ local function before(a, b)
   return a[BUCKET] < b[BUCKET]
 end
 
+-- A lot's name in a table.
+local function place_of(bucket, expires_at_ms)
+  return bucket .. ' ' .. digits[expires_at_ms]
+end
+
 local function find(account, bucket, expires_at_ms)
   local rows = account.lots
   for i = 1, #rows do
@@ -148,7 +153,7 @@ function lots.give_back(account, left, skip, amount, bucket)
     skip, part = skip - passed, math.min(part - passed, amount)
     if bucket or name == OVERDRAFT then name, expires_at_ms = bucket or 'default', lots.NEVER end
     if part > 0 then
-      local place = name .. ' ' .. digits[expires_at_ms]
+      local place = place_of(name, expires_at_ms)
       found[place] = found[place] or lots.at(account, name, expires_at_ms)
       legs = lots.joined(legs, { { found[place], part, 0 } })
       amount = amount - part
@@ -221,22 +226,21 @@ function lots.lapse(account, now_ms)
   return legs, amount
 end
 
--- Whether the account has room for what these legs bring: empty rows make room, and debt takes none.
+-- Whether there is room for all lots that have something after these legs, which may be those of several entries:
+-- empty rows make room, and debt takes none.
 function lots.fit(account, legs)
-  local filled, used, seen = 0, 0, {}
-  for _, leg in ipairs(legs) do
-    local lot = leg[LOT]
-    if is_empty(lot) and lot[BUCKET] ~= OVERDRAFT then
-      local place = lot[BUCKET] .. ' ' .. digits[lot[EXPIRES]]
-      if not seen[place] then filled = filled + 1 end
-      seen[place] = true
-    end
+  if #account.lots + #legs <= lots.MAX then return true end
+  local sums, used = {}, 0
+  local function add(lot, credits)
+    local place = place_of(lot[BUCKET], lot[EXPIRES])
+    if lot[BUCKET] ~= OVERDRAFT then sums[place] = (sums[place] or 0) + credits end
   end
-  if filled == 0 then return true end
-  for _, lot in ipairs(account.lots) do
-    if not is_empty(lot) and lot[BUCKET] ~= OVERDRAFT then used = used + 1 end
+  for _, lot in ipairs(account.lots) do add(lot, lot[AVAILABLE] + lot[HELD]) end
+  for _, leg in ipairs(legs) do add(leg[LOT], leg[BY_AVAILABLE] + leg[BY_HELD]) end
+  for _, sum in pairs(sums) do
+    if sum ~= 0 then used = used + 1 end
   end
-  return used + filled <= lots.MAX
+  return used <= lots.MAX
 end
 
 -- The soonest expiry of a lot that has something available, 0 when there is none.
