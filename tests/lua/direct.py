@@ -8,11 +8,11 @@ from redis.asyncio import Redis
 
 from app.ledger import keys, replies
 from app.ledger.batcher import Call
-from app.ledger.operations import Bind, Operation, Reserve
+from app.ledger.operations import Operation
 from app.ledger.replies import Account, Applied, Declined, Located, Reply, Reservation
 from app.ledger.running import run
 from app.ledger.scripts import Script
-from app.ledger.shards import new_reservation_id, shard_of
+from app.ledger.shards import new_reservation_id, shard_of, shard_of_task
 from tests.engine import Clock, Streams
 
 SHARDS = 4
@@ -46,6 +46,7 @@ class Direct:
         deadline_ms: int | None = None,
         lane: str | None = None,
         nonce: str | None = None,
+        atomic: bool = False,
     ) -> Reply:
         """One call with these operations; each gets the shard of its account, when it names one, or 0."""
         shards = set()
@@ -53,9 +54,10 @@ class Direct:
             if each.shard < 0:
                 each.shard = self.shard_of(each)
             shards.add(each.shard)
-            if isinstance(each, Reserve | Bind) and each.task is not None:
-                if each.task_shard < 0:
-                    each.task_shard = shard_of(f"{each.provider or ''}:{each.task}", SHARDS)
+            task = getattr(each, "task", None)
+            if task is not None and getattr(each, "task_shard", 0) < 0:
+                each.task_shard = shard_of_task(each.provider, task, SHARDS)
+            if getattr(each, "task_shard", -1) >= 0:
                 shards.add(each.task_shard)
         terms = self.journal.terms
         call = Call(
@@ -68,9 +70,16 @@ class Direct:
             self.backlog_max,
             self.backlog_bytes_max,
             list(operations),
+            atomic,
         )
         names = [lane or self.lane, *map(keys.meta, shards)]
         return replies.decode(await run(self.redis, self.script, names, [_encode(call).decode()]))
+
+    async def together(self, *operations: Operation) -> list[Applied | Located | Declined]:
+        """All of these operations or none."""
+        reply = await self.send(*operations, atomic=True)
+        assert reply.status == "ok", reply
+        return reply.results
 
     async def ask(self, operation: Operation) -> Applied | Located | Declined:
         """One operation in a call of its own."""
@@ -104,6 +113,14 @@ class Direct:
     def new_id(self, account: str = ANA) -> str:
         """An id for a reservation of this account."""
         return new_reservation_id(shard_of(account, SHARDS), self.now_ms)
+
+    async def journaled(self, shard: int = SHARD) -> None:
+        """The journal has everything of a shard."""
+        name = keys.meta(shard)
+        sequence, length = await self.redis.hmget(name, "sequence", "bytes")
+        await self.redis.hset(
+            name, mapping={"journaled": sequence, "journaled_bytes": length, "oldest_ms": 0}
+        )
 
     async def meta(self, field: str, shard: int = SHARD) -> str:
         found = await self.redis.hget(keys.meta(shard), field)

@@ -2,43 +2,34 @@
 
 `check_keys` reads everything that a Redis holds of every shard and raises `Broken` at the first thing that
 does not fit. It believes nothing: what the accounts say is compared with their lots, with the open
-reservations, with `due` and `holds`, and with what the entries of the stream add up to. It must run while
-nobody writes.
+reservations, with `due` and `holds`, and with what the entries of the stream prove (`proofs`). It must run
+while nobody writes.
 """
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
 
+from app.ledger import keys
 from app.ledger.credits import CREDITS_MAX
 from app.ledger.entries import Entry
 from app.ledger.replies import Account, Lot, Reservation
+from tests.lua.proofs import OVERDRAFT, Line, check_entries, demand
 
-LOTS_MAX = 64
+LOTS_MAX, PARTS_MAX, EXTENSIONS_MAX = 64, 100, 100
+LAST_PRIORITY = 1_000_001
 
 _NAME = re.compile(rb"lastro:\{(\d+)\}:([a-z]+)(?::(.*))?", re.DOTALL)
 _TYPES = {
     "meta": b"hash", "journal": b"stream", "account": b"string", "reservation": b"string", "holds": b"zset",
     "due": b"zset", "aside": b"zset", "lane": b"hash", "operation": b"string", "task": b"string",
+    "refunded": b"string",
 }  # fmt: skip
-_EXPIRE = frozenset({"lane", "operation", "task"})
-
-
-class Broken(AssertionError):
-    """A promise does not hold; the text says which and where."""
-
-
-class Line(NamedTuple):
-    """One entry of a stream, as text and read."""
-
-    sequence: int
-    text: bytes
-    entry: Entry
-    notes: bytes | None
+_EXPIRE = frozenset({"lane", "operation", "task", "refunded"})
 
 
 class ShardKeys:
@@ -54,12 +45,8 @@ class ShardKeys:
         self.holds: dict[str, dict[str, int]] = {}
         self.due: dict[str, int] = {}
         self.aside: dict[str, int] = {}
+        self.refunded: dict[str, int] = {}
         self.expiring: set[str] = set()
-
-
-def demand(holds: bool, promise: str) -> None:
-    if not holds:
-        raise Broken(promise)
 
 
 async def check_keys(redis: Redis) -> dict[int, ShardKeys]:
@@ -76,46 +63,75 @@ async def check_keys(redis: Redis) -> dict[int, ShardKeys]:
 
 async def read_keys(redis: Redis) -> dict[int, ShardKeys]:
     """Everything under `lastro:{shard}:`."""
+    names = sorted([key async for key in redis.scan_iter("lastro:{*", count=1000)])
+    asked = redis.pipeline(transaction=False)
+    for name in names:
+        asked.type(name)
+        asked.pttl(name)
+    told = await asked.execute()
+    types, ttls = told[::2], told[1::2]
+    for name, type_ in zip(names, types, strict=True):
+        _ask(asked, name, type_)
+    values = await asked.execute()
     shards: dict[int, ShardKeys] = {}
-    for key in sorted([key async for key in redis.scan_iter("lastro:{*", count=1000)]):
-        name = _NAME.fullmatch(key)
-        demand(name is not None, f"a key of no known kind: {key!r}")
-        number, kind, rest = int(name[1]), name[2].decode(), (name[3] or b"").decode()
+    for key, type_, ttl, value in zip(names, types, ttls, values, strict=True):
+        named = _NAME.fullmatch(key)
+        demand(named is not None, f"a key of no known kind: {key!r}")
+        number, kind, rest = int(named[1]), named[2].decode(), (named[3] or b"").decode()
         demand(kind in _TYPES, f"a key of no known kind: {key!r}")
-        demand(await redis.type(key) == _TYPES[kind], f"{key!r} is not a {_TYPES[kind].decode()}")
+        demand(type_ == _TYPES[kind], f"{key!r} is not a {_TYPES[kind].decode()}")
         shard = shards.setdefault(number, ShardKeys(number))
-        ttl = await redis.pttl(key)
         if ttl >= 0:
             shard.expiring.add(f"{kind}:{rest}")
         demand(ttl >= 0 or kind not in _EXPIRE, f"{key!r} has no TTL")
-        await _read_key(redis, shard, key, kind, rest)
+        _put(shard, kind, rest, value)
+    for number, shard in shards.items():
+        shard.last_id = await _last_id(redis, number)
     return shards
 
 
-async def _read_key(redis: Redis, shard: ShardKeys, key: bytes, kind: str, rest: str) -> None:
+def _ask(pipeline: Any, key: bytes, type_: bytes) -> None:
+    match type_:
+        case b"hash":
+            pipeline.hgetall(key)
+        case b"stream":
+            pipeline.xrange(key)
+        case b"zset":
+            pipeline.zrange(key, 0, -1, withscores=True)
+        case _:
+            pipeline.get(key)
+
+
+def _put(shard: ShardKeys, kind: str, rest: str, value: Any) -> None:
     match kind:
         case "meta":
-            shard.meta = {name.decode(): value.decode() for name, value in (await redis.hgetall(key)).items()}
+            shard.meta = {name.decode(): text.decode() for name, text in value.items()}
         case "journal":
-            shard.last_id = (await redis.xinfo_stream(key))["last-generated-id"].decode()
-            for name, fields in await redis.xrange(key):
+            for name, fields in value:
                 entry = msgspec.json.decode(fields[b"entry"], type=Entry)
                 sequence = int(name.removesuffix(b"-0"))
                 shard.lines.append(Line(sequence, fields[b"entry"], entry, fields.get(b"notes")))
         case "account":
-            shard.accounts[rest] = msgspec.json.decode(await redis.get(key), type=Account)
+            shard.accounts[rest] = msgspec.json.decode(value, type=Account)
         case "reservation":
-            shard.reservations[rest] = msgspec.json.decode(await redis.get(key), type=Reservation)
+            shard.reservations[rest] = msgspec.json.decode(value, type=Reservation)
         case "holds":
-            shard.holds[rest] = await _scores(redis, key)
+            shard.holds[rest] = _scores(value)
         case "due":
-            shard.due = await _scores(redis, key)
+            shard.due = _scores(value)
         case "aside":
-            shard.aside = await _scores(redis, key)
+            shard.aside = _scores(value)
+        case "refunded":
+            shard.refunded[rest] = int(value)
 
 
-async def _scores(redis: Redis, key: bytes) -> dict[str, int]:
-    return {member.decode(): int(score) for member, score in await redis.zrange(key, 0, -1, withscores=True)}
+def _scores(members: list[tuple[bytes, float]]) -> dict[str, int]:
+    return {member.decode(): int(score) for member, score in members}
+
+
+async def _last_id(redis: Redis, shard: int) -> str:
+    key = keys.journal(shard)
+    return (await redis.xinfo_stream(key))["last-generated-id"].decode() if await redis.exists(key) else "0-0"
 
 
 def check_shard(shard: ShardKeys) -> None:
@@ -127,7 +143,7 @@ def check_shard(shard: ShardKeys) -> None:
     for reservation in shard.reservations.values():
         _check_reservation(shard, reservation)
     if shard.lines and shard.lines[0].sequence == 1:
-        _check_journal(shard)
+        check_entries(shard.number, shard.lines, shard.accounts, shard.reservations, shard.refunded)
 
 
 def _check_order(shard: ShardKeys) -> None:
@@ -172,16 +188,16 @@ def _check_account(shard: ShardKeys, id_: str) -> None:
     account, where = shard.accounts[id_], f"account {id_}"
     lots = account.lots
     demand(f"account:{id_}" not in shard.expiring, f"{where} has a TTL")
-    demand(all(lot.available >= 0 and lot.held >= 0 for lot in lots), f"I2: {where}: a lot below zero")
+    _check_debt(account, where)
     sums = (sum(lot.available for lot in lots), sum(lot.held for lot in lots))
     demand((account.available, account.held) == sums, f"I3: {where}: lots add up to {sums}")
     demand(account.available + account.held <= CREDITS_MAX, f"I12: {where}: above 2^53 - 1")
-    demand(len(lots) <= LOTS_MAX, f"I14: {where}: {len(lots)} lots")
+    rows = Counter(lot.bucket for lot in lots)
+    demand(len(lots) - rows[OVERDRAFT] <= LOTS_MAX, f"I14: {where}: {len(lots)} lots")
     demand(
         len({(lot.bucket, lot.expires_at_ms) for lot in lots}) == len(lots), f"{where}: a lot stands twice"
     )
     demand(lots == sorted(lots, key=_spending_order), f"{where}: lots are not in spending order")
-    rows = Counter(lot.bucket for lot in lots)
     for lot in lots:
         empty = not (lot.available or lot.held)
         demand(
@@ -207,6 +223,23 @@ def _check_account(shard: ShardKeys, id_: str) -> None:
             holding[leg.bucket, leg.expires_at_ms] += leg.held
     held = {(lot.bucket, lot.expires_at_ms): lot.held for lot in lots if lot.held}
     demand(held == dict(holding), f"I3: {where}: its reservations hold {dict(holding)}")
+
+
+def _check_debt(account: Account, where: str) -> None:
+    """I2: never below the floor, and what is owed is owed by an account that has nothing else."""
+    owed = [lot for lot in account.lots if lot.bucket == OVERDRAFT]
+    demand(account.available >= -account.overdraft_limit, f"I2: {where}: below its floor")
+    demand(
+        all(lot.available >= 0 and lot.held >= 0 for lot in account.lots if lot not in owed),
+        f"I2: {where}: a lot below zero",
+    )
+    for lot in owed:
+        shape = (lot.priority, lot.expires_at_ms, lot.held)
+        demand(shape == (LAST_PRIORITY, 0, 0), f"I2: {where}: a debt like no other: {lot}")
+        demand(lot.available < 0, f"I2: {where}: a debt of nothing")
+        demand(account.available == lot.available, f"I2: {where}: owes, and has something available")
+    if account.status == "closed":
+        demand((account.available, account.held) == (0, 0), f"{where}: closed, and not empty")
 
 
 def _spending_order(lot: Lot) -> tuple[int, float, int, str]:
@@ -241,6 +274,9 @@ def _check_reservation(shard: ShardKeys, each: Reservation) -> None:
     where = f"reservation {each.id}"
     demand(each.reserved == each.captured + each.released + each.held, f"I3: {where} does not add up")
     demand(sum(leg.held for leg in each.legs) == each.held, f"I3: {where}: legs")
+    demand(
+        each.extensions <= EXTENSIONS_MAX and len(each.parts) <= PARTS_MAX, f"I14: {where}: too many times"
+    )
     demand(each.account in shard.accounts, f"{where}: its account is missing")
     pending, expiring = each.status == "pending", f"reservation:{each.id}" in shard.expiring
     demand(pending != expiring, f"I15: {where} is {each.status} and {'has a' if expiring else 'has no'} TTL")
@@ -250,47 +286,3 @@ def _check_reservation(shard: ShardKeys, each: Reservation) -> None:
     )
     demand(pending == (each.settled_at_ms is None), f"I5: {where} is {each.status} and settled")
     demand(pending or not each.held, f"I5: {where} has ended and holds {each.held}")
-
-
-def _check_journal(shard: ShardKeys) -> None:
-    """I3 and I7 from the first entry on: each proves itself, together they prove the accounts."""
-    lots: dict[str, dict[tuple[str, int], tuple[int, int]]] = defaultdict(lambda: defaultdict(lambda: (0, 0)))
-    balances: dict[str, tuple[int, int, int]] = defaultdict(lambda: (0, 0, 0))
-    endings: Counter[str] = Counter()
-    moved: Counter[tuple[str, str]] = Counter()
-    for line in shard.lines:
-        entry, at = line.entry, f"entry {line.sequence}"
-        version, available, held = balances[entry.account]
-        for leg in entry.legs:
-            was = lots[entry.account][leg.bucket, leg.expires_at_ms]
-            now = (was[0] + leg.available, was[1] + leg.held)
-            demand(min(now) >= 0, f"I2: {at}: a lot below zero")
-            lots[entry.account][leg.bucket, leg.expires_at_ms] = now
-        available += sum(leg.available for leg in entry.legs)
-        held += sum(leg.held for leg in entry.legs)
-        demand(entry.version == version + 1, f"I7: {at}: version {entry.version} follows {version}")
-        demand((entry.available, entry.held) == (available, held), f"I3: {at}: legs and balance differ")
-        balances[entry.account] = (entry.version, available, held)
-        moved[entry.account, entry.kind] += entry.amount
-        if entry.kind in {"confirmed", "cancelled", "expired"}:
-            endings[entry.reservation or ""] += 1
-    demand(not endings or max(endings.values()) == 1, f"I5: ended twice: {endings.most_common(1)}")
-    found = {id_: (each.version, each.available, each.held) for id_, each in shard.accounts.items()}
-    demand(
-        found == balances,
-        f"I3: shard {shard.number}: accounts {found} are not what the entries say {dict(balances)}",
-    )
-    for id_, account in shard.accounts.items():
-        gone = sum(moved[id_, kind] for kind in ("deducted", "confirmed", "lapsed"))
-        granted = account.available + account.held + gone
-        demand(moved[id_, "granted"] == granted, f"I3: account {id_}: granted is not available + held + gone")
-        stored = {(lot.bucket, lot.expires_at_ms): (lot.available, lot.held) for lot in account.lots}
-        of_entries = {lot: sums for lot, sums in lots[id_].items() if any(sums)}
-        demand(
-            {lot: sums for lot, sums in stored.items() if any(sums)} == of_entries, f"I3: account {id_}: lots"
-        )
-    for each in shard.reservations.values():
-        demand(
-            endings[each.id] == (each.status != "pending"),
-            f"I5: reservation {each.id}: {endings[each.id]} endings",
-        )

@@ -4,16 +4,22 @@ import pytest
 
 from app.ledger import keys
 from app.ledger.operations import (
+    Adjust,
     Balance,
     Bind,
     Cancel,
+    Configure,
     Confirm,
     Deduct,
+    Extend,
     Find,
     Grant,
     Operation,
+    Original,
+    Refund,
     Reserve,
     Sweep,
+    Trace,
 )
 from tests.lua.direct import ANA, SHARD, Direct
 from tests.lua.dump import dump, without_traces
@@ -63,10 +69,19 @@ class Backlogged:
             Confirm(reservation=next(self.ids)),
             Cancel(reservation=next(self.ids)),
             Bind(reservation=next(self.ids), task="t"),
+            Extend(reservation=next(self.ids), ttl_ms=80_000_000),
+            Refund(account=ANA, originals=[Original(transaction=f"{SHARD}-1-51", left=[("default", 0, 1)])]),
+            Adjust(account=ANA, amount=-1),
+            Configure(account=ANA, low_balance=5),
         ]
 
     def reading(self) -> list[Operation]:
-        return [Balance(account=ANA), Find(reservation=next(self.ids)), Sweep(shard=SHARD)]
+        return [
+            Balance(account=ANA),
+            Find(reservation=next(self.ids)),
+            Trace(shard=SHARD, sequence=1),
+            Sweep(shard=SHARD),
+        ]
 
 
 @pytest.mark.parametrize("measure", ["entries", "bytes", "age"])

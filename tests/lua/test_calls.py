@@ -15,6 +15,7 @@ from tests.lua.dump import dump
 from tests.lua.invariants import check_keys
 from tests.lua.mutants import mutated
 from tests.lua.test_atomic import OPERATIONS, ledger_of
+from tests.lua.test_atomic_products import CALLS, carry, products_of
 
 WRITES = {"XADD", "MSET", "SET", "HSET", "PEXPIRE", "ZADD", "ZREM"}
 READS = {"GET", "HGET", "HMGET", "XINFO", "XRANGE", "ZCARD", "ZRANGE", "ZRANGEBYSCORE", "INFO", "EXISTS"}
@@ -37,20 +38,32 @@ def leaving_a_trail(script: Script) -> Script:
     return mutated(told._replace(text="-- begin\n" + told.text), "-- begin\n", TRAIL)
 
 
+async def entries_of_all(direct: Direct) -> int:
+    sequences = [await direct.meta("sequence", shard) for shard in range(SHARDS)]
+    return sum(map(int, sequences))
+
+
 async def trail(direct: Direct) -> list[str]:
     return (await direct.redis.get("test:trail")).decode().split()
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
-async def test_nothing_is_read_once_writing_has_begun(fake_redis, name):
-    direct = await ledger_of(fake_redis)
+@pytest.mark.parametrize("name", [*OPERATIONS, *CALLS])
+async def test_nothing_is_read_once_writing_has_begun_and_entries_are_written_first(fake_redis, name):
+    direct = await (ledger_of if name in OPERATIONS else products_of)(fake_redis)
+    before = await entries_of_all(direct)
     direct.script = leaving_a_trail(direct.script)
-    await direct.send(OPERATIONS[name](direct.now_ms))
+    if name in OPERATIONS:
+        await direct.send(OPERATIONS[name](direct.now_ms))
+    else:
+        await carry(direct, name)
     commands = await trail(direct)
     assert set(commands) <= READS | WRITES
     first = min(commands.index(each) for each in WRITES if each in commands)
     assert set(commands[first:]) <= WRITES
     assert "GET" in commands[:first]
+    written = await entries_of_all(direct) - before
+    assert ["XADD"] * written == commands[first : first + written]
+    assert "XADD" not in commands[first + written :]
 
 
 async def test_entries_are_written_before_anything_else(fake_redis):

@@ -3,11 +3,23 @@
 import pytest
 
 from app.ledger import keys
-from app.ledger.operations import Bind, Cancel, Confirm, Deduct, Grant, Reserve
+from app.ledger.operations import (
+    Adjust,
+    Bind,
+    Cancel,
+    Configure,
+    Confirm,
+    Deduct,
+    Extend,
+    Grant,
+    Refund,
+    Reserve,
+)
 from app.ledger.replies import Applied, Declined
 from tests.lua.direct import ANA, BIA, SHARD, Direct
 from tests.lua.dump import difference, dump, without_traces
 from tests.lua.invariants import check_keys
+from tests.lua.scenes import original
 
 F, G = "f" * 16, "g" * 16
 K = {"key": "k", "fingerprint": F}
@@ -25,17 +37,32 @@ async def moved_nothing(direct: Direct, before) -> bool:
     return not difference(without_traces(before), without_traces(await dump(direct.redis)))
 
 
-@pytest.mark.parametrize("verb", ["grant", "deduct", "reserve", "confirm", "cancel", "bind"])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "grant", "deduct", "reserve", "confirm", "part", "late", "cancel", "extend", "refund", "adjust",
+        "configure", "bind",
+    ],
+)  # fmt: skip
 async def test_the_same_key_gets_the_first_answer_and_moves_nothing(ana, verb):
     reservation = ana.new_id()
-    if verb in {"confirm", "cancel", "bind"}:
-        await ana.do(Reserve(account=ANA, reservation=reservation, amount=60))
+    policies = {"on_expired": "charge"} if verb == "late" else {}
+    await ana.do(Reserve(account=ANA, reservation=reservation, amount=60, **policies))
+    spent = (await ana.do(Deduct(account=ANA, amount=9)))[0]
+    if verb == "late":
+        await ana.clock.advance(1_800_000)
     asked = {
         "grant": lambda: Grant(account=ANA, amount=7, **K),
         "deduct": lambda: Deduct(account=ANA, amount=7, **K),
         "reserve": lambda: Reserve(account=ANA, reservation=ana.new_id(), amount=7, task="t", **K),
         "confirm": lambda: Confirm(reservation=reservation, amount=7, **K),
+        "part": lambda: Confirm(reservation=reservation, amount=7, final=False, **K),
+        "late": lambda: Confirm(reservation=reservation, amount=7, **K),
         "cancel": lambda: Cancel(reservation=reservation, **K),
+        "extend": lambda: Extend(reservation=reservation, ttl_ms=80_000_000, **K),
+        "refund": lambda: Refund(account=ANA, originals=[original(spent)], **K),
+        "adjust": lambda: Adjust(account=ANA, amount=-500, short="take", **K),
+        "configure": lambda: Configure(account=ANA, low_balance=7, **K),
         "bind": lambda: Bind(reservation=reservation, task="t", **K),
     }[verb]
     first, _, first_reservation = await ana.do(asked())
