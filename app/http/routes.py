@@ -57,7 +57,9 @@ def _problems(codes: Iterable[str]) -> dict[int, ResponseSpec]:
     }
 
 
-def _documented(extra: Sequence[Parameter], also: Mapping[str, str] = MappingProxyType({})) -> type[Operation]:
+def _documented(
+    extra: Sequence[Parameter], also: Mapping[str, str] = MappingProxyType({})
+) -> type[Operation]:
     """The operation with parameters that Litestar does not read itself, and with further media types of its
     success, each with what is said about it.
     """
