@@ -1,6 +1,8 @@
 """Many operations in one request: each is answered as if it had come alone."""
 
-from tests.http.steps import CREDITS, batch, deduct, do, find, is_refused, members, op, sums
+from msgspec.structs import replace
+
+from tests.http.steps import CREDITS, ask, batch, deduct, do, find, is_refused, members, op, sums
 from tests.http.test_credits import grant, reserve
 
 
@@ -154,3 +156,39 @@ async def test_a_batch_of_refusals_alone_waits_for_nothing(client):
     )
     assert 200 == answer.status_code
     assert "lastro-journaled" not in answer.headers
+
+
+async def test_what_cannot_be_done_now_is_503_for_itself_while_something_else_can(app, client):
+    await grant(client)
+    held = (await reserve(client))["reservation"]["id"]
+    app.state.parts.ledger.heed_memory(is_short=True)
+    refused, done = await batch(client, deduct(1), op("confirm", reservationId=held))
+    assert (503, "overloaded", "memory", 200) == (
+        *members(refused, "status", "code", "cause"),
+        done["status"],
+    )
+
+
+async def test_when_nothing_can_be_done_now_the_whole_is_503(app, client):
+    await grant(client)
+    for atomic in (False, True):
+        app.state.parts.ledger.heed_memory(is_short=True)
+        answer = await ask(client, "batch", operations=[deduct(1), deduct(1)], atomic=atomic)
+        assert (503, "overloaded") == (answer.status_code, answer.json()["code"])
+        assert int(answer.headers["retry-after"]) >= 1
+    app.state.parts.ledger.heed_memory(is_short=False)
+    assert (100, 0, 1) == await sums(client)
+
+
+async def test_an_atomic_batch_of_several_servers_is_refused_as_a_whole(app, client):
+    ledger = app.state.parts.ledger
+    await grant(client, "alice")
+    await grant(client, "bob")
+    cluster = replace(ledger.terms, cluster=True)
+    ledger.adopt(cluster)
+    two = [deduct(1, "alice"), deduct(1, "bob")]
+    problem = await is_refused(
+        client, "batch", 422, "batch_across_shards", operations=two, atomic=True, key="k"
+    )
+    assert "kept under the key" not in problem["detail"]
+    assert (100, 0, 1) == await sums(client)

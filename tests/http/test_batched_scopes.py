@@ -65,3 +65,14 @@ async def test_a_key_of_one_account_does_not_get_the_answer_of_anothers_key(clie
     alice = await client_of("spend", account="alice")
     (result,) = await batch(alice, op("confirm", reservationId=theirs, idempotencyKey="k"))
     assert (404, "reservation_not_found") == members(result, "status", "code")
+
+
+async def test_a_task_conflict_does_not_tell_a_key_of_one_account_whose_task_it_is(client, client_of):
+    await grant(client, "bob")
+    theirs = (await reserve(client, "bob", taskId="t"))["reservation"]["id"]
+    await grant(client)
+    taken = op("reserve", accountId="alice", amount=1, taskId="t")
+    (told,) = await batch(client, taken)
+    (not_told,) = await batch(await client_of("spend", account="alice"), taken)
+    assert ("task_conflict", theirs) == members(told, "code", "reservation")
+    assert ("task_conflict", None) == members(not_told, "code", "reservation")
