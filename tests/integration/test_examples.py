@@ -20,7 +20,8 @@ from tests.conftest import reachable_folder
 from tests.integration.test_up import LastroUp
 
 ROOT = Path(__file__).parents[2]
-GUIDES = sorted(each.name for each in (ROOT / "docs").glob("*.md") if "\ncurl " in each.read_text())
+DOCS = sorted(f"docs/{each.name}" for each in (ROOT / "docs").glob("*.md"))
+GUIDES = [each for each in DOCS if "\ncurl " in (ROOT / each).read_text()]
 END = "# end of a block"
 
 Answer = dict[str, Any]
@@ -91,9 +92,15 @@ def test_the_first_reserve_and_confirm_of_the_readme(running):
 @needs_curl
 @pytest.mark.parametrize("guide", GUIDES)
 def test_a_guide_that_shows_calls(guide, running):
-    assert typed(f"docs/{guide}", "# ", running)
+    assert typed(guide, "# ", running)
 
 
 def test_the_guide_for_integrators_names_every_code():
     guide = (ROOT / "docs/integrating.md").read_text().partition("## Errors")[2]
     assert TABLE.keys() - set(re.findall(r"`([a-z_]+)`", guide)) == set()
+
+
+@pytest.mark.parametrize("paper", ["README.md", "ARCHITECTURE.md", *DOCS])
+def test_every_link_leads_somewhere(paper):
+    for link in re.findall(r"\]\((?!https?:)([^)#]*)(?:#[^)]*)?\)", (ROOT / paper).read_text()):
+        assert not link or (ROOT / paper).parent.joinpath(link).exists(), link
