@@ -12,7 +12,6 @@ from app.ledger.errors import (
     LedgerError,
     LedgerFenced,
     LedgerUnavailable,
-    ReservationNotFound,
 )
 from app.ledger.forgotten import settled_outcome
 from app.ledger.lasting import is_beyond_memory, keyed
@@ -93,8 +92,6 @@ class Outcomes:
             reservation = found[each.settling.reservation]
             if isinstance(reservation, LedgerError):
                 each.outcome = reservation
-            elif each.settling.account not in (None, reservation.account):
-                each.outcome = ReservationNotFound()
             else:
                 each.reservation = reservation
         known = [each for each in asked if each.outcome is None]

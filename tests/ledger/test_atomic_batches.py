@@ -198,7 +198,7 @@ async def test_a_day_later_the_whole_batch_is_replayed_where_its_keys_hold_for_e
     more = await together(ledger, *operations, Deduct(account="ana", amount=4))
     assert [True, True, False] == [each.replayed for each in more.results]
     other = replace(operations[0], fingerprint=G)
-    failed = await together(ledger, Deduct(account="ana", amount=8), other, operations[1])
+    failed = await together(ledger, Deduct(account="ana", amount=8), other, operations[1], other)
     assert failed_of(failed, 1, IdempotencyMismatch)
     assert 95 == await available(ledger)
 
@@ -312,6 +312,7 @@ async def test_batches_and_single_operations_of_one_moment_each_get_their_own_an
             return [(account, version) for version in versions]
 
         got = await asyncio.gather(*(ask(i) for i in range(90)))
+        assert not ledger._batcher._waiting._atomic, "who comes alone afterwards travels as fast as before"
         flat = [each for one in got for each in one]
         assert len(flat) == len({*flat})
     await check_keys(fake_redis)
