@@ -1,6 +1,6 @@
 """What may be asked in a query: one struct a route, whose fields the OpenAPI document shows as parameters."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Literal, get_args
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -19,6 +19,15 @@ class Query(Struct, forbid_unknown_fields=True, rename="camel"):
 
     integers: ClassVar[frozenset[str]] = frozenset()
 
+    def __post_init__(self) -> None:
+        for name, shown in zip(self.__struct_fields__, self.__struct_encode_fields__, strict=True):
+            value = getattr(self, name)
+            if isinstance(value, datetime):
+                try:
+                    setattr(self, name, value.astimezone(UTC))
+                except OverflowError:
+                    raise ValueError(f"`{shown}`: outside the years 1 to 9999") from None
+
 
 Cursor = Annotated[str, Meta(max_length=512, description="`nextCursor` of the page before.")]
 
@@ -34,6 +43,7 @@ class BalanceQuery(Query, kw_only=True):
     ) = UNSET
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.include is not UNSET and self.at is not UNSET:
             raise ValueError("`include`: reservations are shown as they are now, not together with `at`")
 
@@ -79,6 +89,7 @@ class TransactionsQuery(
     ) = UNSET
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.kind is not UNSET:
             for kind in self.kind.split(","):
                 if kind not in _KINDS:
