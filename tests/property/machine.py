@@ -27,7 +27,7 @@ from app.ledger.operations import (
 from app.ledger.shards import TransactionId
 from tests.property.plans import KEYS, Plan, bursts, plans, plans_of, steps_of_time
 from tests.property.side_by_side import SHARDS, SideBySide
-from tests.property.world import ACCOUNTS, FUNDED, HOUR_MS, Amount
+from tests.property.world import ACCOUNTS, FUNDED, HOUR_MS, Amount, amounts
 from tests.reference.books import INCARNATION
 
 funded = st.sampled_from(FUNDED)
@@ -136,12 +136,30 @@ class LedgerMachine(RuleBasedStateMachine):
         if balance > 0:
             self.both.ask([Adjust(account=account, amount=balance)])
 
-    @rule(account=funded, plan=plans_of("grant"), in_ms=st.sampled_from([1_000, 5_000, HOUR_MS]))
-    def a_plan_is_renewed(self, account: str, plan: Plan, in_ms: int) -> None:
-        """What is left of the old one may move along."""
-        facts = plan.facts | {"expires_in_ms": in_ms, "rollover": plan.facts["rollover"] or Amount("none", 5)}
-        old = facts | {"expires_in_ms": in_ms - 1, "rollover": None, "amount": Amount("none", 6)}
-        self.both.ask([replace(plan, account=account, facts=old, key=None).operation(self.world)])
+    @rule(
+        account=funded,
+        plan=plans_of("grant"),
+        in_ms=st.sampled_from([1_000, 5_000, HOUR_MS]),
+        rollover=amounts("available"),
+    )
+    def a_plan_is_renewed(self, account: str, plan: Plan, in_ms: int, rollover: Amount) -> None:
+        """What is left of the old ones may move along."""
+        plan = replace(
+            plan, account=account, facts=plan.facts | {"expires_in_ms": in_ms, "rollover": rollover}
+        )
+        for before_ms in (1, 3, 2):
+            earlier = {"expires_in_ms": in_ms - before_ms, "rollover": None, "amount": Amount("none", 6)}
+            old = replace(plan, key=None, facts=plan.facts | earlier)
+            self.both.ask([old.operation(self.world)])
+        self.both.ask([plan.operation(self.world)])
+
+    @rule(account=funded, plan=plans_of("refund"))
+    def what_comes_back_has_lapsed_meanwhile(self, account: str, plan: Plan) -> None:
+        lapses_at_ms = self.both.now_ms + 1_000
+        self.both.ask([Grant(account=account, amount=6, priority=1, bucket="b", expires_at_ms=lapses_at_ms)])
+        self.both.ask([Deduct(account=account, amount=5)])
+        self.both.set_time(lapses_at_ms)
+        facts = plan.facts | {"number": 0, "by_reservation": False}
         self.both.ask([replace(plan, account=account, facts=facts).operation(self.world)])
 
     @rule(

@@ -103,7 +103,7 @@ class SideBySide:
         if atomic:
             outcomes, failed = self.reference.apply_all(batch, self.now_ms)
         else:
-            outcomes, failed = [self.reference.apply(each, self.now_ms) for each in batch], None
+            outcomes, failed = self._one_by_one(batch), None
         self._note("atomic: " if atomic else "batch: ", batch, outcomes)
         if self.engine and batch:
             answers, failed_there = self.engine.batch(batch, atomic=atomic)
@@ -124,6 +124,20 @@ class SideBySide:
         if not isinstance(asked, Write) or asked.key is None:
             return False
         return isinstance(asked, Grant | Refund | Adjust) or asked.key in LASTING_KEYS
+
+    def _one_by_one(self, batch: Sequence[Write]) -> list[Outcome]:
+        """What is asked of an account from the grant on that opens it is carried out after all else."""
+        opened: set[str] = set()
+        after: list[int] = []
+        for number, each in enumerate(batch):
+            account = getattr(each, "account", None)
+            if isinstance(each, Grant) and account not in self.reference.accounts:
+                opened.add(each.account)
+            if account in opened and not isinstance(each, Confirm | Cancel | Extend):
+                after.append(number)
+        before = [number for number in range(len(batch)) if number not in after]
+        outcomes = {number: self.reference.apply(batch[number], self.now_ms) for number in before + after}
+        return [outcomes[number] for number in range(len(batch))]
 
     def _is_quick(self, asked: Write) -> bool:
         """Whether the engine has nothing to look up for it, by which time would pass, nor to ask it again."""

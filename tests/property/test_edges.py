@@ -165,6 +165,17 @@ def test_the_last_moment_of_a_late_confirm_is_a_day_after_the_last_deadline(
     assert word(both, Confirm(reservation=id_)) == ("reservation_expired" if late_ms else "ok")
 
 
+def test_a_task_that_is_kept_elsewhere_is_not_remembered_as_a_refusal(both: SideBySide) -> None:
+    id_ = both.world.new_reservation("ada")
+    ask(
+        both,
+        Grant(account="ada", amount=9),
+        Reserve(account="ada", reservation=id_, amount=4, ttl_ms=1_000, task="t", provider="fal"),
+        Extend(reservation=id_, ttl_ms=5_000, key="k", fingerprint="f"),
+        Extend(reservation=id_, ttl_ms=5_000, key="k", fingerprint="f"),
+    )
+
+
 def test_a_cancel_repays_the_debt_with_what_would_lapse(both: SideBySide) -> None:
     id_ = both.world.new_reservation("ada")
     ask(
