@@ -131,9 +131,12 @@ class ReservationsQuery(Query, kw_only=True):
         | UnsetType
     ) = UNSET
     model_id: shapes.ModelId | UnsetType = UNSET
-    due_before: Annotated[datetime, Meta(tz=True, description="Whose deadline is earlier.")] | UnsetType = (
-        UNSET
-    )
+    due_before: (
+        Annotated[
+            datetime, Meta(tz=True, description="Whose deadline is earlier: RFC 3339, with any offset.")
+        ]
+        | UnsetType
+    ) = UNSET
     cursor: Cursor | UnsetType = UNSET
     limit: shapes.Limit = 50
 

@@ -93,6 +93,7 @@ class Reading(Controller):
     )
     async def transactions(self, request: LedgerRequest) -> Answer[Page]:
         """A page of what the journal has by now; go on with `cursor=<nextCursor>` under the same filters.
+        One that few transactions pass may bring pages with fewer than `limit`, or none, before the last.
 
         With `format`: all that the journal has when it begins, as a file. One that breaks off is not whole.
         """
