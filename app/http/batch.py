@@ -51,6 +51,7 @@ class Batch(Controller):
     async def batch(self, data: JSONBody[BatchBody], request: LedgerRequest) -> Answer[BatchAnswer]:
         """One after the other, each answered for itself; or with `atomic` all or nothing, and then
         `failedIndex` says of which it failed. One without a key of its own has `<Idempotency-Key>#<index>`.
+        Tasks and transactions that they name are looked up before the first of them is done.
         """
         stamps = _stamps(request, data.operations)
         asked = await _asked(request, data.operations, stamps)

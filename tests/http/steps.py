@@ -2,6 +2,8 @@
 
 import httpx
 
+from app.http.codes import TABLE
+
 CREDITS = "/api/credits"
 
 
@@ -82,4 +84,8 @@ async def batch(client: httpx.AsyncClient, *operations: dict, key: str | None = 
     answer = await ask(client, "batch", key=key, operations=list(operations))
     assert 200 == answer.status_code, answer.text
     assert {"results"} == answer.json().keys()
-    return answer.json()["results"]
+    results = answer.json()["results"]
+    for each in results:
+        assert (each["status"] < 300) == ("transaction" in each) == ("code" not in each)
+        assert "code" not in each or TABLE[each["code"]].status == each["status"]
+    return results

@@ -111,6 +111,16 @@ async def test_tasks_are_found_in_a_batch(client):
     assert (404, "reservation_not_found") == members(results[2], "status", "code")
 
 
+async def test_what_an_operation_names_is_looked_up_before_the_first_of_them_is_done(client):
+    await grant(client)
+    results = await batch(
+        client, op("reserve", accountId="alice", amount=1, taskId="t"), op("confirm", taskId="t")
+    )
+    assert [201, 404] == [each["status"] for each in results]
+    (again,) = await batch(client, op("confirm", taskId="t"))
+    assert 200 == again["status"]
+
+
 async def test_a_thousand_operations_are_taken_and_answered_in_their_order(client):
     for account in range(10):
         await grant(client, f"a{account}")
