@@ -141,6 +141,7 @@ async def test_an_atomic_batch_that_fails_is_told_once_its_refusal_is_replicated
         asked = [Deduct(account="ana", amount=60, key=f"k{i}", fingerprint="same") for i in range(3)]
         batch = asyncio.create_task(running.ledger.batch(asked, atomic=True))
         await held(running, 1)
+        assert 1 == running.replicas.waiting
         servers.let_go_on(servers.replicas[0])
         assert 1 == (await batch).failed
         assert [BatchFailed, InsufficientCredits, BatchFailed] == [

@@ -182,6 +182,7 @@ async def test_the_journal_finds_keys_by_whose_they_are_and_what_they_were_used_
     await rows.append("ana", kind="refunded", key="r", fingerprint=F, reservation=id_)
     for kind in ("confirmed", "cancelled", "extended", "bound"):
         await rows.append("ana", kind=kind, key=kind, fingerprint=F, reservation=id_)
+    await rows.append("ana", kind="deducted", key="k")
     await rows.append("bia", kind="granted", key="k", fingerprint=F)
 
     async def found(*asked: tuple[str, str, str, str]) -> list[tuple[str, int] | None]:

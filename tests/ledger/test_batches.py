@@ -275,7 +275,7 @@ async def test_a_single_extension_of_a_reservation_with_a_task_finds_its_shard_b
 
 
 async def test_the_order_is_kept_when_what_is_due_has_to_happen_first(ledger, clock, fake_redis):
-    """More of it than happens in one call: so the first call of the batch is sent again, before the second."""
+    """More of it than happens in one call: the first call of the batch is sent again, before the second."""
     await ledger.grant(Grant(account="ana", amount=400))
     made = [await ledger.new_reservation_id("ana") for _ in range(150)]
     await batch(ledger, *(Reserve(account="ana", reservation=id_, amount=1, ttl_ms=1000) for id_ in made))
