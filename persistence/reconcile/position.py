@@ -22,8 +22,8 @@ SLICES = 144
 
 class Position(Struct):
     """Where a run goes on. `phase`: what is walked along; `shard` and `after` among the journal's accounts,
-    or what it gave back; `scan` is Redis' own place among its keys. `turn`: which slice is added up;
-    `cursors`: up to where each shard's sequences are without gaps.
+    or what it gave back (`until`: up to there); `scan` is Redis' own place among its keys. `turn`: which
+    slice is added up; `cursors`: up to where each shard's sequences are without gaps.
     """
 
     full: bool
@@ -32,6 +32,7 @@ class Position(Struct):
     phase: Literal["accounts", "strays", "reservations", "due", "refunds", "given", "end"] = "accounts"
     shard: int = 0
     after: str = ""
+    until: int = 0
     scan: int = 0
     drifts: int = 0
     unknown: list[str] = []

@@ -110,15 +110,15 @@ async def begins(connection: Connection, redis: Redis, shard: int) -> int:
 
 GIVEN = """
 SELECT seq, account, entry::jsonb->>'refund_of' AS transaction FROM journal
-WHERE shard = $1 AND seq > $2 AND kind IN ('refunded', 'adjusted') ORDER BY seq LIMIT $3
+WHERE shard = $1 AND seq > $2 AND seq <= $3 AND kind IN ('refunded', 'adjusted') ORDER BY seq LIMIT $4
 """
 
 
 async def given_after(
-    connection: Connection, shard: int, after: int, page: int = PAGE
+    connection: Connection, shard: int, after: int, until: int = BEYOND, page: int = PAGE
 ) -> tuple[dict[str, str], int]:
-    """Some of what was given back after a sequence, and whose it is; and where to go on, 0 at the end."""
-    rows = await connection.fetch(GIVEN, shard, after, page)
+    """Some of what was given back between two sequences, and whose it is; and where to go on, 0: nowhere."""
+    rows = await connection.fetch(GIVEN, shard, after, until, page)
     owners = {row["transaction"]: row["account"] for row in rows if row["transaction"] is not None}
     return owners, rows[-1]["seq"] if rows else 0
 

@@ -214,16 +214,16 @@ class Run:
         self._scanned(scan, "given")
 
     async def _given(self) -> None:
-        """What was given back within the day, and must be remembered."""
-        position = self.position
-        after = (
-            int(position.after)
-            if position.after
-            else await remembered.begins(self._connection, self._redis, position.shard)
-        )
-        owners, after = await remembered.given_after(self._connection, position.shard, after, self._page)
+        """What was given back within the day, and must be remembered; not what is given back meanwhile."""
+        position, connection = self.position, self._connection
+        shard = position.shard
+        if not position.after:
+            position.after = str(await remembered.begins(connection, self._redis, shard))
+            position.until = await connection.fetchval(self.CURSOR, shard)
+        after = int(position.after)
+        owners, after = await remembered.given_after(connection, shard, after, position.until)
         if owners:
-            await self._compare_refunds(position.shard, owners, owners)
+            await self._compare_refunds(shard, owners, owners)
         position.after = str(after) if after else ""
         if not after:
             position.shard += 1

@@ -15,6 +15,7 @@ from app.ledger.entries import Entry, chained, genesis, seal
 from app.ledger.operations import Bind, Cancel, Confirm, Deduct, Grant, Operation, Reserve, Sweep
 from app.ledger.shards import new_reservation_id
 from tests.integration.streams import Caller
+from tests.integration.wishes import Wishes
 
 
 async def assert_equal(database: asyncpg.Pool, redis: Redis) -> int:
@@ -27,6 +28,7 @@ async def assert_equal(database: asyncpg.Pool, redis: Redis) -> int:
         total += await _assert_journal(database, redis, ledger, shard)
         await _assert_accounts(database, redis, shard)
         await _assert_reservations(database, redis, shard)
+        await _assert_refunds(database, redis, shard)
     await assert_conserved(database)
     return total
 
@@ -86,11 +88,18 @@ async def _assert_accounts(database: asyncpg.Pool, redis: Redis, shard: int) -> 
         async for key in redis.scan_iter(match=prefix.replace("{", "[{]") + "*")
     }
     rows = await database.fetch(
-        "SELECT account, version, available, held FROM accounts WHERE shard = $1", shard
+        """
+        SELECT account, version, available, held, overdraft_limit, status, low_balance FROM accounts
+        WHERE shard = $1
+        """,
+        shard,
     )
     assert {row["account"]: tuple(row)[1:] for row in rows} == {
-        name: (each.version, each.available, each.held) for name, each in in_redis.items()
-    }
+        name: (
+            each.version, each.available, each.held, each.overdraft_limit, each.status, each.low_balance
+        )
+        for name, each in in_redis.items()
+    }  # fmt: skip
     lots = await database.fetch(
         """
         SELECT account, bucket, priority, expires_at_ms, available, held, since FROM lots
@@ -118,6 +127,8 @@ async def _assert_reservations(database: asyncpg.Pool, redis: Redis, shard: int)
             row["settled_at"] and row["settled_at"].timestamp() * 1000, row["cancel_cause"],
             row["task"], row["provider"], row["model"],
             row["reserved_seq"], row["bound_seq"], row["ended_seq"],
+            row["late"], row["extensions"], json.loads(row["parts"] or "[]"),
+            row["over_capture"], row["on_expired"], row["price"] and json.loads(row["price"]),
         )
         for row in rows
     }  # fmt: skip
@@ -128,14 +139,31 @@ async def _assert_reservations(database: asyncpg.Pool, redis: Redis, shard: int)
             each.settled_at_ms, each.cancel_cause,
             each.task, each.provider, each.model,
             each.reserved_sequence, each.bound_sequence, each.ended_sequence,
+            each.late, each.extensions, msgspec.to_builtins(each.parts),
+            each.over_capture, each.on_expired, msgspec.to_builtins(each.price),
         )
         for each in in_redis
     }  # fmt: skip
 
 
+async def _assert_refunds(database: asyncpg.Pool, redis: Redis, shard: int) -> None:
+    prefix = keys.refunded(shard, "")
+    in_redis = {
+        int(key.decode().rpartition("-")[2]): int(await redis.get(key))
+        async for key in redis.scan_iter(match=prefix.replace("{", "[{]") + "*")
+    }
+    rows = await database.fetch("SELECT seq, refunded FROM refunds WHERE shard = $1", shard)
+    assert dict(map(tuple, rows)) == in_redis
+    above = """
+    SELECT r.* FROM refunds r LEFT JOIN journal j USING (shard, seq)
+    WHERE j.kind IS NULL OR j.kind NOT IN ('deducted', 'confirmed') OR r.refunded > j.amount
+    """
+    assert await database.fetch(above) == []
+
+
 async def assert_conserved(database: asyncpg.Pool) -> None:
-    """I3, from PostgreSQL alone: accounts are the sums of their lots, reservations hold what accounts have
-    held, and what was granted is there, spent or lapsed.
+    """I2 and I3, from PostgreSQL alone: accounts are the sums of their lots, reservations hold what accounts
+    have held, what came in is there, spent or lapsed, and who owes something has nothing else to spend.
     """
     apart = """
     SELECT account FROM accounts
@@ -149,17 +177,27 @@ async def assert_conserved(database: asyncpg.Pool) -> None:
     sums = dict(await database.fetch("SELECT kind, sum(amount) FROM journal GROUP BY kind"))
     there = await database.fetchval("SELECT coalesce(sum(available + held), 0) FROM accounts")
     gone = sum(sums.get(kind, 0) for kind in ("deducted", "confirmed", "lapsed"))
-    assert sums.get("granted", 0) == there + gone
+    assert sum(sums.get(kind, 0) for kind in ("granted", "refunded", "adjusted")) == there + gone
+    owing = """
+    SELECT account FROM lots debt JOIN accounts USING (account)
+    WHERE bucket = 'overdraft' AND (
+      debt.available >= 0 OR debt.held <> 0 OR accounts.available < -overdraft_limit
+      OR accounts.available <> debt.available
+    )
+    """
+    assert await database.fetch(owing) == []
 
 
 class Shop:
-    """Asks for whatever comes to its mind: accounts with buckets that lapse, holds that end in every way."""
+    """Asks for whatever comes to its mind: accounts with buckets that lapse, debts, holds that end in every
+    way, and what `Wishes` has.
+    """
 
     def __init__(self, caller: Caller, shards: int, seed: int) -> None:
         self._caller = caller
         self._shards = shards
         self._random = random.Random(seed)
-        self._reservations: list[tuple[int, str]] = []
+        self._wishes = Wishes(self._random, lambda task, _: int(task.split("-")[1]))
 
     async def trade(self, calls: int) -> None:
         """Make `calls` calls of 1 to 12 operations; most of them are carried out, the others refused."""
@@ -169,16 +207,16 @@ class Shop:
             assert reply.status == "ok", reply.detail
             words = {each.word for each in reply.results if isinstance(each, replies.Declined)}
             assert "internal_error" not in words, reply
-            self._reservations += [
-                (int(each.id[15:18], 16), each.id) for each in reply.reservations if each.status == "pending"
-            ]
+            self._wishes.learn(operations, reply)
 
     def _operation(self) -> Operation:
         choose = self._random.choice
-        if self._reservations and self._random.random() < 0.4:
-            return self._settle(*choose(self._reservations))
+        if self._wishes.reservations and self._random.random() < 0.4:
+            return self._settle(self._wishes.some_reservation())
         shard = self._random.randrange(self._shards)
         account = f"account-{shard}-{self._random.randrange(4)}"
+        if self._random.random() < 0.3:
+            return self._wishes.about_account(shard, account, time.time_ns() // 1_000_000)
         amount = choose([1, 2, 5, 13, 51, 2**40 + 1])
         now_ms = time.time_ns() // 1_000_000
         match choose(["grant", "grant", "deduct", "reserve", "reserve", "sweep"]):
@@ -195,22 +233,25 @@ class Shop:
                 return Reserve(
                     shard=shard, account=account, reservation=new_reservation_id(shard, now_ms),
                     amount=amount, ttl_ms=choose([10, 60_000]), model=choose([None, "video"]),
-                    task=choose([None, self._task()]), task_shard=shard, resource="image-1",
-                    notes=sealed.text, notes_hash=sealed.hash,
+                    task=choose([None, self._task(shard)]), task_shard=shard, resource="image-1",
+                    notes=sealed.text, notes_hash=sealed.hash, **self._wishes.terms(),
                 )  # fmt: skip
             case _:
                 return Sweep(shard=shard)
 
-    def _settle(self, shard: int, reservation: str) -> Operation:
-        choose = self._random.choice
+    def _settle(self, seen: replies.Reservation) -> Operation:
+        choose, reservation = self._random.choice, seen.id
+        shard = int(reservation[15:18], 16)
+        if self._random.random() < 0.5:
+            return self._wishes.about_reservation(shard, seen)
         match choose(["confirm", "confirm", "cancel", "bind"]):
             case "confirm":
                 return Confirm(shard=shard, reservation=reservation, amount=choose([None, None, 1]))
             case "cancel":
                 return Cancel(shard=shard, reservation=reservation, cause=choose(["requested", "failed"]))
             case _:
-                task = self._task()
+                task = self._task(shard)
                 return Bind(shard=shard, reservation=reservation, task=task, provider="fal", task_shard=shard)
 
-    def _task(self) -> str:
-        return f"task-{self._random.randrange(10**9)}"
+    def _task(self, shard: int) -> str:
+        return f"task-{shard}-{self._random.randrange(10**9)}"

@@ -74,6 +74,7 @@ async def in_journal(connection: Connection, shards: int, now_ms: int) -> State:
     for shard in range(shards):
         await _add_balances(state, connection, shard)
         await _add_records(state, connection, shard)
+        await _add_refunds(state, connection, shard)
     async for bindings in rebuild.pages_of_bindings(connection, shards, now_ms, page=3):
         for binding in bindings:
             name = keys.task(binding.shard, binding.provider, binding.task)
@@ -107,6 +108,13 @@ async def _add_records(state: State, connection: Connection, shard: int) -> None
             name = keys.operation(shard, record.subject, record.id, record.key)
             state.values[name] = {"f": record.fingerprint, "s": record.sequence}
             state.forgotten[name] = record.forgotten_at_ms
+
+
+async def _add_refunds(state: State, connection: Connection, shard: int) -> None:
+    async for refunds in rebuild.pages_of_refunds(connection, shard, 0, page=3):
+        for each in refunds:
+            name = keys.refunded(shard, each.transaction)
+            state.values[name], state.forgotten[name] = str(each.total), each.forgotten_at_ms
 
 
 def assert_same(expected: State, found: State) -> None:

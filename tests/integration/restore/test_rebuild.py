@@ -12,12 +12,36 @@ from tests.integration.restore.traffic import Traffic
 async def test_after_any_traffic_the_journal_says_what_redis_holds_key_by_key(
     caller, database, database_url, redis, redis_url, seed, nightly
 ):
-    await Traffic(caller, SHARDS, seed).run(1000 if nightly else 100)
+    traffic = Traffic(caller, SHARDS, seed)
+    await traffic.run(1000 if nightly else 150)
+    await traffic.leave_open()
     await journal_all(database_url, redis_url)
     seconds, _ = await redis.time()
     async with database.acquire() as connection:
         expected = await in_journal(connection, SHARDS, seconds * 1000)
     found = await in_redis(redis, SHARDS)
     kinds = {name.split(":")[2] for name in found.values}
-    assert kinds == {"account", "reservation", "holds", "due", "operation", "task"}
+    assert kinds == {"account", "reservation", "holds", "due", "operation", "task", "refunded"}
     assert_same(expected, found)
+    assert await _missing(database) == []
+
+
+HAPPENED = {
+    "late": "SELECT EXISTS (SELECT FROM reservations WHERE late)",
+    "part": "SELECT EXISTS (SELECT FROM reservations WHERE parts IS NOT NULL AND status = 'pending')",
+    "ended part": "SELECT EXISTS (SELECT FROM reservations WHERE parts IS NOT NULL AND held = 0)",
+    "extension": "SELECT EXISTS (SELECT FROM reservations WHERE extensions > 0)",
+    "charge": "SELECT EXISTS (SELECT FROM reservations WHERE charged > 0 AND NOT late)",
+    "price": "SELECT EXISTS (SELECT FROM reservations WHERE price IS NOT NULL)",
+    "setting": "SELECT EXISTS (SELECT FROM accounts WHERE status <> 'active' OR overdraft_limit > 0)",
+    "debt": "SELECT EXISTS (SELECT FROM journal WHERE entry LIKE '%overdraft%' AND kind = 'deducted')",
+    "repayment": "SELECT EXISTS (SELECT FROM journal WHERE entry LIKE '%overdraft%' AND amount > 0 AND kind <> 'deducted')",
+    "refund": "SELECT EXISTS (SELECT FROM refunds)",
+    "rollover": "SELECT EXISTS (SELECT FROM journal WHERE entry LIKE '%\"rollover\"%')",
+    "shortfall": "SELECT EXISTS (SELECT FROM journal WHERE entry LIKE '%\"shortfall\"%')",
+}
+
+
+async def _missing(database) -> list[str]:
+    """What the traffic should have brought about, and has not."""
+    return [what for what, query in HAPPENED.items() if not await database.fetchval(query)]

@@ -1,5 +1,5 @@
-"""Traffic that leaves behind everything that Redis can hold: lots that lapse, holds that end in every way,
-tasks in other shards, keys, and personal text.
+"""Traffic that leaves behind everything that Redis can hold: lots that lapse, debts, holds that end in every
+way, refunds, settings, tasks in other shards, keys, and personal text.
 """
 
 import random
@@ -7,9 +7,21 @@ import time
 
 from app.ledger import replies
 from app.ledger.entries import seal
-from app.ledger.operations import Bind, Cancel, Confirm, Deduct, Grant, Operation, Reserve, Sweep, Write
+from app.ledger.operations import (
+    Bind,
+    Cancel,
+    Confirm,
+    Deduct,
+    Extend,
+    Grant,
+    Operation,
+    Reserve,
+    Sweep,
+    Write,
+)
 from app.ledger.shards import new_reservation_id, shard_of
 from tests.integration.streams import Caller
+from tests.integration.wishes import Wishes
 
 
 class Traffic:
@@ -20,7 +32,7 @@ class Traffic:
         self._shards = shards
         self._random = random.Random(seed)
         self._accounts = [f"account-{number}" for number in range(accounts)]
-        self._reservations: list[str] = []
+        self._wishes = Wishes(self._random, self._shard_of_task)
         self._tasks: list[tuple[str, str | None]] = []
         self._keyed: list[Write] = []
 
@@ -36,7 +48,27 @@ class Traffic:
             assert reply.status == "ok", reply.detail
             words = {each.word for each in reply.results if isinstance(each, replies.Declined)}
             assert not words & {"internal_error", "ledger_fenced"}, reply
-            self._reservations += [each.id for each in reply.reservations if each.status == "pending"]
+            self._wishes.learn(operations, reply)
+
+    async def leave_open(self) -> None:
+        """Leave behind a job that is under way: extended, and paid for in part."""
+        account, reservation = "leaves-open", new_reservation_id(shard_of("leaves-open", self._shards), 1)
+        shard = shard_of(account, self._shards)
+        plan, more = {"bucket": "plan", "expires_at_ms": 2**42}, {"amount": 20, "open": True}
+        done = await self._caller.call(
+            [
+                Grant(shard=shard, account=account, **plan, **more),
+                Grant(shard=shard, account=account, **more),
+                Reserve(
+                    shard=shard, account=account, reservation=reservation, amount=33, **self._wishes.terms()
+                ),
+                Confirm(
+                    shard=shard, reservation=reservation, amount=21, final=False, key="k", fingerprint="f"
+                ),
+                Extend(shard=shard, reservation=reservation, ttl_ms=86_400_000),
+            ]
+        )
+        assert all(isinstance(each, replies.Applied) for each in done.results), done
 
     def _operation(self) -> Operation:
         if self._keyed and self._random.random() < 0.05:
@@ -50,10 +82,12 @@ class Traffic:
 
     def _fresh(self) -> Operation:
         choose = self._random.choice
-        if self._reservations and self._random.random() < 0.45:
-            return self._settle(choose(self._reservations[-60:]))
+        if self._wishes.reservations and self._random.random() < 0.45:
+            return self._settle(self._wishes.some_reservation())
         account = choose(self._accounts)
         shard = shard_of(account, self._shards)
+        if self._random.random() < 0.3:
+            return self._wishes.about_account(shard, account, time.time_ns() // 1_000_000)
         amount = choose([1, 2, 5, 13, 51, 2**40 + 1])
         now_ms = time.time_ns() // 1_000_000
         match choose(["grant", "grant", "deduct", "reserve", "reserve", "reserve", "sweep"]):
@@ -82,12 +116,14 @@ class Traffic:
             ttl_ms=choose([10, 100, 60_000, 86_400_000]), model=choose([None, "video"]),
             task=task, provider=provider, task_shard=self._shard_of_task(task, provider),
             resource=resource, metadata=metadata,
-            notes=sealed and sealed.text, notes_hash=sealed and sealed.hash,
+            notes=sealed and sealed.text, notes_hash=sealed and sealed.hash, **self._wishes.terms(),
         )  # fmt: skip
 
-    def _settle(self, reservation: str) -> Operation:
-        choose = self._random.choice
+    def _settle(self, seen: replies.Reservation) -> Operation:
+        choose, reservation = self._random.choice, seen.id
         shard = int(reservation[15:18], 16)
+        if self._random.random() < 0.5:
+            return self._wishes.about_reservation(shard, seen)
         match choose(["confirm", "confirm", "cancel", "bind"]):
             case "confirm":
                 amount, model = choose([None, None, 0, 1]), choose([None, "video-2"])
