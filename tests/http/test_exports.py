@@ -111,7 +111,7 @@ async def test_what_is_journaled_meanwhile_is_not_in_it(shop, app, monkeypatch):
     step = listing.step
 
     async def slow(connection, which, position, *more):
-        if position is not None:
+        if position is None:  # its end is known, and nothing has been read
             began.set()
             await go_on.wait()
         return await step(connection, which, position, *more)

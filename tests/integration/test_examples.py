@@ -57,7 +57,12 @@ def typed(document: str, heading: str, lastro: LastroUp) -> list[Answer]:
     script = script.replace(".lastro/", f"{lastro.data}/").replace("127.0.0.1:8000", f"127.0.0.1:{port}")
     script = script.replace("curl -s", "curl -sS -w '\\n'")
     ran = subprocess.run(
-        ["/bin/bash", "-euc", script], capture_output=True, text=True, timeout=60, check=False
+        ["/bin/bash", "-euc", script],
+        cwd=lastro.data,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     answers: list[Answer] = []
