@@ -27,21 +27,22 @@ async def test_after_any_traffic_the_journal_says_what_redis_holds_key_by_key(
 
 
 HAPPENED = {
-    "late": "SELECT EXISTS (SELECT FROM reservations WHERE late)",
-    "part": "SELECT EXISTS (SELECT FROM reservations WHERE parts IS NOT NULL AND status = 'pending')",
-    "ended part": "SELECT EXISTS (SELECT FROM reservations WHERE parts IS NOT NULL AND held = 0)",
-    "extension": "SELECT EXISTS (SELECT FROM reservations WHERE extensions > 0)",
-    "charge": "SELECT EXISTS (SELECT FROM reservations WHERE charged > 0 AND NOT late)",
-    "price": "SELECT EXISTS (SELECT FROM reservations WHERE price IS NOT NULL)",
-    "setting": "SELECT EXISTS (SELECT FROM accounts WHERE status <> 'active' OR overdraft_limit > 0)",
-    "debt": "SELECT EXISTS (SELECT FROM journal WHERE entry LIKE '%overdraft%' AND kind = 'deducted')",
-    "repayment": "SELECT EXISTS (SELECT FROM journal WHERE entry LIKE '%overdraft%' AND amount > 0 AND kind <> 'deducted')",
-    "refund": "SELECT EXISTS (SELECT FROM refunds)",
-    "rollover": "SELECT EXISTS (SELECT FROM journal WHERE entry LIKE '%\"rollover\"%')",
-    "shortfall": "SELECT EXISTS (SELECT FROM journal WHERE entry LIKE '%\"shortfall\"%')",
+    "late": "reservations WHERE late",
+    "part": "reservations WHERE parts IS NOT NULL AND status = 'pending'",
+    "ended part": "reservations WHERE parts IS NOT NULL AND held = 0",
+    "extension": "reservations WHERE extensions > 0",
+    "charge": "reservations WHERE charged > 0 AND NOT late",
+    "price": "reservations WHERE price IS NOT NULL",
+    "setting": "accounts WHERE status <> 'active' OR overdraft_limit > 0",
+    "debt": "journal WHERE entry LIKE '%overdraft%' AND kind = 'deducted'",
+    "repayment": "journal WHERE entry LIKE '%overdraft%' AND kind <> 'deducted' AND amount > 0",
+    "refund": "refunds",
+    "rollover": """journal WHERE entry LIKE '%"rollover"%'""",
+    "shortfall": """journal WHERE entry LIKE '%"shortfall"%'""",
 }
 
 
 async def _missing(database) -> list[str]:
     """What the traffic should have brought about, and has not."""
-    return [what for what, query in HAPPENED.items() if not await database.fetchval(query)]
+    found = {what: await database.fetchval(f"SELECT count(*) FROM {of}") for what, of in HAPPENED.items()}  # noqa: S608
+    return [what for what, count in found.items() if not count]
