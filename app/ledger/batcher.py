@@ -18,14 +18,16 @@ from redis.asyncio import Redis
 from redis.exceptions import BusyLoadingError, NoScriptError, RedisError
 
 from app.ledger import keys, replies
-from app.ledger.backing import Backing, BackingUnavailable, NotAdmitted, Terms
+from app.ledger.backing import Backing, NotAdmitted, Terms
 from app.ledger.calls import CAUSES, SCRIPT_FAULT, UNKNOWN, WAIT, Call, code_of
+from app.ledger.clock import Clock
 from app.ledger.errors import MEMORY, QUEUE, InternalError, LedgerError, LedgerUnavailable, Overloaded
 from app.ledger.flight import Flight
 from app.ledger.operations import Deduct, Grant, Operation, Reserve
 from app.ledger.replicas import Answered, Replicas
 from app.ledger.replies import Declined, Reply
 from app.ledger.scripts import Script
+from app.ledger.serving import Serving, cause_of
 from app.ledger.tickets import Answer, Group, Ticket, fail, fenced, shards_of
 from app.ledger.waiting import Waiting
 
@@ -51,12 +53,6 @@ class Limits(Struct, frozen=True, kw_only=True):
     backlog_bytes_max: int = 268_435_456
 
 
-def _cause_of(error: Exception) -> dict[str, str]:
-    """Why a Redis is not served, in the word that the answer says, where there is one."""
-    cause = getattr(error, "cause", None)
-    return {"cause": cause} if cause else {}
-
-
 def _new_lane() -> str:
     return keys.lane(0, secrets.token_hex(8))
 
@@ -72,21 +68,15 @@ class Batcher:
         limits: Limits,
         replicas: Replicas | None = None,
     ) -> None:
-        self.terms: Terms | None = None
-        self.why_not = "not admitted yet"
-        self._cause: str | None = None
+        self.serving = Serving(backing)
+        self.clock = Clock()
         self.memory_is_short = False
         self._replicas = replicas
         self._redis = redis
         self._script = script
-        self._backing = backing
         self._limits = limits
         self._lane = _new_lane()
         self._number = 0
-        self._clock_ms = 0
-        self._clock_read = 0.0
-        self._refused_until = 0.0
-        self._admitting = asyncio.Lock()
         self._waiting = Waiting()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -113,10 +103,6 @@ class Batcher:
         if self._replicas is not None:
             await self._replicas.stop(ends - time.monotonic())
 
-    def now_ms(self) -> int:
-        """Redis' time as far as this process knows it."""
-        return self._clock_ms + int((time.monotonic() - self._clock_read) * 1000)
-
     def submit(self, operation: Operation) -> "asyncio.Future[Answer]":
         """Carry one operation, whose `shard` (and `task_shard`) must be set. Await what is returned.
 
@@ -132,8 +118,9 @@ class Batcher:
             raise Overloaded(cause=MEMORY)
         if self._task is None:
             raise LedgerUnavailable(why="the service is stopping")
-        if self.terms is not None and self.terms.fences:
-            error = fenced(operation, self.terms.fences)
+        terms = self.serving.terms
+        if terms is not None and terms.fences:
+            error = fenced(operation, terms.fences)
             if error is not None:
                 raise error
         answer: asyncio.Future[Answer] = self._loop.create_future()
@@ -167,27 +154,12 @@ class Batcher:
         return group.answer
 
     async def know_time(self) -> None:
-        """Ask Redis for its time if no answer has told it yet.
+        """Ask Redis for its time, if no answer has told it yet.
 
         Raises:
             LedgerUnavailable: Redis is away.
         """
-        if self._clock_read == 0.0:
-            try:
-                await self._read_clock()
-            except (RedisError, OSError) as error:
-                raise LedgerUnavailable(why=str(error)) from error
-
-    async def admitted(self) -> Terms:
-        """The terms under which Redis is served, asked for before the first call.
-
-        Raises:
-            LedgerUnavailable: This Redis cannot be served now; `why` says what to do.
-        """
-        try:
-            return self.terms or await self._admit()
-        except (NotAdmitted, *UNKNOWN) as error:
-            raise LedgerUnavailable(why=str(error), **_cause_of(error)) from error
+        await self.clock.learn(self._redis)
 
     async def _run(self) -> None:
         while self._waiting or self._task is not None:
@@ -220,9 +192,9 @@ class Batcher:
     async def _attempt(self, flight: Flight) -> bool:
         """Send the call once. Returns whether that was the end of it."""
         try:
-            terms = self.terms or await self._admit()
+            terms = self.serving.terms or await self.serving.admit()
         except NotAdmitted as error:
-            flight.fail(LedgerUnavailable, str(error), **_cause_of(error))
+            flight.fail(LedgerUnavailable, str(error), **cause_of(error))
             return True
         except UNKNOWN as error:  # nothing was sent
             log.warning("redis did not answer", extra={"error": repr(error), "number": flight.number})
@@ -252,7 +224,7 @@ class Batcher:
 
     def _heard(self, flight: Flight, reply: Reply) -> bool:
         """Take in what the script answered. Returns whether the call is over."""
-        self._clock_ms, self._clock_read = reply.now_ms, time.monotonic()
+        self.clock.set(reply.now_ms)
         if reply.status == "ok":
             answered: Iterable[Answered] = zip(flight.tickets, reply.results, strict=True)
             if self._replicas is not None:
@@ -265,12 +237,11 @@ class Batcher:
             flight.fail(LedgerUnavailable, "another call has overtaken this one")
             return True
         if reply.status == "not_admitted":
-            self.terms, self.why_not = None, reply.detail
+            self.serving.dismiss(reply.detail)
         return False
 
     async def _send(self, flight: Flight, terms: Terms) -> Reply:
-        if self._clock_read == 0.0:
-            await self._read_clock()
+        await self.clock.know(self._redis)
         operations = [ticket.operation for ticket in flight.tickets]
         shards = {shard for operation in operations for shard in shards_of(operation)}
         incarnations = terms.incarnations
@@ -279,7 +250,7 @@ class Batcher:
             terms.server,
             secrets.token_urlsafe(12),
             flight.number,
-            self.now_ms() + CALL_DEADLINE_MS,
+            self.clock.now_ms() + CALL_DEADLINE_MS,
             [(shard, incarnations[shard]) for shard in shards],
             self._limits.backlog_max,
             self._limits.backlog_bytes_max,
@@ -295,34 +266,6 @@ class Batcher:
             _encode(call),
         )
         return replies.decode(answered)
-
-    async def _admit(self) -> Terms:
-        """The terms under which Redis may be used, asked for by one at a time.
-
-        After a failure the next attempt waits a little.
-
-        Raises:
-            NotAdmitted: It may not; or PostgreSQL is away, or Redis takes no writes.
-            UNKNOWN: Redis is away.
-        """
-        async with self._admitting:
-            if self.terms is not None:
-                return self.terms
-            if time.monotonic() < self._refused_until:
-                raise NotAdmitted(self.why_not, cause=self._cause)
-            try:
-                self.terms = await self._backing.admit()
-            except UNKNOWN:
-                raise
-            except (BackingUnavailable, NotAdmitted, RedisError) as error:
-                self.why_not, self._cause = str(error), _cause_of(error).get("cause")
-                self._refused_until = time.monotonic() + PAUSE_SECONDS_MAX
-                raise NotAdmitted(self.why_not, cause=self._cause) from error
-            return self.terms
-
-    async def _read_clock(self) -> None:
-        seconds, microseconds = await self._redis.time()
-        self._clock_ms, self._clock_read = seconds * 1000 + microseconds // 1000, time.monotonic()
 
     async def _load(self) -> None:
         try:

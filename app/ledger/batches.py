@@ -72,7 +72,7 @@ class Batches:
         keyed = [each for each in asked if each.operation.key is not None and each.is_open()]
         if keyed:
             await self._batcher.know_time()
-            await self._outcomes.recall(keyed, self._batcher.now_ms)
+            await self._outcomes.recall(keyed, self._batcher.clock.now_ms)
 
     async def _send(self, asked: Sequence[Asked], *, atomic: bool = False) -> None:
         if asked:
@@ -145,7 +145,7 @@ class Batches:
 
     async def _is_done(self, asked: Sequence[Asked]) -> bool:
         """Send them. Whether all were carried out; otherwise none was."""
-        terms = await self._batcher.admitted()
+        terms = await self._batcher.serving.agreed()
         if terms.cluster and len({shard for each in asked for shard in shards_of(each.operation)}) > 1:
             raise BatchAcrossShards
         await self._send(asked, atomic=True)

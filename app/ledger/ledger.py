@@ -12,11 +12,10 @@ from app.ledger.asked import Asked, Settling, says
 from app.ledger.backing import Backing, Terms
 from app.ledger.batcher import Batcher, Limits
 from app.ledger.batches import Batches
-from app.ledger.errors import AccountNotFound, LedgerError, ReservationNotFound
+from app.ledger.errors import AccountNotFound, ReservationNotFound
 from app.ledger.lasting import is_beyond_memory
 from app.ledger.operations import (
     Adjust,
-    Balance,
     Bind,
     Cancel,
     Configure,
@@ -30,24 +29,20 @@ from app.ledger.operations import (
     Write,
 )
 from app.ledger.outcomes import Outcomes
-from app.ledger.past import Past, Task
-from app.ledger.present import Present
+from app.ledger.past import Past
+from app.ledger.reading import Reading, returned
 from app.ledger.receipts import (
     Batched,
     Configured,
     Holdings,
     Receipt,
-    error_of,
     fingerprint,
     receipt_of,
 )
-from app.ledger.refunds import RefundOf, Refunds
 from app.ledger.replicas import Replicas
-from app.ledger.replies import Applied, Reservation
+from app.ledger.replies import Applied
 from app.ledger.scripts import Script
 from app.ledger.shards import (
-    TransactionId,
-    new_reservation_id,
     shard_of,
     shard_of_reservation,
     shard_of_task,
@@ -59,7 +54,7 @@ T = TypeVar("T")
 __all__ = ["Batched", "Configured", "Holdings", "Ledger", "Receipt", "fingerprint"]
 
 
-class Ledger:
+class Ledger(Reading):
     """Moves credits. One instance per process; its methods may be awaited from any number of tasks.
 
     Every method may raise `Unavailable` errors; after those, repeating with the same key is safe.
@@ -73,15 +68,11 @@ class Ledger:
         script: Script | None = None,
         replicas: Replicas | None = None,
     ) -> None:
-        self.acknowledged = Acknowledged()
-        self._count = 0
-        self._batcher = Batcher(redis, script or scripts.load("apply"), backing, limits or Limits(), replicas)
+        batcher = Batcher(redis, script or scripts.load("apply"), backing, limits or Limits(), replicas)
         past = Past(backing)
-        self._present = Present(self._batcher, past)
-        self._refunds = Refunds(past, self._present)
-        self._batches = Batches(
-            self._batcher, self._present, Outcomes(past, self._present, self.acknowledged)
-        )
+        super().__init__(batcher, past)
+        self.acknowledged = Acknowledged()
+        self._batches = Batches(batcher, self._present, Outcomes(past, self._present, self.acknowledged))
 
     async def start(self) -> None:
         """Begin to carry operations; Redis and PostgreSQL need not be there yet."""
@@ -94,32 +85,24 @@ class Ledger:
     @property
     def terms(self) -> Terms | None:
         """What this process and its Redis agreed on last; `None` while it may not serve."""
-        return self._batcher.terms
+        return self._batcher.serving.terms
 
     @property
     def why_not(self) -> str:
         """Why `terms` is `None`, in words."""
-        return self._batcher.why_not
+        return self._batcher.serving.why_not
 
     def adopt(self, terms: Terms) -> None:
         """Serve under these terms from the next call on."""
-        self._batcher.terms = terms
+        self._batcher.serving.terms = terms
 
     def dismiss(self, why_not: str) -> None:
         """Serve nothing before Redis has been admitted again."""
-        self._batcher.terms, self._batcher.why_not = None, why_not
+        self._batcher.serving.dismiss(why_not)
 
     def heed_memory(self, *, is_short: bool) -> None:
         """Take on nothing new while memory is short; what was begun is ended, and reading goes on."""
         self._batcher.memory_is_short = is_short
-
-    def now_ms(self) -> int:
-        """Redis' time as far as this process knows it, for ids; nothing is judged by it."""
-        return self._batcher.now_ms()
-
-    async def new_reservation_id(self, account: str) -> str:
-        """An id for a reservation of this account."""
-        return new_reservation_id(shard_of(account, self._count or await self._learn_count()), self.now_ms())
 
     async def grant(self, operation: Grant) -> Receipt:
         """Add credits to a bucket; opens the account when neither Redis nor the journal knows it.
@@ -187,26 +170,6 @@ class Ledger:
         operation.task_shard = shard_of_task(operation.provider, operation.task, count)
         return await self._of_reservation(operation)
 
-    async def refunding(
-        self,
-        transaction: TransactionId | None = None,
-        reservation: str | None = None,
-        *,
-        of: str | None = None,
-    ) -> Refund:
-        """The refund of a transaction, or of what a reservation has spent, to be filled in and asked for.
-
-        Raises:
-            TransactionNotFound, ReservationNotFound, NotRefundable
-        """
-        named = RefundOf(transaction=transaction, reservation=reservation, of=of)
-        return _returned((await self.refunding_all([named]))[0])
-
-    async def refunding_all(self, named: Sequence[RefundOf]) -> list[Refund | LedgerError]:
-        """The same for many at once, in order."""
-        count = self._count or await self._learn_count()
-        return await self._refunds.resolve(named, count, self.now_ms)
-
     async def refund(self, operation: Refund) -> Receipt:
         """Give back what was spent; the receipt is that of the first original of which something was left.
 
@@ -266,53 +229,6 @@ class Ledger:
             return await self._batches.together(operations, count)
         return Batched(await self._batches.each(operations, count))
 
-    async def balance(self, account: str, *, reservations: bool = False) -> Holdings:
-        """An account as it is now, by Redis' time.
-
-        Raises:
-            AccountNotFound
-        """
-        shard = shard_of(account, self._count or await self._learn_count())
-        result, reply = await self._batcher.submit(Balance(shard=shard, account=account, open=reservations))
-        if isinstance(result, Applied):
-            return Holdings(
-                reply.accounts[result.account], [reply.reservations[index] for index in result.open or ()]
-            )
-        if says((result, reply), "account_unknown"):
-            raise await self._unknown(account, shard)
-        raise error_of(result)
-
-    async def find(self, reservation_id: str) -> Reservation:
-        """A reservation as it is now; from the journal when Redis has forgotten it.
-
-        Raises:
-            ReservationNotFound
-        """
-        return _returned((await self.find_all([reservation_id]))[0])
-
-    async def find_all(self, reservation_ids: Sequence[str]) -> list[Reservation | LedgerError]:
-        """The same for many at once, in order."""
-        count = self._count or await self._learn_count()
-        shards = {id_: shard_of_reservation(id_, count) for id_ in reservation_ids}
-        found = await self._present.all_reservations(
-            {id_: shard for id_, shard in shards.items() if shard is not None}
-        )
-        return [found.get(id_) or ReservationNotFound() for id_ in reservation_ids]
-
-    async def locate(self, provider: str | None, task: str) -> str:
-        """The id of the reservation that a provider's task belongs to; the latest when there were several.
-
-        Raises:
-            ReservationNotFound
-        """
-        return _returned((await self.locate_all([(provider, task)]))[0])
-
-    async def locate_all(self, tasks: Sequence[Task]) -> list[str | LedgerError]:
-        """The same for many at once, in order."""
-        count = self._count or await self._learn_count()
-        found = await self._present.tasks({task: shard_of_task(*task, count) for task in tasks})
-        return [found[task] for task in tasks]
-
     async def pass_time(self, shard: int) -> None:
         """Let everything that is due in a shard happen."""
         await self._batcher.submit(Sweep(shard=shard))
@@ -321,7 +237,7 @@ class Ledger:
 
     async def _of_account(self, operation: Grant | Deduct | Reserve | Refund | Adjust) -> Receipt:
         operation.shard = shard_of(operation.account, self._count or await self._learn_count())
-        if operation.key is not None and is_beyond_memory(operation, self._batcher.now_ms):
+        if operation.key is not None and is_beyond_memory(operation, self.now_ms):
             return await self._recalled(operation)
         answer = await self._batcher.submit(operation)
         return receipt_of(operation, answer, self.acknowledged) or await self._settled(operation, answer)
@@ -331,30 +247,15 @@ class Ledger:
         if shard is None:
             raise ReservationNotFound
         operation.shard = shard
-        if operation.key is not None and is_beyond_memory(operation, self._batcher.now_ms):
+        if operation.key is not None and is_beyond_memory(operation, self.now_ms):
             return await self._recalled(operation)
         answer = await self._batcher.submit(operation)
         return receipt_of(operation, answer, self.acknowledged) or await self._settled(operation, answer)
 
     async def _recalled(self, operation: Write) -> Receipt:
         """The journal is asked first."""
-        return _returned((await self._batches.each([operation], self._count))[0])
+        return returned((await self._batches.each([operation], self._count))[0])
 
     async def _settled(self, operation: Write, answer: Answer) -> Receipt:
         """Redis has refused, or does not know everything."""
-        return _returned((await self._batches.settle([Asked(operation, answer)], self._count))[0])
-
-    async def _unknown(self, account: str, shard: int) -> LedgerError:
-        """What is to be said of an account that Redis did not know."""
-        return (await self._present.unknown({account: shard}))[account]
-
-    async def _learn_count(self) -> int:
-        """How many shards the ledger has: fixed at its birth, known after the first admission."""
-        self._count = (await self._batcher.admitted()).shards
-        return self._count
-
-
-def _returned(outcome: T | LedgerError) -> T:
-    if isinstance(outcome, LedgerError):
-        raise outcome
-    return outcome
+        return returned((await self._batches.settle([Asked(operation, answer)], self._count))[0])

@@ -210,7 +210,7 @@ async def test_cancelling_a_reservation_whose_answer_was_lost_cancels_it_once(pr
         proxy.lose_answers(2)
         receipt = await ledger.cancel(Cancel(reservation=reserved.reservation.id))
         assert (100, 0, False) == (receipt.account.available, receipt.account.held, receipt.replayed)
-        shard = ledger._batcher.terms and receipt.shard
+        shard = ledger.terms and receipt.shard
         assert 1 == sum(each.entry.kind == "cancelled" for each in await journal.entries(shard))
         assert str(receipt.sequence).encode() == await redis.hget(keys.meta(shard), "sequence")
     await check_keys(redis)

@@ -230,6 +230,15 @@ async def test_a_pending_reservation_that_redis_lacks_is_drift_and_never_not_fou
             await act
 
 
+async def test_the_account_of_a_reservation_that_redis_lacks_is_drift_and_never_not_found(ledger, fake_redis):
+    id_ = await reserved(ledger)
+    await fake_redis.delete(*await fake_redis.keys("*:account:ana"))
+    with pytest.raises(LedgerFenced, match="ana has a reservation"):
+        await ledger.confirm(Confirm(reservation=id_))
+    batched = await ledger.batch([Confirm(reservation=id_)], atomic=True)
+    assert [LedgerFenced] == [type(each) for each in batched.results]
+
+
 async def test_an_account_is_opened_once_by_grants_at_the_same_moment(ledger, journal):
     receipts = await asyncio.gather(*(ledger.grant(Grant(account="new", amount=1)) for _ in range(20)))
     assert [*range(1, 21)] == sorted(receipt.entry.version for receipt in receipts)

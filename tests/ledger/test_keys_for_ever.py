@@ -127,7 +127,7 @@ async def test_a_key_made_lately_needs_no_journal(ledger, journal, clock, verb):
 async def test_the_journal_is_asked_for_keys_of_which_redis_may_have_forgotten_the_use(
     ledger, journal, clock, key_is_ahead_ms, is_asked
 ):
-    ledger._batcher.now_ms = lambda: clock.now_ms  # it stands still
+    ledger._batcher.clock.now_ms = lambda: clock.now_ms  # it stands still
     key = uuid7(clock.now_ms + key_is_ahead_ms)
     await ledger.deduct(Deduct(account="ana", amount=1, key=key, fingerprint=F))
     assert is_asked == journal.asked.get("answered", 0)

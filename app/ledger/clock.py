@@ -1,0 +1,41 @@
+"""Redis' time, as far as a process knows it between two answers."""
+
+import time
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from app.ledger.errors import LedgerUnavailable
+
+
+class Clock:
+    """Set by every answer that tells the time; in between it goes on by this machine's monotonic clock."""
+
+    def __init__(self) -> None:
+        self._at_ms = 0
+        self._heard = 0.0
+
+    def now_ms(self) -> int:
+        """Long ago, while the time has not been told."""
+        return self._at_ms + int((time.monotonic() - self._heard) * 1000)
+
+    def set(self, now_ms: int) -> None:
+        """Redis has told the time."""
+        self._at_ms, self._heard = now_ms, time.monotonic()
+
+    async def know(self, redis: Redis) -> None:
+        """Ask for the time, if it has not been told yet. Raises what the client raises."""
+        if self._heard == 0.0:
+            seconds, microseconds = await redis.time()
+            self.set(seconds * 1000 + microseconds // 1000)
+
+    async def learn(self, redis: Redis) -> None:
+        """The same for whoever asks on a caller's behalf.
+
+        Raises:
+            LedgerUnavailable: Redis is away.
+        """
+        try:
+            await self.know(redis)
+        except (RedisError, OSError) as error:
+            raise LedgerUnavailable(why=str(error)) from error
