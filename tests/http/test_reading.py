@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from persistence.drain import drain
+from tests.http.steps import do
 from tests.http.test_credits import grant, reserve
 
 JOURNALED = {"lastro-ack": "journaled"}
@@ -183,3 +184,21 @@ async def test_a_key_of_one_account_sees_its_own_transactions_only(client, clien
     theirs, own = answer.json()["transaction"]["id"], answer_of_alice.json()["transaction"]["id"]
     assert 404 == (await alice.get(f"/api/credits/transactions/{theirs}")).status_code
     assert 200 == (await alice.get(f"/api/credits/transactions/{own}")).status_code
+
+
+async def test_a_transaction_by_its_id_says_all_that_the_answer_said(client, journal):
+    await grant(client, amount=100, bucket="plan", expiresAt="2100-01-01T00:00:00Z")
+    more = {"accountId": "alice", "amount": 10, "bucket": "plan", "rollover": 7}
+    rolled = (await do(client, "grant", **more, expiresAt="2100-02-01T00:00:00Z"))["transaction"]
+    spent = (await do(client, "deduct", accountId="alice", amount=30, modelId="flux"))["transaction"]
+    refunded = (await do(client, "refund", transactionId=spent["id"], amount=10, reason="blurred"))[
+        "transaction"
+    ]
+    taken = (await do(client, "adjust", accountId="alice", amount=-500, short="take", reason="fraud"))[
+        "transaction"
+    ]
+    await client.post("/api/credits/grant", json={"accountId": "alice", "amount": 1}, headers=JOURNALED)
+    assert (7, spent["id"]) == (rolled["rollover"], refunded["refundOf"])
+    assert 500 - 90 == taken["shortfall"]
+    for made in (rolled, spent, refunded, taken):
+        assert made == (await client.get(f"/api/credits/transactions/{made['id']}")).json()

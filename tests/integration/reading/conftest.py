@@ -44,6 +44,6 @@ async def worker(database_url, redis_url):
 async def life(redis, ledger, redis_url, database_url) -> Life:
     """Some hundred random operations, all of them journaled."""
     lived = Life(Caller(redis, ledger.terms), seed=7)
-    await lived.go_on(250)
+    await lived.go_on(180)
     await journal_all(database_url, redis_url)
     return lived
