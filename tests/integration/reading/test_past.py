@@ -165,6 +165,17 @@ async def test_a_journal_with_a_hole_is_not_added_up(past, rows):
         await past.statement("ana", MORNING, MORNING + 2 * MILLISECOND, now())
 
 
+async def test_a_statement_does_not_pass_over_a_hole(past, rows):
+    for number in range(9):
+        if number == 2:
+            rows.skip("ana")
+        else:
+            await rows.append("ana", after_ms=number)
+    statement = await past.statement("ana", MORNING, MORNING + timedelta(days=1), now())
+    with pytest.raises(Contradiction):
+        await anext(statement.entries)
+
+
 async def test_long_histories_wait_for_their_turn_and_not_for_ever(past, rows, monkeypatch):
     monkeypatch.setattr(past_module, "LONG_ROWS", 1)
     monkeypatch.setattr(past_module, "LONG_WAIT_SECONDS", 0.05)
