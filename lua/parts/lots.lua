@@ -26,7 +26,7 @@ local function before(a, b)
     return b[EXPIRES] == lots.NEVER or a[EXPIRES] < b[EXPIRES]
   end
   if a[SINCE] ~= b[SINCE] then return a[SINCE] < b[SINCE] end
-  return a[BUCKET] < b[BUCKET]
+  return text.before(a[BUCKET], b[BUCKET])
 end
 
 -- A lot's name in a table.
@@ -277,7 +277,10 @@ local function tidy(account)
     end
   end
   if excess > 0 then
-    table.sort(empty, function(a, b) return a[SINCE] < b[SINCE] or (a[SINCE] == b[SINCE] and a[BUCKET] < b[BUCKET]) end)
+    table.sort(empty, function(a, b)
+      if a[SINCE] ~= b[SINCE] then return a[SINCE] < b[SINCE] end
+      return text.before(a[BUCKET], b[BUCKET])
+    end)
     local gone = {}
     for i = 1, excess do gone[empty[i]] = true end
     local rest = {}

@@ -3,7 +3,7 @@
 -- turn 123456789012345 into 1.2345678901234e+14.
 local text = {}
 
-local format, find = string.format, string.find
+local format, find, byte = string.format, string.find, string.byte
 
 -- `text.digits[n]`: the same few numbers (a version, a balance, 0, 1) are written several times in a call.
 text.digits = known(function(value) return format('%d', value) end)
@@ -34,6 +34,15 @@ function text.references(task, of_provider, of_model)
   local line = of_model and model[of_model] or ''
   if of_provider then line = provider[of_provider] .. line end
   return task and text.member('task', task) .. line or line
+end
+
+-- Whether `a` comes before `b`, byte by byte as everywhere else: `<` of two strings goes by the server's locale.
+function text.before(a, b)
+  for i = 1, math.min(#a, #b) do
+    local of_a, of_b = byte(a, i), byte(b, i)
+    if of_a ~= of_b then return of_a < of_b end
+  end
+  return #a < #b
 end
 
 -- The facts of a refusal: numbers and short words.
