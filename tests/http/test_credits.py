@@ -1,5 +1,7 @@
 """The verbs over HTTP: what is answered, what is answered again, and what is refused."""
 
+from datetime import datetime
+
 import httpx
 
 from app.http.times import iso
@@ -242,6 +244,18 @@ async def test_a_key_compares_what_was_asked_not_how_it_was_written(client):
         for each in granted
     ]
     assert answers[0].json() == answers[1].json()
+
+
+async def test_a_time_that_is_named_is_kept_although_the_model_has_another_one(client):
+    await grant(client)
+    await client.put("/api/credits/models", json={"modelId": "m", "base": 1, "price": 1, "ttlSeconds": 60})
+    for named, key, seconds in ((None, "a", 60), (1800, "b", 1800), (1800, None, 1800), (70, "c", 70)):
+        ask = {"accountId": "alice", "amount": 1, "modelId": "m"} | ({"ttlSeconds": named} if named else {})
+        headers = {"idempotency-key": key} if key else {}
+        answer = await client.post("/api/credits/reserve", json=ask, headers=headers)
+        made = answer.json()["reservation"]
+        created, ends = (datetime.fromisoformat(made[name]) for name in ("createdAt", "expiresAt"))
+        assert seconds == (ends - created).total_seconds()
 
 
 async def test_without_a_key_every_request_is_a_new_one(client):
