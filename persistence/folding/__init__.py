@@ -6,12 +6,21 @@ be the next one, its legs must lead from the balance before it to the balance th
 amount that it names.
 """
 
-from persistence.folding.accounts import LOTS_MAX, OVERDRAFT, Account, Lot, Status
+from persistence.folding.accounts import (
+    LAST_PRIORITY,
+    LOTS_MAX,
+    OVERDRAFT,
+    Account,
+    Lot,
+    Status,
+    spending_order,
+)
 from persistence.folding.proof import Contradiction, takes_a_lost_place
 from persistence.folding.refunds import Original, give_back
 from persistence.folding.reservations import Reservation, still_held
 
 __all__ = [
+    "LAST_PRIORITY",
     "LOTS_MAX",
     "OVERDRAFT",
     "Account",
@@ -21,6 +30,7 @@ __all__ = [
     "Reservation",
     "Status",
     "give_back",
+    "spending_order",
     "still_held",
     "takes_a_lost_place",
 ]

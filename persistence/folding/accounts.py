@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Literal
 
+from app.ledger import replies
 from app.ledger.entries import Entry
 from persistence.folding.proof import Contradiction, demand_proved, takes_a_lost_place
 
@@ -177,6 +178,6 @@ def _credits(lots: Sequence[Lot]) -> dict[tuple[str, int], tuple[int, int]]:
     return {(lot.bucket, lot.expires_at_ms): (lot.available, lot.held) for lot in lots if not lot.is_empty}
 
 
-def spending_order(lot: Lot) -> tuple[int, float, int, str]:
+def spending_order(lot: Lot | replies.Lot) -> tuple[int, float, int, str]:
     """Lower priority number first, then the soonest expiry (never is last), then the oldest."""
     return lot.priority, lot.expires_at_ms or inf, lot.since, lot.bucket

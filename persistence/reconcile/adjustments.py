@@ -1,29 +1,32 @@
 """Makes the entries `adjusted` that take the places of lost ones, from what PostgreSQL has to what Redis had.
 
-- Each lost entry had one sequence of the shard and one version of one account. The versions that Redis'
-  accounts are ahead must therefore be exactly as many as the sequences that are missing. If they are not,
-  Redis does not go on from what PostgreSQL has, and nothing is made. So sequences stay 1, 2, 3 ... and
+- They have the sequences and versions of the lost ones (`placing`), so that sequences stay 1, 2, 3 ... and
   versions too, unique as ever.
 - The rows carry the nonce of the call before the first entry that Redis' stream still has, and the first of
   them names the call of the cursor: the links are whole, and the worker and the admission find in the stream
   what they demand.
-- The legs of an account's first entry bring what is available, its sum is the entry's signed amount; a
-  reservation that was opened or ended meanwhile has an entry of its own, at the very sequence at which Redis
-  says that it was, which moves what is held. Each entry proves itself, conservation holds with `adjusted`,
-  and a reservation's legs are found where they always are.
+- The legs of an account's first entry bring what is available, its sum is the entry's signed amount, and it
+  says what the settings are; a reservation that has changed meanwhile has an entry of its own, at the very
+  sequence at which Redis says that it was, if it does, which moves what is held. Each entry proves itself,
+  conservation holds with `adjusted`, and a reservation's legs are found where they always are.
+- Of a transaction of which more was given back meanwhile, one of the account's entries says how much.
 - An account's last entry carries its lots word for word: the order in which they are spent is nothing that
   legs tell.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from app.ledger.entries import FORMAT, Entry, Leg, Stands, seal
-from app.ledger.replies import Account, Lot, Reservation
+from app.ledger.replies import Account, HeldLeg, Reservation
 from app.ledger.stream import Line
+from persistence.folding import still_held
 from persistence.reconcile.lost import Loss, NotAdoptable, Then
+from persistence.reconcile.placing import Placed, Placing, Stored
+from persistence.reconcile.taking_back import SETTINGS
 
 _encode = msgspec.json.Encoder().encode
 
@@ -46,176 +49,87 @@ class Adjustments:
         self._incarnation = incarnation
         self._by = by
 
-    def replace(self, known: dict[str, Account], opened: dict[str, Reservation]) -> list[Line]:
-        """All of them, in order.
-
-        Args:
-            known: What PostgreSQL has of the shard's accounts.
-            opened: What reservations it has open.
+    def replace(self, stored: Stored) -> list[Line]:
+        """All of them, in order, onto what PostgreSQL has.
 
         Raises:
             NotAdoptable: The two do not belong to one history.
         """
         loss = self._loss
-        ahead = self._ahead(known)
-        placed = self._placed(ahead, opened)
         lines: dict[int, Line] = {}
-        for name, its in placed.items():
-            for line in self._of_account(name, its, known.get(name), opened):
+        for name, placed in Placing(loss, self._then, stored).placed.items():
+            for line in self._of_account(name, placed, stored):
                 lines[line.sequence] = line
         return self._linked([lines[sequence] for sequence in range(loss.first, loss.last + 1)])
 
-    def _ahead(self, known: dict[str, Account]) -> dict[str, int]:
-        """How many versions Redis is ahead, by account; in all as many as sequences are missing."""
-        loss, then = self._loss, self._then
-        ahead: dict[str, int] = {}
-        for name in known.keys() | then.accounts.keys():
-            ours, theirs = known.get(name), then.accounts.get(name)
-            missing = (theirs.version if theirs else 0) - (ours.version if ours else 0)
-            if missing < 0 or (missing == 0 and _sums(ours) != _sums(theirs)):
-                raise NotAdoptable(
-                    f"Redis does not go on from what PostgreSQL has of {name}: another history. "
-                    "Restore instead."
-                )
-            if missing:
-                ahead[name] = missing
-        places = loss.last - loss.first + 1
-        if sum(ahead.values()) != places:
-            raise NotAdoptable(
-                f"{places} entries of shard {loss.shard} are missing, and its accounts are "
-                f"{sum(ahead.values())} versions ahead: Redis does not go on from what PostgreSQL has."
-            )
-        return ahead
-
-    def _placed(
-        self, ahead: dict[str, int], opened: dict[str, Reservation]
-    ) -> dict[str, dict[int, Reservation | None]]:
-        """Which account has which sequences: where Redis remembers a reservation's, that one."""
-        loss, then = self._loss, self._then
-        placed = self._remembered(ahead)
-        taken = {place for its in placed.values() for place in its}
-        forgotten: dict[str, list[Reservation]] = defaultdict(list)
-        for each in opened.values():
-            if each.id not in then.reservations:
-                forgotten[each.account].append(_forgotten(each, then.at_ms))
-        free = (place for place in range(loss.first, loss.last + 1) if place not in taken)
-        for name, count in ahead.items():
-            for _ in range(count - len(placed[name])):
-                place = next(free)
-                ended = forgotten[name].pop() if forgotten[name] else None
-                placed[name][place] = ended and msgspec.structs.replace(ended, ended_sequence=place)
-        if any(forgotten.values()):
-            raise NotAdoptable("More reservations have ended than entries are missing: another history.")
-        return placed
-
-    def _remembered(self, ahead: dict[str, int]) -> dict[str, dict[int, Reservation | None]]:
-        loss = self._loss
-        placed: dict[str, dict[int, Reservation | None]] = {name: {} for name in ahead}
-        taken: set[int] = set()
-        for each in self._then.reservations.values():
-            place = _place(each, loss.first)
-            if place is None or not loss.first <= place <= loss.last:
-                continue
-            if place in taken or len(placed.get(each.account, ())) >= ahead.get(each.account, 0):
-                raise NotAdoptable(f"Reservation {each.id} of {each.account} does not fit what is missing.")
-            placed[each.account][place] = each
-            taken.add(place)
-        return placed
-
-    def _of_account(
-        self,
-        name: str,
-        placed: dict[int, Reservation | None],
-        known: Account | None,
-        opened: dict[str, Reservation],
-    ) -> Iterable[Line]:
-        theirs = self._then.accounts[name]
-        available = {(lot.bucket, lot.expires_at_ms): -lot.available for lot in (known.lots if known else [])}
-        for lot in theirs.lots:
-            key = (lot.bucket, lot.expires_at_ms)
-            available[key] = available.get(key, 0) + lot.available
-        moves = {place: self._held_legs(its, opened) for place, its in placed.items()}
-        for legs in moves.values():  # what they will set aside has to be there first
-            for leg in legs:
-                key = (leg.bucket, leg.expires_at_ms)
-                available[key] = available.get(key, 0) - leg.available
-        version = known.version if known else 0
-        sums = [known.available if known else 0, known.held if known else 0]
-        amount = theirs.available + theirs.held - sum(sums)
-        rest = [Leg(bucket, expires, by, 0) for (bucket, expires), by in available.items() if by]
+    def _of_account(self, name: str, placed: Mapping[int, Placed], stored: Stored) -> Iterable[Line]:
+        theirs, known = self._then.accounts[name], stored.accounts.get(name)
+        moves = {place: _held_legs(its.reservation, stored) for place, its in placed.items()}
+        legs = _rest(known, theirs, moves.values())
+        version, available, held = (known.version, known.available, known.held) if known else (0, 0, 0)
+        amount = theirs.available + theirs.held - available - held
+        told = self._settings(name, known, theirs)
         last = max(placed)
         for place in sorted(placed):
             version += 1
-            legs = rest + moves[place]
-            sums = [sums[0] + sum(leg.available for leg in legs), sums[1] + sum(leg.held for leg in legs)]
-            lots = theirs.lots if place == last else None
+            legs = legs + moves[place]
+            available += sum(leg.available for leg in legs)
+            held += sum(leg.held for leg in legs)
+            if place == last:
+                told["lots"] = [
+                    (lot.bucket, lot.priority, lot.expires_at_ms, lot.available, lot.held, lot.since)
+                    for lot in theirs.lots
+                ]
             yield self._line(
-                place, name=name, version=version, amount=amount, sums=sums, legs=legs,
-                reservation=placed[place], lots=lots,
+                place, placed[place], account=name, version=version, amount=amount, available=available,
+                held=held, legs=legs, **told,
             )  # fmt: skip
-            amount, rest = 0, []
-        if sums != [theirs.available, theirs.held]:
+            amount, legs, told = 0, [], {}
+        if (available, held) != (theirs.available, theirs.held):
             raise NotAdoptable(f"The holds of {name} do not add up to what it has held; repair Redis first.")
 
-    @staticmethod
-    def _held_legs(reservation: Reservation | None, opened: dict[str, Reservation]) -> list[Leg]:
-        """A reservation that was opened sets aside; what one that has ended gave back or spent is in the
-        rest.
+    def _settings(self, name: str, known: Account | None, theirs: Account) -> dict[str, Any]:
+        """Those that were changed meanwhile. Of one that was changed later nobody knows what it was: it stays
+        as PostgreSQL has it, but that what is owed was allowed.
         """
-        if reservation is None:
-            return []
-        before = opened.get(reservation.id)
-        if reservation.status == "pending":
-            if before is not None:
-                return []
-            return [Leg(leg.bucket, leg.expires_at_ms, -leg.held, leg.held) for leg in reservation.legs]
-        return [Leg(leg.bucket, leg.expires_at_ms, 0, -leg.held) for leg in (before.legs if before else [])]
+        known = known or Account(format=FORMAT, version=0, available=0, held=0, lots=[])
+        unsure = {setting for owner, setting in self._then.unsure if owner == name}
+        settings = {each: getattr(known if each in unsure else theirs, each) for each in SETTINGS}
+        settings["overdraft_limit"] = max(settings["overdraft_limit"], -theirs.available)
+        return {each: value for each, value in settings.items() if value != getattr(known, each)}
 
-    def _line(
-        self,
-        place: int,
-        *,
-        name: str,
-        version: int,
-        amount: int,
-        sums: Sequence[int],
-        legs: list[Leg],
-        reservation: Reservation | None,
-        lots: Sequence[Lot] | None,
-    ) -> Line:
-        """The entry at one place; `lots`: of an account's last one."""
+    def _line(self, place: int, placed: Placed, **fields: Any) -> Line:
+        """The entry at one place."""
+        reservation = placed.reservation
         sealed = seal(
             reason="adopted: PostgreSQL lost this entry, and Redis has what it came to",
             resource=reservation.resource if reservation else None,
             metadata=reservation.metadata if reservation else None,
         )
         assert sealed is not None, "notes without a reason"
+        if reservation is not None:
+            fields |= {
+                "reservation": reservation.id,
+                "task": reservation.task,
+                "provider": reservation.provider,
+                "model": reservation.model,
+                "over_capture": None if reservation.over_capture == "reject" else reservation.over_capture,
+                "on_expired": None if reservation.on_expired == "reject" else reservation.on_expired,
+                "price": reservation.price,
+                "stands": _stands(reservation),
+            }
+        if placed.refund is not None:
+            fields["refund_of"], fields["refunded"] = placed.refund
         entry = Entry(
             format=FORMAT,
             kind="adjusted",
             at_ms=self._then.at_ms,
-            account=name,
-            version=version,
-            amount=amount,
-            available=sums[0],
-            held=sums[1],
-            legs=legs,
             incarnation=self._incarnation,
             nonce=self._then.link,
             by=self._by,
             notes=sealed.hash,
             adopted=(self._loss.first, self._loss.last),
-            reservation=reservation.id if reservation else None,
-            task=reservation.task if reservation else None,
-            provider=reservation.provider if reservation else None,
-            model=reservation.model if reservation else None,
-            stands=_stands(reservation) if reservation else None,
-            lots=None
-            if lots is None
-            else [
-                (each.bucket, each.priority, each.expires_at_ms, each.available, each.held, each.since)
-                for each in lots
-            ],
+            **fields,
         )
         return Line(place, entry, _encode(entry), sealed.text.encode())
 
@@ -225,17 +139,41 @@ class Adjustments:
         return [lines[0]._replace(entry=entry, text=_encode(entry)), *lines[1:]]
 
 
-def _sums(account: Account | None) -> tuple[int, int] | None:
-    return None if account is None else (account.available, account.held)
+def _rest(known: Account | None, theirs: Account, moves: Iterable[Sequence[Leg]]) -> list[Leg]:
+    """What is available from the first entry on: also what later ones will set aside."""
+    available = {(lot.bucket, lot.expires_at_ms): -lot.available for lot in (known.lots if known else [])}
+    for lot in theirs.lots:
+        key = (lot.bucket, lot.expires_at_ms)
+        available[key] = available.get(key, 0) + lot.available
+    for legs in moves:
+        for leg in legs:
+            key = (leg.bucket, leg.expires_at_ms)
+            available[key] = available.get(key, 0) - leg.available
+    return [Leg(bucket, expires, by, 0) for (bucket, expires), by in available.items() if by]
 
 
-def _place(each: Reservation, first: int) -> int | None:
-    """The sequence of the last entry of a reservation, as Redis remembers it. One that has ended may have
-    been bound later; of an open one the entry that made it says what it holds.
+def _held_legs(reservation: Reservation | None, stored: Stored) -> list[Leg]:
+    """A reservation that was opened sets aside; what one that has ended, or was captured in part, gave back
+    or spent is in the rest.
     """
-    if each.status != "pending":
-        return max(each.ended_sequence or 0, each.bound_sequence or 0) or None
-    return each.reserved_sequence if each.reserved_sequence >= first else each.bound_sequence
+    if reservation is None:
+        return []
+    ours = stored.reservations.get(reservation.id)
+    before = ours.legs if ours is not None else []
+    if ours is None and reservation.status == "pending":
+        return [Leg(leg.bucket, leg.expires_at_ms, -leg.held, leg.held) for leg in reservation.legs]
+    return [
+        Leg(leg.bucket, leg.expires_at_ms, 0, -leg.held)
+        for leg in _taken(before, sum(leg.held for leg in before) - reservation.held)
+    ]
+
+
+def _taken(legs: Sequence[HeldLeg], amount: int) -> list[HeldLeg]:
+    """The first `amount` of what was held."""
+    held = sum(leg.held for leg in legs) - amount
+    rest = {(leg.bucket, leg.expires_at_ms): leg.held for leg in still_held(legs, held)}
+    taken = [replace(leg, held=leg.held - rest.get((leg.bucket, leg.expires_at_ms), 0)) for leg in legs]
+    return [leg for leg in taken if leg.held]
 
 
 def _stands(each: Reservation) -> Stands:
@@ -253,18 +191,7 @@ def _stands(each: Reservation) -> Stands:
         ended_sequence=each.ended_sequence,
         settled_at_ms=each.settled_at_ms,
         cause=each.cancel_cause,
-    )
-
-
-def _forgotten(each: Reservation, at_ms: int) -> Reservation:
-    """It has ended, and Redis has forgotten how: what it held is where Redis has it."""
-    return msgspec.structs.replace(
-        each,
-        status="cancelled",
-        released=each.released + each.held,
-        held=0,
-        legs=[],
-        ended_sequence=None,
-        settled_at_ms=at_ms,
-        cancel_cause="expired",
+        late=each.late,
+        extensions=each.extensions,
+        parts=[(part.sequence, part.key, part.fingerprint) for part in each.parts],
     )

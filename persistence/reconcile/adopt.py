@@ -33,6 +33,7 @@ from app.ledger import keys
 from app.ledger.admission import survey
 from app.ledger.connection import connect as connect_redis
 from app.ledger.judgement import Sighting, Standing
+from app.ledger.shards import TransactionId
 from persistence import rebuild
 from persistence.admission import admit
 from persistence.admission_steps import Barrier, past
@@ -41,7 +42,9 @@ from persistence.pool import Connection, open_pool
 from persistence.projections import Projections
 from persistence.readable import as_text
 from persistence.reconcile.adjustments import Adjustments
-from persistence.reconcile.lost import Loss, NotAdoptable, before
+from persistence.reconcile.looking_back import before
+from persistence.reconcile.lost import Loss, NotAdoptable, Then
+from persistence.reconcile.placing import Stored
 from persistence.rows import JOURNAL, NOTES, rows_of
 from persistence.session import connect
 from persistence.standings import read_standings
@@ -142,6 +145,15 @@ HEAD = "SELECT head FROM shards WHERE shard = $1 FOR UPDATE"
 
 ACCOUNTS = "SELECT account FROM accounts WHERE shard = $1"
 
+# Of what is lost itself nothing can be given back any more.
+SPENT = """
+SELECT wanted.transaction, j.account, coalesce(r.refunded, 0) AS refunded
+FROM unnest($2::text[], $3::bigint[], $4::bigint[]) AS wanted (transaction, incarnation, seq)
+JOIN journal j ON (j.shard, j.seq, j.incarnation) = ($1, wanted.seq, wanted.incarnation)
+  AND j.kind IN ('deducted', 'confirmed')
+LEFT JOIN refunds r ON (r.shard, r.seq) = (j.shard, j.seq)
+"""
+
 ORPHAN = """
 INSERT INTO orphans (shard, seq, entry, notes, why, sha256) VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (shard, seq, sha256) DO NOTHING
@@ -160,10 +172,7 @@ async def _adopt(
     async with connection.transaction():
         head: bytes = await connection.fetchval(HEAD, shard)
         adjustments = Adjustments(loss, then, standing.link, incarnation, f"operator:{by}")
-        ids = [row["account"] for row in await connection.fetch(ACCOUNTS, shard)]
-        known = await rebuild.accounts(connection, ids)
-        opened = await rebuild.open_reservations_of(connection, ids)
-        lines = adjustments.replace(known, {each.id: each for its in opened.values() for each in its})
+        lines = adjustments.replace(await _stored(connection, shard, then))
         rows, notes, head = rows_of(shard, head, lines)
         projections = Projections(shard)
         await projections.load(connection, lines)
@@ -178,6 +187,22 @@ async def _adopt(
             raise NotAdoptable(f"The journal of shard {shard} moved meanwhile; look again.")
         await _keep_orphans(connection, redis, loss)
     return loss, sorted({line.entry.account for line in lines})
+
+
+async def _stored(connection: Connection, shard: int, then: Then) -> Stored:
+    ids = [row["account"] for row in await connection.fetch(ACCOUNTS, shard)]
+    accounts = await rebuild.accounts(connection, ids)
+    reservations = await rebuild.reservations(connection, list(then.reservations))
+    for opened in (await rebuild.open_reservations_of(connection, ids)).values():
+        reservations |= {each.id: each for each in opened}
+    named = {text: TransactionId.parse(text) for text in then.refunded}
+    spent = {text: each for text, each in named.items() if each is not None and each.shard == shard}
+    rows = await connection.fetch(
+        SPENT, shard, list(spent), [each.incarnation for each in spent.values()],
+        [each.sequence for each in spent.values()],
+    )  # fmt: skip
+    refunds = {row["transaction"]: (row["account"], row["refunded"]) for row in rows}
+    return Stored(accounts, reservations, refunds)
 
 
 async def _keep_orphans(connection: Connection, redis: Redis, loss: Loss) -> None:

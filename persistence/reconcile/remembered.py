@@ -5,7 +5,7 @@ give the same credits back a second time.
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 from redis.asyncio import Redis
@@ -33,7 +33,7 @@ DIGITS_MAX = 16
 PREFIX = "refunded."
 """How the fields of such drift begin."""
 
-# As of the shard's sequence $2. Whose a transaction is says its entry; that of a lost one says nothing.
+# As of the shard's sequence $2. Of a transaction whose entry is lost nobody can be given anything back.
 TOTALS = """
 WITH later AS (
   SELECT entry::jsonb->>'refund_of' AS transaction, sum(amount::numeric) AS amount FROM journal
@@ -48,18 +48,12 @@ LEFT JOIN later USING (transaction)
 """
 
 
-async def compare(
-    sides: Sides,
-    transactions: Sequence[str],
-    owners: Mapping[str, str | None] | None = None,
-    missed: Collection[str] = (),
-) -> list[Drift]:
+async def compare(sides: Sides, transactions: Collection[str], missed: Collection[str] = ()) -> list[Drift]:
     """The differences, of one moment.
 
     Args:
         sides: As for a page of accounts.
         transactions: Of that shard.
-        owners: Whose they are, where their entries are lost.
         missed: Those that Redis must not have forgotten yet.
 
     Raises:
@@ -81,7 +75,6 @@ async def compare(
     found = []
     for transaction, value in zip(wanted, values, strict=True):
         account, total = journal[transaction]
-        account = account or (owners or {}).get(transaction)
         if account is None or (value is None and transaction not in missed):
             continue  # nobody can ask for it; or it was forgotten in time
         redis = _number(value)
@@ -109,18 +102,18 @@ async def begins(connection: Connection, redis: Redis, shard: int) -> int:
 
 
 GIVEN = """
-SELECT seq, account, entry::jsonb->>'refund_of' AS transaction FROM journal
+SELECT seq, entry::jsonb->>'refund_of' AS transaction FROM journal
 WHERE shard = $1 AND seq > $2 AND seq <= $3 AND kind IN ('refunded', 'adjusted') ORDER BY seq LIMIT $4
 """
 
 
 async def given_after(
     connection: Connection, shard: int, after: int, until: int = BEYOND, page: int = PAGE
-) -> tuple[dict[str, str], int]:
-    """Some of what was given back between two sequences, and whose it is; and where to go on, 0: nowhere."""
+) -> tuple[set[str], int]:
+    """Some of what was given back between two sequences, and where to go on, 0 at the end."""
     rows = await connection.fetch(GIVEN, shard, after, until, page)
-    owners = {row["transaction"]: row["account"] for row in rows if row["transaction"] is not None}
-    return owners, rows[-1]["seq"] if rows else 0
+    given = {row["transaction"] for row in rows if row["transaction"] is not None}
+    return given, rows[-1]["seq"] if rows else 0
 
 
 async def compare_given(sides: Sides) -> list[Drift]:
@@ -129,10 +122,10 @@ async def compare_given(sides: Sides) -> list[Drift]:
     connection, shard = sides.connection, sides.place.shard
     after = await begins(connection, sides.redis, shard)
     while True:
-        owners, after = await given_after(connection, shard, after)
+        given, after = await given_after(connection, shard, after)
         if not after:
             return found
-        found += await compare(sides, list(owners), owners, owners)
+        found += await compare(sides, given, given)
 
 
 SPENT = """
@@ -151,7 +144,7 @@ async def compare_account(sides: Sides, account: str, *, page: int = PAGE) -> li
     connection = sides.connection
     rows = await connection.fetch(GIVEN_TO, account, await _moment(sides.redis))
     given = {row["transaction"] for row in rows if row["transaction"] is not None}
-    found = await compare(sides, list(given), dict.fromkeys(given, account), given)
+    found = await compare(sides, given, given)
     async for transactions in _spent(connection, account, page):
         found += await compare(sides, [each for each in transactions if each not in given])
     return found

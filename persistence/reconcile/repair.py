@@ -108,12 +108,7 @@ class Repairer:
         for _ in range(ATTEMPTS_MAX):
             looked = await look(sides, account, sorted(named))
             await self._barrier("after look")
-            wrong = [
-                *differences(looked),
-                *await remembered.compare(
-                    sides, sorted(refunded), dict.fromkeys(refunded, account), refunded
-                ),
-            ]
+            wrong = [*differences(looked), *await remembered.compare(sides, refunded, refunded)]
             if not wrong:
                 return Repaired(account, projection, transactions)
             if looked.fault is not None:

@@ -6,7 +6,7 @@ its row, so that nothing is lost with whoever works on it, and memory does not g
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from itertools import groupby
 from typing import Literal
 
@@ -210,7 +210,7 @@ class Run:
             self._connection, self._redis, self.position.scan, self.shards
         )
         for shard, transactions in suspicious.items():
-            await self._compare_refunds(shard, dict.fromkeys(transactions), ())
+            await self._compare_refunds(shard, transactions)
         self._scanned(scan, "given")
 
     async def _given(self) -> None:
@@ -221,9 +221,9 @@ class Run:
             position.after = str(await remembered.begins(connection, self._redis, shard))
             position.until = await connection.fetchval(self.CURSOR, shard)
         after = int(position.after)
-        owners, after = await remembered.given_after(connection, shard, after, position.until)
-        if owners:
-            await self._compare_refunds(shard, owners, owners)
+        given, after = await remembered.given_after(connection, shard, after, position.until)
+        if given:
+            await self._compare_refunds(shard, given, given)
         position.after = str(after) if after else ""
         if not after:
             position.shard += 1
@@ -231,14 +231,14 @@ class Run:
             position.phase, position.shard = "end", 0
 
     async def _compare_refunds(
-        self, shard: int, owners: Mapping[str, str | None], missed: Collection[str]
+        self, shard: int, transactions: Collection[str], missed: Collection[str] = ()
     ) -> None:
         place = await self._place(shard)
         if place is None:
             return
         sides = Sides(self._connection, self._redis, place, self._wait_seconds)
         try:
-            drift = await remembered.compare(sides, list(owners), owners, missed)
+            drift = await remembered.compare(sides, transactions, missed)
         except (NotExaminable, Behind) as error:
             self._note(str(error))
         else:

@@ -5,7 +5,7 @@ back.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from asyncpg import Record
@@ -24,6 +24,12 @@ from persistence.reconcile.state import State
 ENTRIES_AT_ONCE = 2_000
 
 _decode = msgspec.json.Decoder(Entry).decode
+
+
+class _Line(NamedTuple):
+    version: int
+    sequence: int
+    entry: Entry
 
 
 class Rewritten(Struct, frozen=True):
@@ -63,7 +69,9 @@ async def rewrite(connection: Connection, shard: int, account: str) -> Rewritten
     while rows := await connection.fetch(ENTRIES, account, state.account.version, ENTRIES_AT_ONCE):
         moments.setdefault("opened_at", rows[0]["at"])
         moments["last_at"] = rows[-1]["at"]
-        await _fold(connection, state, rows)
+        lines = await _unchanged(connection, state, rows)
+        await _resume(connection, state, lines)
+        _fold(state, lines)
         ended = [each for each in state.reservations.values() if each.status != "pending"]
         _note(changed, await _rewrite_reservations(connection, shard, ended))
         for each in ended:
@@ -87,21 +95,29 @@ def _note(changed: dict[str, tuple[Any, Any]], more: dict[str, tuple[Any, Any]])
             changed[id_] = first, after
 
 
-async def _fold(connection: Connection, state: State, rows: Sequence[Record]) -> None:
-    """Entries that follow the state. A reservation that ended in an earlier page may still be bound, or
-    confirmed late.
-    """
+async def _unchanged(connection: Connection, state: State, rows: Sequence[Record]) -> list[_Line]:
+    """Entries that follow the state, as they were journaled."""
     lines = []
     for row in rows:
         await _demand_unchanged(connection, state, row)
         try:
-            lines.append((row["version"], row["seq"], _decode(row["entry"])))
+            lines.append(_Line(row["version"], row["seq"], _decode(row["entry"])))
         except msgspec.MsgspecError as error:
             raise _contradictory(state, row["seq"], str(error)) from error
+    return lines
+
+
+async def _resume(connection: Connection, state: State, lines: Sequence[_Line]) -> None:
+    """A reservation that ended in an earlier page, and was written then, may still be bound, or confirmed
+    late.
+    """
     made = {entry.reservation for _, _, entry in lines if entry.kind == "reserved"}
-    bound = {entry.reservation for _, _, entry in lines if entry.kind == "bound" or entry.late} - made
-    if late := [each for each in bound if each is not None and each not in state.reservations]:
-        state.add((await rebuild.reservations(connection, late)).values())
+    going_on = {entry.reservation for _, _, entry in lines if entry.kind == "bound" or entry.late} - made
+    if ids := [each for each in going_on if each is not None and each not in state.reservations]:
+        state.add((await rebuild.reservations(connection, ids)).values())
+
+
+def _fold(state: State, lines: Sequence[_Line]) -> None:
     for version, sequence, entry in lines:
         if version != entry.version or entry.account != state.account.id:
             why = f"stands as version {version} and says {entry.version} of {entry.account}"
@@ -256,7 +272,7 @@ async def is_projected(connection: Connection, account: str, shard: int) -> bool
         state = State.of_nothing(account, shard)
         try:
             while rows := await connection.fetch(ENTRIES, account, state.account.version, ENTRIES_AT_ONCE):
-                await _fold(connection, state, rows)
+                _fold(state, await _unchanged(connection, state, rows))
                 for each in [each for each in state.reservations.values() if each.status != "pending"]:
                     del state.reservations[each.id]
         except NotRepaired:

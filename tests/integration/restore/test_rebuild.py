@@ -44,5 +44,5 @@ HAPPENED = {
 
 async def _missing(database) -> list[str]:
     """What the traffic should have brought about, and has not."""
-    found = {what: await database.fetchval(f"SELECT count(*) FROM {of}") for what, of in HAPPENED.items()}  # noqa: S608
+    found = {what: await database.fetchval(f"SELECT count(*) FROM {of}") for what, of in HAPPENED.items()}
     return [what for what, count in found.items() if not count]
