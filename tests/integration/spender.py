@@ -10,7 +10,7 @@ from collections import Counter
 import asyncpg
 import msgspec
 
-from app.ledger.errors import LedgerError
+from app.ledger.errors import Refused
 from app.ledger.ledger import Receipt
 from app.ledger.operations import Confirm, Deduct
 from app.ledger.shards import TransactionId
@@ -43,7 +43,7 @@ async def main(database_url: str, redis_url: str, reservation: str, transaction:
         async def attempt(what: str, number: int) -> None:
             try:
                 receipt = await verbs[what](number)
-            except LedgerError:
+            except Refused:
                 return
             if not receipt.replayed:
                 moved[what] += receipt.entry.amount

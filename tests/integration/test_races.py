@@ -15,7 +15,7 @@ import asyncpg
 import msgspec
 import pytest
 
-from app.ledger.errors import LedgerError
+from app.ledger.errors import Refused
 from app.ledger.ledger import Configured, Ledger, Receipt
 from app.ledger.operations import Cancel, Configure, Confirm, Deduct, Extend, Grant, Refund, Reserve
 from persistence.birth import give_birth
@@ -59,7 +59,7 @@ async def words(asked: Iterable[Awaitable[Receipt | Configured]]) -> Counter[str
     async def word(one: Awaitable[Receipt | Configured]) -> str:
         try:
             answer = await one
-        except LedgerError as error:
+        except Refused as error:
             return error.word
         return "again" if isinstance(answer, Receipt) and answer.replayed else "ok"
 

@@ -70,8 +70,10 @@ class SideBySide:
 
     # Asking
 
-    def ask(self, operations: Sequence[Operation]) -> None:
-        """What arrives together is one call; what the engine must look something up for comes after it."""
+    def ask(self, operations: Sequence[Operation]) -> list[Outcome]:
+        """What arrives together is one call; what the engine must look something up for comes after it.
+        Returns what the reference says, in the order in which it was carried out.
+        """
         opening, alone, fast = list[Operation](), list[Operation](), list[Operation]()
         for each in operations:
             if isinstance(each, Grant | Configure) and each.account not in self.reference.accounts:
@@ -80,9 +82,10 @@ class SideBySide:
                 alone.append(each)
             else:
                 fast.append(each)
-        self._ask_together(fast, opening[:1])
+        outcomes = self._ask_together(fast, opening[:1])
         for each in [*opening[1:], *alone]:
-            self._ask_together([], [each])
+            outcomes += self._ask_together([], [each])
+        return outcomes
 
     def ask_at_once(self, operations: Sequence[Operation], *, atomic: bool) -> None:
         """One batch. Operations that some callers alone may ask for have no place in it, and neither have
@@ -147,7 +150,7 @@ class SideBySide:
             return asked.reservation in self.reference.holds
         return isinstance(asked, Grant | Deduct | Reserve) and asked.account in self.reference.accounts
 
-    def _ask_together(self, operations: list[Operation], after: list[Operation]) -> None:
+    def _ask_together(self, operations: list[Operation], after: list[Operation]) -> list[Outcome]:
         """Compare the answers to what is asked at the same moment; what the engine looks up comes after."""
         together = [*operations, *after]
         if len(self._shards_of(together)) > 1 or len(together) > 1 or after:
@@ -164,6 +167,7 @@ class SideBySide:
         self._note("", together, expected)
         if self.engine:
             self._compare_answers(together, self.engine.apply(together), expected)
+        return expected
 
     def _remember(self, operations: Sequence[Operation]) -> None:
         self.keyed += [each for each in operations if isinstance(each, Write) and each.key]

@@ -20,6 +20,7 @@ from app.ledger.operations import (
     Reserve,
 )
 from tests.property.side_by_side import SideBySide
+from tests.reference import Refused
 from tests.reference.refunds import original_of, originals_of
 
 HOUR_MS = 3_600_000
@@ -41,9 +42,9 @@ def ask(both: SideBySide, *operations: Operation) -> None:
 
 def word(both: SideBySide, operation: Operation) -> str:
     """The answer of both, in a word."""
-    ask(both, operation)
-    outcome = both.reference.apply(operation, both.now_ms)
-    return getattr(outcome, "word", "ok")
+    (outcome,) = both.ask([operation])
+    both.compare()
+    return outcome.word if isinstance(outcome, Refused) else "ok"
 
 
 def fill(both: SideBySide, lots: int) -> None:
@@ -68,6 +69,15 @@ def test_what_comes_back_into_several_lots_finds_room_or_is_refused(both: SideBy
     refund = refund_of_last(both)
     fill(both, full)
     ask(both, refund)
+
+
+@pytest.mark.parametrize("rollover", [3, 4, 5])
+def test_a_renewal_finds_room_in_the_lots_that_it_empties(both: SideBySide, rollover: int) -> None:
+    soon, later = both.now_ms + HOUR_MS, both.now_ms + 2 * HOUR_MS
+    ask(both, Grant(account="ada", amount=4, bucket="plan", expires_at_ms=soon))
+    fill(both, 63)
+    renewal = Grant(account="ada", amount=9, bucket="plan", expires_at_ms=later, rollover=rollover)
+    assert word(both, renewal) == ("limit_reached" if rollover < 4 else "ok")
 
 
 def test_the_same_lot_wanted_back_by_two_captures_is_one(both: SideBySide) -> None:
@@ -174,6 +184,22 @@ def test_a_task_that_is_kept_elsewhere_is_not_remembered_as_a_refusal(both: Side
         Extend(reservation=id_, ttl_ms=5_000, key="k", fingerprint="f"),
         Extend(reservation=id_, ttl_ms=5_000, key="k", fingerprint="f"),
     )
+
+
+def test_a_debt_that_a_confirm_repaid_does_not_come_back_with_it(both: SideBySide) -> None:
+    id_ = both.world.new_reservation("ada")
+    ask(
+        both,
+        Grant(account="ada", amount=5, bucket="b"),
+        Grant(account="ada", amount=5),
+        Reserve(account="ada", reservation=id_, amount=10),
+        Configure(account="ada", overdraft_limit=3),
+        Deduct(account="ada", amount=3),
+        Confirm(reservation=id_, amount=6),
+    )
+    refund = refund_of_last(both)
+    assert sum(amount for each in refund.originals for _, _, amount in each.left) == 6
+    ask(both, refund)
 
 
 def test_a_cancel_repays_the_debt_with_what_would_lapse(both: SideBySide) -> None:

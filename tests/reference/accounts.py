@@ -130,10 +130,9 @@ class Account:
         return merged([*left, Leg(OVERDRAFT, 0, self.debt - owed, 0)])
 
     def crowded_by(self, legs: Iterable[Leg]) -> bool:
-        """Whether they would fill more lots than there may be, debt not counted."""
-        full = {(lot.bucket, lot.expires_at_ms) for lot in self.lots if not lot.empty}
-        full |= {(leg.bucket, leg.expires_at_ms) for leg in legs if leg.available > 0}
-        return sum(bucket != OVERDRAFT for bucket, _ in full) > LOTS_MAX
+        """Whether more lots would have something after them than there may be, debt not counted."""
+        lots = [Leg(lot.bucket, lot.expires_at_ms, lot.available, lot.held) for lot in self.lots]
+        return sum(leg.bucket != OVERDRAFT for leg in merged([*lots, *legs])) > LOTS_MAX
 
     # What an entry moves
 
