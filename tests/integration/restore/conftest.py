@@ -5,10 +5,10 @@ import json
 import pytest
 
 from persistence.restore import restore
-from tests.integration.journal.conftest import caller, ledger
+from tests.integration.journal.conftest import caller, ledger, worker
 from tests.integration.restore.looking import Looking
 
-__all__ = ["caller", "ledger", "restored"]
+__all__ = ["caller", "ledger", "restored", "worker"]
 
 
 @pytest.fixture
