@@ -15,7 +15,7 @@ import pytest
 
 from app.embedded import Process
 from app.up.data import read_environment
-from tests.integration import proc
+from tests import proc
 
 ROOT = Path(__file__).parents[2]
 LASTRO = [sys.executable, "-m", "app.cli"]

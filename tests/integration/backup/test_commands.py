@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from app.cli import cli
 from app.embedded import Valkey
-from tests.integration import proc
+from tests import proc
 from tests.integration.backup.books import tamper
 
 SEALED = "UPDATE journal SET entry = entry || ' ' WHERE shard = 1 AND seq = 5"

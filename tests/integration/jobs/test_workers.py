@@ -11,14 +11,21 @@ from persistence.backing import PostgresBacking
 from persistence.birth import give_birth
 from persistence.pool import open_pool
 from persistence.work import Worker, workers_alive
-from tests.integration.jobs.waiting import eventually, journaled, workers_alive_now
+from tests.integration.jobs.waiting import (
+    at_work,
+    caught_up,
+    eventually,
+    granted_everywhere,
+    journaled,
+    workers_alive_now,
+)
 from tests.processes import CRON, WORKER, argument
 
 
 async def test_what_is_granted_is_journaled_by_cron_and_one_worker(ledger, database, work, processes):
     processes(CRON, work.queue_url)
     processes(WORKER, argument(work))
-    await journaled(database, ledger, 10)
+    await journaled(database, ledger)
     for _ in range(5):
         await journaled(database, ledger, 3)
 
@@ -30,8 +37,8 @@ async def test_a_killed_worker_is_replaced_by_the_spare_within_three_seconds(
     workers = [processes(WORKER, argument(work)) for _ in range(2)]
     for _ in range(2):  # one of the two has the shards, whichever it is
         workers.append(processes(WORKER, argument(work)))
-        await eventually(lambda: workers_alive_now(work) >= 2)
-        await journaled(database, ledger, 10)
+        await at_work(work, *workers)
+        await journaled(database, ledger)
         workers.pop(0).kill()
         await journaled(database, ledger, 3)
 
@@ -41,12 +48,12 @@ async def test_when_all_workers_are_killed_those_started_instead_catch_up_within
 ):
     processes(CRON, work.queue_url)
     workers = [processes(WORKER, argument(work)) for _ in range(2)]
-    await journaled(database, ledger, 10)
+    await journaled(database, ledger)
     for each in workers:
         each.kill()
-    for _ in range(2):
-        processes(WORKER, argument(work))
-    await journaled(database, ledger, 3)
+    wanted = await granted_everywhere(ledger)
+    await at_work(work, *(processes(WORKER, argument(work)) for _ in range(2)))
+    await caught_up(database, wanted, 3)
 
 
 def test_a_worker_that_redis_has_forgotten_shows_itself_anew(queues):
@@ -85,10 +92,10 @@ async def test_workers_and_cron_outlive_their_servers_and_may_start_before_them(
         ledger = Ledger(redis, PostgresBacking(pool, partial(admission.admit, pool, aside)))
         await ledger.start()
         stack.push_async_callback(ledger.stop)
-        await journaled(pool, ledger, 10)
+        await journaled(pool, ledger)
         own_postgres.kill()
         own_postgres.restart()
-        await journaled(pool, ledger, 10)
+        await journaled(pool, ledger)
         own_valkey.kill()
         own_valkey.restart()
-        await journaled(pool, ledger, 10)
+        await journaled(pool, ledger)
