@@ -27,7 +27,7 @@ UNAVAILABLE = 503
 RETRY_AFTER_SECONDS = 1
 REMEMBERED = frozenset({402, 409, 410, 422})
 """Statuses of refusals that the engine keeps under their key,"""
-NOT_REMEMBERED = frozenset({"idempotency_mismatch", "not_refundable", "batch_across_shards"})
+NOT_REMEMBERED = frozenset({"idempotency_mismatch", "batch_across_shards"})
 """and those of them that it does not: nothing was asked of it."""
 
 _HIDDEN_FROM_ALL = {"ledger_unavailable": {"why"}, "internal_error": {"why"}}

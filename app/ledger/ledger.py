@@ -174,7 +174,8 @@ class Ledger(Reading):
         """Give back what was spent; the receipt is that of the first original of which something was left.
 
         Raises:
-            AccountClosed, ExceedsTransaction, LimitReached, BalanceOverflow, IdempotencyMismatch
+            AccountClosed, NotRefundable, ExceedsTransaction, LimitReached, BalanceOverflow,
+            IdempotencyMismatch
         """
         return await self._of_account(operation)
 

@@ -97,7 +97,7 @@ class Reading:
         """The refund of a transaction, or of what a reservation has spent, to be filled in and asked for.
 
         Raises:
-            TransactionNotFound, ReservationNotFound, NotRefundable
+            TransactionNotFound, ReservationNotFound
         """
         named = RefundOf(transaction=transaction, reservation=reservation, of=of)
         return returned((await self.refunding_all([named]))[0])

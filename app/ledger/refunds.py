@@ -14,7 +14,6 @@ from app.ledger.entries import Entry
 from app.ledger.errors import (
     LedgerError,
     LedgerUnavailable,
-    NotRefundable,
     ReservationNotFound,
     TransactionNotFound,
 )
@@ -61,7 +60,7 @@ class Refunds:
         """
         reservations = await self._reservations(named, count)
         places = [_places(each, reservations, count) for each in named]
-        wanted = {place for each in places if not isinstance(each, LedgerError) for place in each}
+        wanted = {place for each in places if isinstance(each, list) for place in each}
         recent = await self._present.recent_entries(wanted)
         entries = recent | await self._older_entries(wanted - recent.keys())
         young_ms = now_ms() - RECENT_MS
@@ -75,7 +74,7 @@ class Refunds:
         except LedgerUnavailable as error:
             entries, refunded = entries | dict.fromkeys(old, error), {}
         return [
-            each if isinstance(each, LedgerError) else _refund(asked, each, entries, refunded)
+            _refund(asked, each, entries, refunded) if isinstance(each, list) else each
             for asked, each in zip(named, places, strict=True)
         ]
 
@@ -97,8 +96,10 @@ class Refunds:
 
 def _places(
     named: RefundOf, reservations: Mapping[str, _Reservation], count: int
-) -> list[Place] | LedgerError:
-    """Where the entries stand that have spent what is to be given back, the latest first."""
+) -> list[Place] | Refund | LedgerError:
+    """Where the entries stand that have spent what is to be given back, the latest first; or what is to be
+    asked where there are none.
+    """
     if named.reservation is None:
         assert named.transaction is not None, "nothing is named"
         transaction = named.transaction
@@ -110,13 +111,13 @@ def _places(
         return reservation
     if named.of not in (None, reservation.account):
         return ReservationNotFound()
+    shard = shard_of_reservation(reservation.id, count)
+    assert shard is not None, "a reservation without a shard"
     sequences = [part.sequence for part in reservation.parts]
     if reservation.status == "confirmed" and reservation.ended_sequence is not None:
         sequences.append(reservation.ended_sequence)
     if not sequences:
-        return NotRefundable(status=reservation.status)
-    shard = shard_of_reservation(reservation.id, count)
-    assert shard is not None, "a reservation without a shard"
+        return _nothing_spent(reservation.account, shard, status=reservation.status)
     return [(shard, sequence) for sequence in dict.fromkeys(reversed(sequences))]
 
 
@@ -133,9 +134,12 @@ def _refund(
         if isinstance(found, LedgerError):
             return found
         if named.transaction is not None:
-            refusal = _refusal(named.transaction, named.of, found)
-            if refusal is not None:
-                return refusal
+            if found is None or found.entry.incarnation != named.transaction.incarnation:
+                return TransactionNotFound()
+            if named.of not in (None, found.entry.account):
+                return TransactionNotFound()
+            if found.entry.kind not in _SPENT:
+                return _nothing_spent(found.entry.account, place[0], kind=found.entry.kind)
         if found is None:
             return missing_entry(*place)
         account = found.entry.account
@@ -143,15 +147,9 @@ def _refund(
     return Refund(shard=places[0][0], account=account, originals=originals)
 
 
-def _refusal(
-    transaction: TransactionId, of: str | None, found: Recorded | None
-) -> TransactionNotFound | NotRefundable | None:
-    """Why a transaction cannot be given back."""
-    if found is None or found.entry.incarnation != transaction.incarnation:
-        return TransactionNotFound()
-    if of not in (None, found.entry.account):
-        return TransactionNotFound()
-    return None if found.entry.kind in _SPENT else NotRefundable(kind=found.entry.kind)
+def _nothing_spent(account: str, shard: int, **facts: str) -> Refund:
+    """The script refuses it, so that the refusal is kept under its key as any other is."""
+    return Refund(shard=shard, account=account, originals=[], refusal=facts)
 
 
 def _original(place: Place, entry: Entry, refunded: int) -> Original:

@@ -21,17 +21,15 @@ return function(operation, shard)
   local account, reservation = claims.reservation(operation, shard)
   if not account then return reservation end
   local task, provider, resource = operation.task, operation.provider, operation.resource
-  if reservation.task then
-    if reservation.task ~= task or reservation.provider ~= provider
-      or (resource and reservation.resource and resource ~= reservation.resource) then
-      return answer.refuse('task_conflict', { reservation = reservation.id, task = reservation.task })
-    end
-    if not resource or reservation.resource == resource then
-      return memory.replay(shard, reservation.bound_sequence, account, reservation)
-    end
+  local has_task = reservation.task and reservation.task == task and reservation.provider == provider
+  if has_task and (not resource or reservation.resource == resource) then
+    return memory.replay(shard, reservation.bound_sequence, account, reservation)
   end
   local no = claims.closed(account)
   if no then return no end
+  if reservation.task and (not has_task or (resource and reservation.resource)) then
+    return answer.refuse('task_conflict', { reservation = reservation.id, task = reservation.task })
+  end
   local bound = book.task(operation.task_shard, provider, task)
   if bound and bound ~= reservation.id then
     return answer.refuse('task_conflict', { reservation = bound, task = task })

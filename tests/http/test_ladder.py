@@ -131,10 +131,10 @@ async def test_refund(clients, client):
         ("a transaction that does not exist", {"amount": 96, "headers": {"idempotency-key": "used",
          "lastro-ack": ""}}, 404, "transaction_not_found"),
         ("somebody else's transaction", {"transactionId": granted}, 404, "transaction_not_found"),
-        ("what spent nothing", {"who": "right"}, 422, "not_refundable"),
-        ("a used key", {"transactionId": spent}, 422, "idempotency_mismatch"),
+        ("a used key", {"who": "right"}, 422, "idempotency_mismatch"),
         ("a closed account", NEW, 409, "account_closed"),
-        ("more than is left", {"done": set_to(client, "active")}, 422, "exceeds_transaction"),
+        ("what spent nothing", {"done": set_to(client, "active")}, 422, "not_refundable"),
+        ("more than is left", {"transactionId": spent}, 422, "exceeds_transaction"),
         ("one lot too many", {"amount": 95, "done": fill}, 422, "limit_reached"),
         ("a balance that would be too large", {"bucket": "b7"}, 422, "balance_overflow"),
     ])  # fmt: skip

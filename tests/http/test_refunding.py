@@ -118,13 +118,15 @@ async def test_what_spent_nothing_cannot_be_given_back(client):
         assert fact[1] == problem[fact[0]]
 
 
-async def test_that_nothing_can_be_given_back_yet_does_not_use_up_a_key(client):
+async def test_that_nothing_can_be_given_back_is_kept_under_its_key(client):
     await grant(client)
     held = (await reserve(client))["reservation"]["id"]
     first = await is_refused(client, "refund", 422, "not_refundable", key="k", reservationId=held)
-    assert "kept under the key" not in first["detail"]
+    assert "kept under the key" in first["detail"]
     await do(client, "confirm", reservationId=held)
-    await do(client, "refund", key="k", reservationId=held)
+    again = await ask(client, "refund", key="k", reservationId=held)
+    assert (422, "true", first) == (again.status_code, again.headers["idempotency-replayed"], again.json())
+    await do(client, "refund", key="l", reservationId=held)
 
 
 async def test_what_does_not_exist_is_404(client):

@@ -153,11 +153,11 @@ async def test_only_what_spent_credits_can_be_given_back(ledger, journal, clock,
         pending = await reserved(ledger)
     for receipt in (granted, adjusted, configured.receipt, cancelled, back):
         with pytest.raises(NotRefundable) as error:
-            await ledger.refunding(receipt.transaction)
+            await ledger.refund(await ledger.refunding(receipt.transaction))
         assert {"kind": receipt.entry.kind} == error.value.facts
     for reservation, status in ((id_, "cancelled"), (pending, "pending")):
         with pytest.raises(NotRefundable) as error:
-            await ledger.refunding(reservation=reservation)
+            await ledger.refund(await ledger.refunding(reservation=reservation))
         assert {"status": status} == error.value.facts
 
 
