@@ -11,6 +11,14 @@ from app.cli.ending import ended_in_order
 NUMBERS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
+@pytest.fixture(autouse=True)
+def in_a_terminal():
+    """Whoever runs these tests may be under nohup, where SIGHUP means nothing."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def tell(number: signal.Signals = signal.SIGTERM) -> None:
     signal.raise_signal(number)
 
