@@ -1,4 +1,4 @@
-"""Erases the personal text of an account that is over: reasons, metadata, resource ids.
+"""Erases the personal text of an account that is closed: reasons, metadata, resource ids.
 
 The entries stay, and with them every credit and the chain; they carry only the salted hashes of what is gone.
 The order of the steps is the promise: nothing is called erased while Redis still shows it. Redis' stream has
@@ -19,6 +19,7 @@ from persistence.pool import Connection
 
 REASON_MAX = 500
 KEPT_SECONDS = 3600
+CLOSED = "closed"
 
 
 class EraseRefused(Exception):
@@ -47,14 +48,14 @@ async def erase(
     Args:
         connection: Of a born ledger, outside any transaction.
         redis: Its Redis.
-        account: Without credits and open reservations, in both stores.
+        account: Closed, in both stores; so it has no credits, no debt and no open reservation.
         by: Who erases, for the record.
         reason: 1 to 500 characters without anything personal: it stays.
         kept_seconds: How long the workers leave an entry in Redis' stream.
         barrier: `after look`, `after redis`, `after commit`; tests stop an erasure there.
 
     Raises:
-        EraseRefused: The account is not over, or its notes are not out of Redis' stream yet.
+        EraseRefused: The account is not closed, or its notes are not out of Redis' stream yet.
     """
     if not 1 <= len(reason.strip()) <= REASON_MAX:
         raise EraseRefused(f"Give a reason of 1 to {REASON_MAX} characters.")
@@ -78,7 +79,7 @@ async def erase(
 
 
 ACCOUNT = """
-SELECT shard, version, available, held,
+SELECT shard, version, available, held, status,
   (SELECT count(*) FROM reservations r WHERE r.account = a.account AND status = 'pending') AS open,
   (SELECT max(seq) FROM journal j JOIN notes n USING (shard, seq) WHERE j.account = a.account) AS noted
 FROM accounts a WHERE account = $1
@@ -121,7 +122,7 @@ WRITTEN_AT = "SELECT at FROM journal WHERE shard = $1 AND seq = $2"
 
 
 async def _look(connection: Connection, redis: Redis, account: str, kept: timedelta) -> Record:
-    """The account's row, once both stores say that it is over and the stream has nothing of it."""
+    """The account's row, once both stores say that it is closed and the stream has nothing of it."""
     row = await connection.fetchrow(ACCOUNT, account)
     if row is None:
         raise EraseRefused(f"The journal knows no account {account}.")
@@ -133,10 +134,15 @@ async def _look(connection: Connection, redis: Redis, account: str, kept: timede
             f"{account} is not over: {row['available']} credits are available, {row['held']} held, "
             f"{row['open']} reservations open."
         )
+    if row["status"] != CLOSED:
+        raise EraseRefused(
+            f"{account} is {row['status']}, and may go on at any moment. Close it first: "
+            f'PATCH /api/credits/accounts/{account} {{"status": "closed"}}.'
+        )
     stored = await account_in(redis, shard, account)
     if stored is None:
         raise EraseRefused(f"Redis does not have {account}. Run `lastro reconcile --account {account}`.")
-    if stored.version != row["version"]:
+    if stored.version != row["version"] or stored.status != CLOSED:
         raise EraseRefused(f"PostgreSQL does not have everything of {account} yet. Try again in a moment.")
     await _demand_out_of_stream(connection, redis, row, kept)
     return row

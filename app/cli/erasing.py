@@ -1,4 +1,4 @@
-"""`lastro erase`: the personal text of an account that is over."""
+"""`lastro erase`: the personal text of an account that is closed."""
 
 import asyncio
 import getpass
@@ -14,16 +14,17 @@ if TYPE_CHECKING:
     from persistence.erase import Erased
 
 
-@click.command(short_help="Erase an account's personal text.")
+@click.command(short_help="Erase a closed account's personal text.")
 @data_option
-@click.option("--account", required=True, help="Without credits, and without open reservations.")
+@click.option("--account", required=True, help="A closed one.")
 @click.option("--reason", required=True, help="Why. It stays, so nothing personal.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def erase(data: Path, account: str, reason: str, yes: bool) -> None:
-    """Erase reasons, metadata and resource ids of an account that is over. It cannot be taken back.
+    """Erase reasons, metadata and resource ids of an account that is closed. It cannot be taken back.
 
     Entries and credits stay, and `lastro verify` says erased, not changed. Backups that were taken before
-    still have the text: remove them. Refused while Redis' stream still has it (LASTRO_STREAM_KEEP_SECONDS).
+    still have the text: remove them. Refused while the account is not closed (PATCH
+    /api/credits/accounts/ID), and while Redis' stream still has the text (LASTRO_STREAM_KEEP_SECONDS).
     """
     settings = settings_of(data)
     if not yes:

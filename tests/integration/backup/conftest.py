@@ -31,7 +31,7 @@ async def _live(database_url: str, redis_url: str) -> None:
         await open_pool(database_url, connections_max=2) as pool,
         Redis.from_url(redis_url, protocol=2) as redis,
     ):
-        await Traffic(Caller(redis, await admit(pool, redis)), SHARDS, seed=7, accounts=12).run(60)
+        await Traffic(Caller(redis, await admit(pool, redis)), SHARDS, seed=7, accounts=12).run(90)
     await ledgers.journal_all(database_url, redis_url)
 
 

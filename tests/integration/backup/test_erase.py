@@ -9,7 +9,7 @@ import pytest
 from app.ledger import keys
 from app.ledger.connection import connect as connect_redis
 from app.ledger.entries import seal
-from app.ledger.operations import Cancel, Confirm, Deduct, Grant, Reserve
+from app.ledger.operations import Cancel, Configure, Confirm, Deduct, Grant, Reserve
 from app.ledger.replies import Reservation
 from app.ledger.shards import new_reservation_id, shard_of
 from persistence.admission import admit
@@ -65,7 +65,7 @@ class Life:
         return name
 
     async def live(self) -> None:
-        """To the end: nothing is left."""
+        """To the end: nothing is left, and the account is closed."""
         bob = shard_of("bob", SHARDS)
         reason = noted(reason="a secret reason")
         await self.call(
@@ -78,6 +78,7 @@ class Life:
         )
         await self.call(Cancel(shard=ANA, reservation=second, reason="a secret reason", **reason))
         await self.call(Deduct(shard=ANA, account="ana", amount=3))
+        await self.call(Configure(shard=ANA, account="ana", status="closed"))
         await self.journal()
 
     async def trim(self) -> None:
@@ -152,13 +153,23 @@ async def test_an_account_is_not_over_while_it_has_anything(life):
     await life.call(Confirm(shard=ANA, reservation=name))
     with pytest.raises(EraseRefused, match="5 held"):
         await life.erase()
+    await life.journal()
+    with pytest.raises(EraseRefused, match=r"ana is active, and may go on at any moment\. Close it first"):
+        await life.erase()
+    await life.call(Configure(shard=ANA, account="ana", status="frozen"))
+    await life.journal()
+    with pytest.raises(EraseRefused, match="ana is frozen"):
+        await life.erase()
 
 
 async def test_what_only_redis_knows_yet_is_waited_for(life):
     await life.live()
     await life.trim()
-    await life.call(Grant(shard=ANA, account="ana", amount=5))
+    await life.call(Configure(shard=ANA, account="ana", status="active"))
     with pytest.raises(EraseRefused, match="PostgreSQL does not have everything of ana yet"):
+        await life.erase()
+    await life.journal()
+    with pytest.raises(EraseRefused, match="ana is active"):
         await life.erase()
 
 
@@ -169,7 +180,7 @@ async def test_notes_in_the_stream_would_come_back_and_keep_all_from_being_erase
         await life.erase(kept_seconds=5400)
     assert f"erase after {at + timedelta(minutes=90):%Y-%m-%d %H:%M:%S} UTC" in str(no.value)
     assert sorted({*await life.found()}) == sorted(WORDS)
-    await life.redis.xtrim(keys.journal(ANA), minid="8-0")
+    await life.redis.xtrim(keys.journal(ANA), minid="9-0")
     assert (await life.erase()).notes == 5
 
 
@@ -241,7 +252,10 @@ async def test_an_erased_account_is_backed_up_brought_back_and_restored(
     assert await second.fetch("SELECT account, version, available FROM accounts ORDER BY account") == stood
     async with asyncpg.create_pool(second_url, min_size=1) as pool:
         caller = Caller(redis, await admit(pool, redis))
-        reply = await caller.call([Grant(shard=ANA, account="ana", amount=1)])
+        again = Configure(shard=ANA, account="ana", status="active")
+        grant = Grant(shard=ANA, account="ana", amount=1)
+        reply = await caller.call([grant, again, grant])
+        assert reply.results[0].word == "account_closed"
         assert reply.accounts[0].available == 1
     verdict = await verify(second, since=1)
     assert (verdict.findings, verdict.erased) == ([], 5)
