@@ -79,8 +79,9 @@ end
 
 -- Each on its own.
 local function decide_each()
-  local results = {}
-  for i, operation in ipairs(call.operations) do
+  local results, asked = {}, call.operations
+  for i = 1, #asked do
+    local operation = asked[i]
     local shard = shards[operation.shard]
     local sequence = shard and shard.sequence
     local decided, result = pcall(decide, operation)

@@ -31,8 +31,9 @@ end
 -- How much is missing of what is to be taken, and the refusal that this is where nothing may be missing.
 local function missing(account, amount, bucket)
   if not bucket then
-    local short = funds.shortage(account, amount, account.overdraft_limit)
-    return short and amount - account.overdraft_limit - account.available or 0, short
+    local limit = account.settings.overdraft_limit
+    local short = funds.shortage(account, amount, limit)
+    return short and amount - limit - account.available or 0, short
   end
   local available = lots.available(account, bucket)
   if available >= amount then return 0 end

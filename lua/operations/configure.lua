@@ -16,24 +16,22 @@ REPLIES
   account_not_empty  available, held
   overdraft_in_use   debt
 ]]
-local DEFAULTS = { overdraft_limit = 0, status = 'active', low_balance = 0 }
-
+-- What changes, as a table and as text; and all settings as they will be.
 local function changes_of(operation, account)
-  local wanted = { overdraft_limit = operation.overdraft_limit, status = operation.status,
-                   low_balance = operation.low_balance }
-  local changes, details = {}, ''
-  for _, setting in ipairs({ 'overdraft_limit', 'status', 'low_balance' }) do
-    local present = account[setting] or DEFAULTS[setting]
-    if wanted[setting] and wanted[setting] ~= present then
-      changes[setting] = wanted[setting]
-      details = details .. text.member(setting, wanted[setting])
+  local present, changes, details = account.settings, {}, ''
+  local settings = book.settings(operation.overdraft_limit or present.overdraft_limit,
+    operation.status or present.status, operation.low_balance or present.low_balance)
+  for _, name in ipairs({ 'overdraft_limit', 'status', 'low_balance' }) do
+    if settings[name] ~= present[name] then
+      changes[name] = settings[name]
+      details = details .. text.member(name, settings[name])
     end
   end
-  return changes, details
+  return changes, details, settings
 end
 
 local function refused(account, changes)
-  if account.status == 'closed' and not changes.status then return answer.refuse('account_closed') end
+  if account.settings.status == 'closed' and not changes.status then return answer.refuse('account_closed') end
   if changes.status == 'closed' and (account.available ~= 0 or account.held ~= 0) then
     return answer.refuse('account_not_empty', { available = account.available, held = account.held })
   end
@@ -50,18 +48,14 @@ return function(operation, shard)
   if not account and not operation.open then return answer.refuse('account_unknown') end
   account = account or book.new_account(shard, operation.account)
   if account.fence then return answer.refuse('ledger_fenced', { why = account.fence }) end
-  local changes, details = changes_of(operation, account)
+  local changes, details, settings = changes_of(operation, account)
   if account.version > 0 and not next(changes) then return answer.ok({ account = account }) end
   local no = refused(account, changes)
   if no then return no end
 
   local posted = journal.post({ kind = 'configured', account = account, amount = 0, legs = {}, details = details },
     operation)
-  account.overdraft_limit = changes.overdraft_limit or account.overdraft_limit
-  for _, setting in ipairs({ 'status', 'low_balance' }) do
-    local wanted = changes[setting]
-    if wanted then account[setting] = wanted ~= DEFAULTS[setting] and wanted or nil end
-  end
+  account.settings = settings
   book.keep(account)
   return answer.ok({ posted = posted, account = account })
 end

@@ -27,6 +27,7 @@ REPLIES
   insufficient_credits   required, available, held
 ]]
 local LATE_MAX_MS, PARTS_MAX = 86400000, 100
+local digits = text.digits
 
 -- Why one that was cancelled can not be confirmed, or nil: the deadline alone has ended it, and it may be late.
 local function ended(operation, reservation, now_ms)
@@ -42,8 +43,11 @@ end
 -- What is taken: of what is held, and of what is available. Late, nothing is held any more.
 local function asked_for(operation, reservation, late)
   local held = late and reservation.reserved - reservation.captured or reservation.held
-  local amount = operation.amount or held
-  credits.assert_amount(amount, 0)
+  local amount = held
+  if operation.amount then
+    amount = operation.amount
+    credits.assert_amount(amount, 0)
+  end
   if amount > held then
     local over_capture = operation.over_capture or reservation.over_capture
     if over_capture == 'cap' then
@@ -55,12 +59,6 @@ local function asked_for(operation, reservation, late)
   if late then return 0, amount end
   if amount > held then return held, amount - held end
   return amount, 0
-end
-
-local function legs_of(account, reservation, captured, charged, is_part)
-  if is_part then return lots.capture(account, reservation.legs, captured) end
-  local legs = reservation.legs and lots.repay(account, lots.release(account, reservation.legs, captured)) or {}
-  return charged > 0 and lots.joined(legs, lots.take(account, charged)) or legs
 end
 
 return function(operation, shard)
@@ -81,16 +79,25 @@ return function(operation, shard)
     end
   end
   if charged > 0 then
-    no = claims.unspendable(account) or funds.shortage(account, charged, account.overdraft_limit, reservation)
+    no = claims.unspendable(account)
+      or funds.shortage(account, charged, account.settings.overdraft_limit, reservation)
     if no then return no end
   end
 
-  if not late then book.holds(account) end
-  local legs, rest = legs_of(account, reservation, captured, charged, is_part)
-  local released = (late or is_part) and 0 or reservation.held - captured
+  local legs, rest, released = nil, nil, 0
+  if is_part then
+    legs, rest = lots.capture(account, reservation.legs, captured)
+  elseif late then
+    legs = lots.take(account, charged)
+  else
+    book.holds(account)
+    released = reservation.held - captured
+    legs = lots.repay(account, lots.release(account, reservation.legs, captured))
+    if charged > 0 then legs = lots.joined(legs, lots.take(account, charged)) end
+  end
   local model = operation.model or reservation.model
-  local details = ',"reservation":"' .. reservation.id .. '","captured":' .. text.digits[captured]
-    .. ',"charged":' .. text.digits[charged] .. ',"released":' .. text.digits[released]
+  local details = ',"reservation":"' .. reservation.id .. '","captured":' .. digits[captured]
+    .. ',"charged":' .. digits[charged] .. ',"released":' .. digits[released]
     .. text.references(reservation.task, reservation.provider, model) .. (late and ',"late":true' or '')
   local posted = journal.post({ kind = 'confirmed', account = account, amount = captured + charged, legs = legs,
     details = details }, operation)
@@ -110,7 +117,7 @@ return function(operation, shard)
     else
       book.unhold(reservation, account, posted.sequence)
     end
-    time.lapse(account)
+    if released > 0 then time.lapse(account) end
   end
   return answer.ok({ posted = posted, account = account, reservation = reservation })
 end

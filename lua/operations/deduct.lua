@@ -18,13 +18,14 @@ REPLIES
 ]]
 return function(operation, shard)
   credits.assert_amount(operation.amount, 1)
-  local account, refusal = claims.account(operation, shard)
+  local account, refusal = claims.spender(operation, shard)
   if not account then return refusal end
-  local no = claims.unspendable(account) or funds.shortage(account, operation.amount, account.overdraft_limit)
-  if no then return no end
+  local short = funds.shortage(account, operation.amount, account.settings.overdraft_limit)
+  if short then return short end
 
+  local details = text.model(operation.model)
+  if operation.price then details = details .. ',"price":' .. operation.price end
   local posted = journal.post({ kind = 'deducted', account = account, amount = operation.amount,
-    legs = lots.take(account, operation.amount),
-    details = text.model(operation.model) .. (operation.price and ',"price":' .. operation.price or '') }, operation)
+    legs = lots.take(account, operation.amount), details = details }, operation)
   return answer.ok({ posted = posted, account = account })
 end

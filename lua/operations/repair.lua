@@ -45,8 +45,7 @@ return function(operation, shard)
   local account = book.new_account(shard, operation.account)
   account.version, account.available, account.held = operation.version, operation.available, operation.held
   account.lots, account.fence = operation.lots, operation.fence
-  account.overdraft_limit, account.low_balance = operation.overdraft_limit or 0, operation.low_balance
-  account.status = operation.status
+  account.settings = book.settings(operation.overdraft_limit, operation.status, operation.low_balance)
   account.lapses_at_ms = -1 -- as no account has it: so its place in what is due is written anew
   book.holds(account)
   local posted = journal.post({ kind = 'repaired', account = account, amount = 0, legs = {} }, operation)

@@ -30,10 +30,8 @@ REPLIES
 ]]
 return function(operation, shard)
   credits.assert_amount(operation.amount, 1)
-  local account, refusal = claims.account(operation, shard)
+  local account, refusal = claims.spender(operation, shard)
   if not account then return refusal end
-  local no = claims.unspendable(account)
-  if no then return no end
   local task, provider = operation.task, operation.provider
   local bound = task and book.task(operation.task_shard, provider, task)
   if bound then return answer.refuse('task_conflict', { reservation = bound }) end
@@ -49,7 +47,8 @@ return function(operation, shard)
   local legs = lots.take(account, operation.amount, 'hold')
   local deadline_ms = shard.now_ms + (operation.ttl_ms or 1800000)
   local references = text.references(task, provider, operation.model)
-  local terms = reservations.terms(operation.over_capture, operation.on_expired, operation.price)
+  local over_capture, on_expired, price = operation.over_capture, operation.on_expired, operation.price
+  local terms = (over_capture or on_expired or price) and reservations.terms(over_capture, on_expired, price) or ''
   local posted = journal.post({ kind = 'reserved', account = account, amount = operation.amount, legs = legs,
     details = ',"reservation":"' .. operation.reservation .. '","deadline_ms":' .. text.digits[deadline_ms]
       .. references .. terms }, operation)

@@ -1,5 +1,6 @@
 --- @include parts/keys
 --- @include parts/reservations
+--- @include parts/text
 -- What a call has read, and what it has decided about it so far. Decisions are made on these tables; `parts/closing`
 -- writes what they add up to. Every key that may be written is read here first, so that a wrong type shows before
 -- anything has changed.
@@ -11,17 +12,28 @@ local book = { FORMAT = 1, REMEMBER_MS = 86400000,
 
 local accounts, changed_reservations, records, tasks = book.accounts, book.reservations, book.records, book.tasks
 
--- Tables are made whole: one that grows member by member is copied by Lua each time it is full. So what few accounts
--- have joins only theirs.
+-- The settings of most accounts. A table of settings is never changed: other settings are another table. `text`: those
+-- that are not so, as an account's members.
+local PLAIN = { overdraft_limit = 0, status = 'active', low_balance = 0, text = '' }
+
+-- Settings, of which those that are nil are plain.
+function book.settings(overdraft_limit, status, low_balance)
+  local settings = { overdraft_limit = overdraft_limit or 0, status = status or 'active', low_balance = low_balance or 0 }
+  local line = ''
+  for _, name in ipairs({ 'overdraft_limit', 'status', 'low_balance' }) do
+    if settings[name] ~= PLAIN[name] then line = line .. text.member(name, settings[name]) end
+  end
+  settings.text = line
+  return settings
+end
+
+-- Tables are made whole: one that grows member by member is copied by Lua each time it is full.
 local function account_of(shard, id, key, stored, found)
-  local account = { id = id, shard = shard, key = key, stored = stored, changed = false, place = false,
-                    version = found.version, available = found.available, held = found.held, lots = found.lots,
-                    open_holds = found.open_holds or 0, lapses_at_ms = found.lapses_at_ms or 0,
-                    overdraft_limit = found.overdraft_limit or 0 }
-  if found.status then account.status = found.status end
-  if found.low_balance then account.low_balance = found.low_balance end
-  if found.fence then account.fence = found.fence end
-  return account
+  local limit, status, low_balance = found.overdraft_limit, found.status, found.low_balance
+  return { id = id, shard = shard, key = key, stored = stored, changed = false, place = false, version = found.version,
+           available = found.available, held = found.held, lots = found.lots, open_holds = found.open_holds or 0,
+           lapses_at_ms = found.lapses_at_ms or 0, fence = found.fence,
+           settings = (limit or status or low_balance) and book.settings(limit, status, low_balance) or PLAIN }
 end
 
 -- The account as this call has it so far, or nil.
@@ -84,10 +96,10 @@ function book.demand_free(shard, id)
   end
 end
 
--- The reservation will be written. `moved`: it was opened or ended in this call, so that it joins or leaves `due` and
--- `holds`.
-function book.change_reservation(reservation, moved)
-  reservation.moved = reservation.moved or moved
+-- The reservation will be written. `holds_key`: of the account's holds, which it joins, leaves or stands in elsewhere,
+-- as it does in `due`.
+function book.change_reservation(reservation, holds_key)
+  if holds_key then reservation.holds_key = holds_key end
   if reservation.changed then return end
   reservation.changed = true
   changed_reservations[#changed_reservations + 1] = reservation
@@ -112,14 +124,14 @@ function book.hold(reservation, account)
   reservation.shard.reservations[reservation.id] = reservation
   book.holds(account)[reservation.id] = reservation.expires_at_ms
   account.open_holds = account.open_holds + 1
-  book.change_reservation(reservation, true)
+  book.change_reservation(reservation, account.holds_key)
 end
 
 -- A pending reservation is due later than it was.
 function book.move_deadline(reservation, account, deadline_ms)
   book.holds(account)[reservation.id] = deadline_ms
   reservation.expires_at_ms = deadline_ms
-  book.change_reservation(reservation, true)
+  book.change_reservation(reservation, account.holds_key)
 end
 
 -- The end of a reservation; `sequence` is the entry that ended it.
@@ -131,7 +143,7 @@ function book.unhold(reservation, account, sequence)
   reservation.settled_at_ms = account.shard.now_ms
   reservation.held = 0
   reservation.legs = nil
-  book.change_reservation(reservation, true)
+  book.change_reservation(reservation, account.holds_key)
 end
 
 -- One that the deadline had ended has a second ending, which is its last.
@@ -155,7 +167,10 @@ local function open_by_deadline(account, count)
   for i = 1, #stored, 2 do
     if open[stored[i]] == nil then found[#found + 1] = { stored[i], tonumber(stored[i + 1]) } end
   end
-  table.sort(found, function(a, b) return a[2] < b[2] or (a[2] == b[2] and a[1] < b[1]) end)
+  table.sort(found, function(a, b)
+    if a[2] ~= b[2] then return a[2] < b[2] end
+    return text.before(a[1], b[1])
+  end)
   return found
 end
 

@@ -11,6 +11,17 @@ function claims.account(operation, shard)
   return account
 end
 
+-- The account that is going to be charged, or of which something is going to be set aside.
+function claims.spender(operation, shard)
+  local account = book.account(shard, operation.account)
+  if not account then return nil, answer.refuse('account_unknown') end
+  if account.fence then return nil, answer.refuse('ledger_fenced', { why = account.fence }) end
+  local status = account.settings.status
+  if status == 'active' then return account end
+  if status == 'closed' then return nil, answer.refuse('account_closed') end
+  return nil, answer.refuse('account_frozen')
+end
+
 -- The account, and its reservation.
 function claims.reservation(operation, shard)
   local reservation = book.reservation(shard, operation.reservation)
@@ -26,13 +37,13 @@ end
 
 -- A closed account takes nothing. Returns the refusal, or nil.
 function claims.closed(account)
-  if account.status == 'closed' then return answer.refuse('account_closed') end
+  if account.settings.status == 'closed' then return answer.refuse('account_closed') end
 end
 
 -- Neither that nor a frozen one is charged, or has more set aside.
 function claims.unspendable(account)
-  if account.status == 'closed' then return answer.refuse('account_closed') end
-  if account.status == 'frozen' then return answer.refuse('account_frozen') end
+  if account.settings.status == 'closed' then return answer.refuse('account_closed') end
+  if account.settings.status == 'frozen' then return answer.refuse('account_frozen') end
 end
 
 return claims

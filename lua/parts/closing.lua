@@ -14,10 +14,7 @@ local function account_text(account)
     .. digits[account.held] .. ',"lots":[' .. lots.text(account) .. ']'
     .. (account.open_holds > 0 and text.member('open_holds', account.open_holds) or '')
     .. (account.lapses_at_ms > 0 and text.member('lapses_at_ms', account.lapses_at_ms) or '')
-    .. (account.overdraft_limit > 0 and text.member('overdraft_limit', account.overdraft_limit) or '')
-    .. (account.status and text.member('status', account.status) or '')
-    .. (account.low_balance and text.member('low_balance', account.low_balance) or '')
-    .. (account.fence and text.member('fence', account.fence) or '') .. '}'
+    .. account.settings.text .. (account.fence and text.member('fence', account.fence) or '') .. '}'
 end
 
 local function record_text(record)
@@ -66,17 +63,17 @@ local function close_reservations(plan)
     if status == nil or status == 'pending' then
       texts[#texts + 1] = reservation.key
       texts[#texts + 1] = reservation.stored
-      if reservation.moved then
+      if reservation.holds_key then
         local deadline = digits[reservation.expires_at_ms]
         gather(plan.due, number, deadline, member)
-        others[#others + 1] = { 'ZADD', keys.holds(number, reservation.account), deadline, id }
+        others[#others + 1] = { 'ZADD', reservation.holds_key, deadline, id }
       end
     else
       local forgotten_ms = digits[reservation.settled_at_ms + book.REMEMBER_MS]
       others[#others + 1] = { 'SET', reservation.key, reservation.stored, 'PXAT', forgotten_ms }
-      if reservation.moved then
+      if reservation.holds_key then
         gather(plan.not_due, number, member)
-        others[#others + 1] = { 'ZREM', keys.holds(number, reservation.account), id }
+        others[#others + 1] = { 'ZREM', reservation.holds_key, id }
       end
     end
   end
@@ -144,8 +141,9 @@ end
 -- The only place that writes. The appends come first: they alone can fail on what Redis holds, and that was compared.
 function closing.write(shards, plan)
   for _, shard in ipairs(shards) do
-    local stream = keys.journal(shard.number)
-    for _, entry in ipairs(shard.appended) do
+    local stream, appended = keys.journal(shard.number), shard.appended
+    for i = 1, #appended do
+      local entry = appended[i]
       if entry.notes then
         redis.call('XADD', stream, digits[entry.sequence] .. '-0', 'entry', entry.line, 'notes', entry.notes)
       else
@@ -156,7 +154,8 @@ function closing.write(shards, plan)
   send('MSET', nil, plan.texts)
   for number, members in pairs(plan.not_due) do send('ZREM', keys.due(number), members) end
   for number, members in pairs(plan.due) do send('ZADD', keys.due(number), members) end
-  for _, command in ipairs(plan.others) do redis.call(unpack(command)) end
+  local others = plan.others
+  for i = 1, #others do redis.call(unpack(others[i])) end
 end
 
 return closing

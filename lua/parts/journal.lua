@@ -41,7 +41,7 @@ function journal.post(entry, asked)
   local shard = account.shard
   local by_available, by_held, legs = lots.checked(entry.legs)
   local available, held = account.available + by_available, account.held + by_held
-  if held < 0 or (available < 0 and available < -account.overdraft_limit) then error('a balance below its floor') end
+  if held < 0 or (available < 0 and available < -account.settings.overdraft_limit) then error('a balance below its floor') end
   if available > credits.MAX - held then error('a balance above 2^53 - 1') end
   local sequence, version, appended = shard.sequence + 1, account.version + 1, shard.appended
   asked = asked or NOBODY

@@ -50,7 +50,9 @@ function lots.priority(account, bucket)
 end
 
 -- The lot of a bucket and expiry; one that the account does not have yet joins it when a leg is settled on it.
+-- Nobody gives to the overdraft: it is repaid.
 function lots.at(account, bucket, expires_at_ms)
+  if bucket == OVERDRAFT then error('a debt that is none') end
   return find(account, bucket, expires_at_ms)
     or { bucket, lots.priority(account, bucket) or lots.PRIORITY, expires_at_ms, 0, 0, 0 }
 end
@@ -96,8 +98,8 @@ end
 
 -- Whatever comes in repays debt first. Of `legs` it takes what is owed, as a leg of the same entry.
 function lots.repay(account, legs)
-  local debt = debt_of(account)
-  if not debt then return legs end
+  if account.available >= 0 then return legs end
+  local debt = debt_of(account) or error('a balance below zero without a debt')
   local owed, kept = -debt[AVAILABLE], {}
   for i = 1, #legs do
     local leg = legs[i]
@@ -327,11 +329,7 @@ function lots.checked(legs)
   for i = 1, #legs do
     local leg = legs[i]
     local lot, by_available, by_held = leg[LOT], leg[BY_AVAILABLE], leg[BY_HELD]
-    if lot[BUCKET] == OVERDRAFT then
-      if lot[AVAILABLE] + by_available > 0 or by_held ~= 0 then error('a debt that is none') end
-    elseif lot[AVAILABLE] + by_available < 0 then
-      error('a lot below zero')
-    end
+    if lot[AVAILABLE] + by_available < 0 and lot[BUCKET] ~= OVERDRAFT then error('a lot below zero') end
     if lot[HELD] + by_held < 0 then error('a lot holding less than nothing') end
     available = available + by_available
     held = held + by_held

@@ -29,8 +29,11 @@ local function head(reservation)
   local ended = ''
   if reservation.ended_sequence then
     ended = ',"ended_sequence":' .. digits[reservation.ended_sequence] .. ',"settled_at_ms":'
-      .. digits[reservation.settled_at_ms] .. text.member('cancel_cause', reservation.cancel_cause)
-      .. text.member('cancel_reason', reservation.cancel_reason)
+      .. digits[reservation.settled_at_ms]
+    if reservation.cancel_cause then
+      ended = ended .. text.member('cancel_cause', reservation.cancel_cause)
+        .. text.member('cancel_reason', reservation.cancel_reason)
+    end
   end
   local held = reservation.held
   return HEAD .. reservation.status .. '","reserved":' .. digits[reservation.reserved]
@@ -40,7 +43,7 @@ local function head(reservation)
     .. (held > 0 and ',"held":' .. digits[held] .. ',"legs":[' .. legs_text(reservation.legs) .. ']' or '')
     .. ',"expires_at_ms":' .. digits[reservation.expires_at_ms] .. ',"created_at_ms":'
     .. digits[reservation.created_at_ms] .. ',"reserved_sequence":' .. digits[reservation.reserved_sequence]
-    .. text.member('bound_sequence', reservation.bound_sequence) .. ended
+    .. (reservation.bound_sequence and text.member('bound_sequence', reservation.bound_sequence) or '') .. ended
     .. (reservation.late and ',"late":true' or '')
     .. (reservation.extensions and text.member('extensions', reservation.extensions) or '')
     .. (reservation.parts and ',"parts":[' .. parts_text(reservation.parts) .. ']' or '')
@@ -48,7 +51,6 @@ end
 
 -- What was agreed on when it was made, as the members that an entry has too. `price`: its text.
 function reservations.terms(over_capture, on_expired, price)
-  if not (over_capture or on_expired or price) then return '' end
   return text.member('over_capture', over_capture) .. text.member('on_expired', on_expired)
     .. (price and ',"price":' .. price or '')
 end
@@ -79,7 +81,7 @@ function reservations.made(operation, account, legs, deadline_ms, references, te
       terms)
   return { id = operation.reservation, shard = account.shard,
            key = keys.reservation(account.shard.number, operation.reservation), account = account.id, stored = stored,
-           changed = false, moved = false, place = false, expires_at_ms = deadline_ms }
+           changed = false, holds_key = false, place = false, expires_at_ms = deadline_ms }
 end
 
 -- A stored reservation as the table that operations work on.

@@ -80,11 +80,8 @@ async def a_day(direct: Direct) -> None:
 
 MUTANTS = {
     "I1 a refused deduct is written": (
-        (
-            "if no then return no end\n\n"
-            "  local posted = journal.post({ kind = 'deducted'"
-        ),
-        "local posted = journal.post({ kind = 'deducted'",
+        "funds.shortage(account, operation.amount, account.settings.overdraft_limit)",
+        "nil",
     ),
     "I2 what is held is spent as well": (
         "if account.available >= needed then return nil end",
