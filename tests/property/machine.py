@@ -164,10 +164,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(
         plan=plans_of("reserve"),
-        late_ms=st.sampled_from([0, 1, 24 * HOUR_MS, 24 * HOUR_MS + 1]),
+        late_ms=st.sampled_from([-500, -1, 0, 1, 24 * HOUR_MS, 24 * HOUR_MS + 1]),
         again=plans_of("confirm"),
     )
-    def a_job_ends_late(self, plan: Plan, late_ms: int, again: Plan) -> None:
+    def a_job_ends_in_time_or_late(self, plan: Plan, late_ms: int, again: Plan) -> None:
         self.both.ask([replace(plan, facts=plan.facts | {"on_expired": "charge"}).operation(self.world)])
         hold = self.reference.holds.get(self.world.reservations[-1])
         if hold:

@@ -9,6 +9,7 @@ from app.ledger.connection import connect
 from app.ledger.credits import CREDITS_MAX
 from app.ledger.operations import (
     Adjust,
+    Bind,
     Cancel,
     Configure,
     Confirm,
@@ -184,6 +185,20 @@ def test_a_task_that_is_kept_elsewhere_is_not_remembered_as_a_refusal(both: Side
         Extend(reservation=id_, ttl_ms=5_000, key="k", fingerprint="f"),
         Extend(reservation=id_, ttl_ms=5_000, key="k", fingerprint="f"),
     )
+
+
+def test_a_closed_account_is_told_so_before_whose_the_task_is(both: SideBySide) -> None:
+    id_ = both.world.new_reservation("ada")
+    ask(
+        both,
+        Grant(account="ada", amount=9),
+        Reserve(account="ada", reservation=id_, amount=4, task="t"),
+        Cancel(reservation=id_),
+        Deduct(account="ada", amount=9),
+        Configure(account="ada", status="closed"),
+    )
+    assert word(both, Bind(reservation=id_, task="t")) == "ok"
+    assert word(both, Bind(reservation=id_, task="another")) == "account_closed"
 
 
 def test_a_debt_that_a_confirm_repaid_does_not_come_back_with_it(both: SideBySide) -> None:

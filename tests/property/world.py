@@ -84,7 +84,9 @@ class World:
         holds = self.ledger.holds
         if number == 0 and self.reservations:
             return self.reservations[-1]
-        some = [id_ for id_, hold in holds.items() if number == MAY_HAVE_ENDED or hold.status == "pending"]
+        some = [id_ for id_, hold in holds.items() if hold.status == "pending"]
+        if number == MAY_HAVE_ENDED or not some:
+            some = [*holds]
         if some and number != NOBODYS:
             return some[-number % len(some)]
         return f"01a00000-0000-7{number % self.ledger.shards:03x}-9000-000000000000"
