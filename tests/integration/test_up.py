@@ -16,8 +16,8 @@ from redis import Redis
 from app.embedded import Valkey
 from app.embedded.ports import free_port
 from app.up.data import VERSION, read_environment
-from tests.conftest import reachable_folder
 from tests import proc
+from tests.conftest import reachable_folder
 from tests.integration.running import LastroUp, lastro, linux
 
 Until = Callable[..., None]
