@@ -18,7 +18,9 @@ from app.ledger.errors import (
     LedgerError,
     LedgerFenced,
     LedgerUnavailable,
+    Overloaded,
     ReservationNotFound,
+    Unavailable,
 )
 from app.ledger.operations import Bind, Cancel, Confirm, Extend, Grant, Reserve, Write
 from app.ledger.outcomes import Outcomes
@@ -64,7 +66,7 @@ class Batches:
             elsewhere = [each for each in rest if says(each.answer, "task_elsewhere")]
             for each in elsewhere:
                 _set_task_shard(each, count)
-            await self._send(elsewhere)
+            await self._send_again(elsewhere)
             await self._outcomes.settle(rest)
         return _outcomes(asked)
 
@@ -80,6 +82,14 @@ class Batches:
             answers = await self._batcher.submit_all(operations, atomic=atomic)
             for each, answer in zip(asked, answers, strict=True):
                 each.answer = answer
+
+    async def _send_again(self, asked: Sequence[Asked]) -> None:
+        """When they cannot be sent, the others have been carried out nevertheless."""
+        try:
+            await self._send(asked)
+        except Unavailable as error:
+            for each in asked:
+                each.outcome = error
 
     async def _find_tasks(self, asked: Sequence[Asked], count: int) -> None:
         """Where the tasks of those reservations are kept that are to be extended.
@@ -109,7 +119,7 @@ class Batches:
                     again.append(each)
         if again:
             await self._let_open(again, opened)
-            await self._send([each for each in again if each.is_open()])
+            await self._send_again([each for each in again if each.is_open()])
 
     async def _let_open(self, asked: Sequence[Asked], accounts: Mapping[str, int]) -> None:
         """Grants may open these accounts, unless the journal knows one: that is drift, and never opened."""
@@ -205,12 +215,12 @@ def _failed(asked: Sequence[Asked]) -> Batched:
     """The first that has failed says why, the others that they were not carried out for it.
 
     Raises:
-        LedgerUnavailable: That is why: it concerns the whole.
+        LedgerUnavailable, Overloaded: That is why; it concerns the whole.
     """
     failed = next(i for i, each in enumerate(asked) if isinstance(each.outcome, LedgerError))
     results: list[Outcome] = [BatchFailed() for _ in asked]
     error = asked[failed].outcome
-    if isinstance(error, LedgerUnavailable):
+    if isinstance(error, LedgerUnavailable | Overloaded):
         raise error
     assert error is not None
     results[failed] = error

@@ -8,7 +8,13 @@ from collections.abc import Collection, Mapping, Sequence
 from app.ledger.asked import says
 from app.ledger.backing import Recorded
 from app.ledger.batcher import Batcher
-from app.ledger.errors import AccountNotFound, LedgerError, LedgerUnavailable, ReservationNotFound
+from app.ledger.errors import (
+    AccountNotFound,
+    LedgerError,
+    LedgerUnavailable,
+    ReservationNotFound,
+    Unavailable,
+)
 from app.ledger.operations import Balance, Find, Locate, Operation, Trace
 from app.ledger.past import Past, Place, Task, missing_account, missing_reservation
 from app.ledger.receipts import error_of
@@ -49,16 +55,16 @@ class Present:
             known = await self._past.knows(accounts)
         except LedgerUnavailable as error:
             return dict.fromkeys(accounts, error)
+        found: dict[str, LedgerError] = {id_: AccountNotFound() for id_ in accounts}
         again = [Balance(shard=accounts[id_], account=id_) for id_ in known]
-        missing = {
-            each.account
-            for each, answer in zip(again, await self._ask(again), strict=True)
-            if says(answer, "account_unknown")
-        }
-        return {
-            id_: missing_account(shard, id_) if id_ in missing else AccountNotFound()
-            for id_, shard in accounts.items()
-        }
+        for each, answer in zip(again, await self._ask(again), strict=True):
+            if says(answer, "account_unknown"):
+                found[each.account] = missing_account(each.shard, each.account)
+            elif isinstance(answer, LedgerError):
+                found[each.account] = answer
+            elif not isinstance(answer[0], Applied):
+                found[each.account] = error_of(answer[0])
+        return found
 
     async def forgotten(self, wanted: Mapping[str, int]) -> dict[str, Reservation | LedgerError]:
         """Reservations that Redis does not know, from the journal. `wanted`: their ids with their shards."""
@@ -137,4 +143,9 @@ class Present:
         return found
 
     async def _ask(self, operations: Sequence[Operation]) -> list[Answer | LedgerError]:
-        return await self._batcher.submit_all(operations) if operations else []
+        if not operations:
+            return []
+        try:
+            return await self._batcher.submit_all(operations)
+        except Unavailable as error:  # whoever reads for an operation may have carried it out already
+            return [error] * len(operations)

@@ -1,7 +1,8 @@
 """Batches whose operations are carried out each by itself: in their order, and each with its own answer."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -29,6 +30,7 @@ from app.ledger.operations import (
     Deduct,
     Extend,
     Grant,
+    Operation,
     Reserve,
     Write,
 )
@@ -49,6 +51,19 @@ async def batch(ledger: Ledger, *operations: Write) -> list[Receipt | LedgerErro
 
 def kinds(outcomes: Sequence[Receipt | LedgerError]) -> list[str | type]:
     return [each.entry.kind if isinstance(each, Receipt) else type(each) for each in outcomes]
+
+
+def once(submit_all: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, but only the first group finds room in the queue."""
+    sent: list[Operation] = []
+
+    def submit(operations: Sequence[Operation], **more: bool) -> Any:
+        if sent:
+            raise Overloaded
+        sent.extend(operations)
+        return submit_all(operations, **more)
+
+    return submit
 
 
 async def reserved(ledger: Ledger, amount: int = 10, **more) -> str:
@@ -177,6 +192,43 @@ async def test_an_account_that_the_journal_knows_and_redis_lacks_is_drift_for_it
     )
     assert [LedgerFenced, "deducted", LedgerFenced] == kinds(outcomes)
     assert not await fake_redis.keys("*:account:bia")
+
+
+@pytest.mark.parametrize("atomic", [False, True], ids=["each by itself", "all or none"])
+async def test_an_account_of_which_redis_says_nothing_when_asked_again_is_never_opened(
+    ledger, journal, fake_redis, monkeypatch, atomic
+):
+    """The journal knows it; whether Redis has it by now must be known before a grant may open it."""
+    await journal.catch_up()
+    await fake_redis.delete(*await fake_redis.keys("*:account:bia"))
+
+    async def silent(operations):
+        return [LedgerUnavailable(why="no answer") for _ in operations]
+
+    monkeypatch.setattr(ledger._present, "_ask", silent)
+    batch = ledger.batch([Grant(account="bia", amount=1)], atomic=atomic)
+    if atomic:
+        with pytest.raises(LedgerUnavailable):
+            await batch
+    else:
+        assert [LedgerUnavailable] == kinds((await batch).results)
+    assert not await fake_redis.keys("*:account:bia")
+
+
+async def test_what_cannot_be_sent_again_is_told_so_and_the_rest_has_its_answers(ledger, monkeypatch):
+    monkeypatch.setattr(ledger._batcher, "submit_all", once(ledger._batcher.submit_all))
+    operations = [Grant(account="new", amount=1), Deduct(account="ana", amount=1)]
+    assert [Overloaded, "deducted"] == kinds(await batch(ledger, *operations))
+
+
+async def test_what_cannot_be_read_afterwards_is_told_so_and_the_rest_has_its_answers(
+    ledger, journal, clock, monkeypatch
+):
+    old = Deduct(account="ana", amount=1, key=new_reservation_id(0, clock.now_ms), fingerprint=F)
+    await batch(ledger, old)
+    await journal.a_day_passes(ledger, clock)
+    monkeypatch.setattr(ledger._batcher, "submit_all", once(ledger._batcher.submit_all))
+    assert [Overloaded, "deducted"] == kinds(await batch(ledger, old, Deduct(account="ana", amount=1)))
 
 
 async def test_without_the_journal_those_are_unavailable_that_need_it(ledger, journal):
