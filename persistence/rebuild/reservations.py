@@ -101,7 +101,8 @@ async def pages_of_open_reservations(
 
 ENDINGS = """
 SELECT seq, reservation::text AS reservation FROM journal
-WHERE shard = $1 AND seq > $2 AND kind IN ('confirmed', 'cancelled', 'expired')
+WHERE shard = $1 AND seq > $2 AND kind IN ('confirmed', 'cancelled', 'expired', 'adjusted')
+  AND reservation IS NOT NULL
 ORDER BY seq LIMIT $3
 """
 

@@ -95,7 +95,8 @@ class Adjustments:
         known = known or Account(format=FORMAT, version=0, available=0, held=0, lots=[])
         unsure = {setting for owner, setting in self._then.unsure if owner == name}
         settings = {each: getattr(known if each in unsure else theirs, each) for each in SETTINGS}
-        settings["overdraft_limit"] = max(settings["overdraft_limit"], -theirs.available)
+        owed = max(-theirs.available, self._then.owed.get(name, 0))
+        settings["overdraft_limit"] = max(settings["overdraft_limit"], owed)
         return {each: value for each, value in settings.items() if value != getattr(known, each)}
 
     def _line(self, place: int, placed: Placed, **fields: Any) -> Line:

@@ -31,7 +31,8 @@ class Then(Struct):
 
     `link` and `at_ms` are those of the call before, as far as anybody still knows. What an entry has changed
     does not say what it was before: `unsure` are the settings of which account, and the deadline or the task
-    of which reservation, that were changed from there on.
+    of which reservation, that were changed from there on. `owed`: how much an account owed at most until what
+    it may owe was changed.
     """
 
     first: int
@@ -42,3 +43,4 @@ class Then(Struct):
     reservations: dict[str, Reservation]
     refunded: dict[str, int] = {}
     unsure: set[tuple[str, str]] = set()
+    owed: dict[str, int] = {}

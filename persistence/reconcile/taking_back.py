@@ -39,6 +39,10 @@ def take_back(then: Then, entry: Entry, sequence: int) -> None:
         )
     if entry.kind == "configured":
         then.unsure |= {(entry.account, each) for each in SETTINGS if getattr(entry, each) is not None}
+    if entry.overdraft_limit is not None:
+        then.owed.pop(entry.account, None)
+    elif entry.available < 0:
+        then.owed[entry.account] = max(-entry.available, then.owed.get(entry.account, 0))
     if entry.kind == "refunded":
         _take_back_refund(then, entry)
     elif entry.reservation is not None and entry.reservation in then.reservations:

@@ -19,6 +19,7 @@ from persistence.admission_steps import Barrier, past
 from persistence.fences import fences, lift
 from persistence.operators import MEANWHILE
 from persistence.pool import Connection, Pool, open_pool
+from persistence.reconcile import remembered
 from persistence.reconcile.drift import Drift
 from persistence.reconcile.page import Behind, Page, Sides, compare
 from persistence.reconcile.sighting import NotExaminable, Place
@@ -217,6 +218,7 @@ async def _compare(connection: Connection, redis: Redis, claim: Claim, watch: Wa
                 holds += account.open_holds
             found += (await compare(sides, Page(names))).drift
             watch.advance(sum(1 + account.open_holds for account in accounts.values()))
+        found += await remembered.compare_given(sides)
     return found
 
 

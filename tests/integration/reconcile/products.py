@@ -41,7 +41,7 @@ class Products(Past):
         return self.spent.transaction
 
     async def happen(self) -> "Products":
-        await self._ask(
+        await self.ask(
             Configure(shard=0, account=ANA, overdraft_limit=40, low_balance=5, open=True),
             Grant(shard=0, account=ANA, amount=60, bucket="plan", expires_at_ms=IN_2100_MS),
             Grant(shard=0, account=ANA, amount=50),
@@ -56,15 +56,15 @@ class Products(Past):
             Extend(shard=0, reservation=self.part, ttl_ms=7_200_000),
         )  # fmt: skip
         await self._expiry()
-        await self._ask(
+        await self.ask(
             Confirm(shard=0, reservation=self.late, amount=5), Grant(shard=0, account=ANA, amount=15)
         )
         first = Deduct(shard=0, account=ANA, amount=20)
-        spent, other = (await self._ask(first, Deduct(shard=0, account=ANA, amount=30))).results
+        spent, other = (await self.ask(first, Deduct(shard=0, account=ANA, amount=30))).results
         self.spent, self.not_refunded = _original(spent), _original(other).transaction
         await self.refund(6)
         available = (await self.account(ANA)).available
-        await self._ask(Deduct(shard=0, account=ANA, amount=available + 10))
+        await self.ask(Deduct(shard=0, account=ANA, amount=available + 10))
         return self
 
     def capture(self, amount: int, key: str) -> Confirm:
@@ -75,14 +75,14 @@ class Products(Past):
 
     async def refund(self, amount: int) -> None:
         """Give back more of what was spent."""
-        await self._ask(Refund(shard=0, account=ANA, originals=[self.spent], amount=amount))
+        await self.ask(Refund(shard=0, account=ANA, originals=[self.spent], amount=amount))
 
     async def _expiry(self) -> None:
         """As soon as the clock of Redis says so."""
         while (await self.reservation(self.late)).status == "pending":
             await self._caller.grant(0)
 
-    async def _ask(self, *operations: Operation) -> replies.Reply:
+    async def ask(self, *operations: Operation) -> replies.Reply:
         reply = await self._caller.call(operations)
         assert all(isinstance(each, replies.Applied) for each in reply.results), reply.results
         return reply

@@ -93,6 +93,39 @@ async def test_a_redis_that_was_lost_gives_nothing_back_twice_after_its_restore(
     assert (capped.entry.captured, confirmed.replayed) == (19, True)
 
 
+async def test_what_was_given_back_is_read_back_before_anybody_is_let_in(
+    products, database, database_url, redis, redis_url, restored
+):
+    await journal_all(database_url, redis_url)
+    await redis.flushall()
+    assert (await admit(database, redis)).fences
+    refunded = keys.refunded(0, products.refunded)
+
+    async def forget(step: str) -> None:
+        if step == "after load":
+            assert await redis.delete(refunded)
+
+    drift = (await restored(barrier=forget)).drift
+    assert [(f"refunded.{products.refunded}", None, 6)] == [
+        (each.field, each.redis, each.journal) for each in drift
+    ]
+    assert (await restored()).drift == []
+
+
+async def test_a_table_of_refunds_that_somebody_changed_is_written_again_before_it_is_loaded(
+    products, database, database_url, redis, redis_url, restored
+):
+    await journal_all(database_url, redis_url)
+    await database.execute("UPDATE refunds SET refunded = 1")
+    await database.execute("UPDATE accounts SET overdraft_limit = 10000, status = 'closed'")
+    await redis.flushall()
+    assert (await admit(database, redis)).fences
+    assert ANA in (await restored()).rewritten
+    assert b"6" == await redis.get(keys.refunded(0, products.refunded))
+    account = await products.account(ANA)
+    assert (40, "active") == (account.overdraft_limit, account.status)
+
+
 async def test_of_two_histories_only_the_journals_has_given_anything_back(
     products, caller, database, database_url, redis, redis_url, restored
 ):

@@ -23,11 +23,12 @@ ACCOUNTS = {shard_of(name, SHARDS): name for name in (f"mine-{number}" for numbe
 
 
 async def texts(redis) -> dict[bytes, bytes]:
-    """Accounts and reservations, letter by letter; metadata alone may be spelt in another order."""
+    """Accounts and reservations, letter by letter; metadata and prices alone may be spelt in another order."""
     found = {}
     for kind in ("account", "reservation"):
         for name in await redis.keys(f"lastro:*:{kind}:*"):
-            found[name] = (await redis.get(name)).partition(b',"metadata":')[0]
+            text = await redis.get(name)
+            found[name] = text.partition(b',"metadata":')[0].partition(b',"price":')[0]
     return found
 
 
