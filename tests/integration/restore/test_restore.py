@@ -23,7 +23,7 @@ ACCOUNTS = {shard_of(name, SHARDS): name for name in (f"mine-{number}" for numbe
 
 
 async def texts(redis) -> dict[bytes, bytes]:
-    """Accounts and reservations, letter by letter; metadata and prices alone may be spelt in another order."""
+    """Accounts and reservations, letter by letter; metadata and prices may be spelt in another order."""
     found = {}
     for kind in ("account", "reservation"):
         for name in await redis.keys(f"lastro:*:{kind}:*"):
