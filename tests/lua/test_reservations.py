@@ -5,10 +5,12 @@ import pytest
 
 from app.ledger import keys
 from app.ledger.entries import Entry
-from app.ledger.operations import Bind, Cancel, Confirm, Deduct, Grant, Reserve
+from app.ledger.operations import Bind, Cancel, Confirm, Deduct, Extend, Grant, Reserve
 from app.ledger.replies import Reservation
-from tests.lua.direct import ANA, SHARD, Direct
+from app.ledger.shards import shard_of_task
+from tests.lua.direct import ANA, SHARD, SHARDS, Direct
 from tests.lua.invariants import check_keys
+from tests.lua.scenes import refund
 
 
 async def a_hold(direct: Direct, **fields: object) -> str:
@@ -81,10 +83,17 @@ async def test_whatever_stands_in_a_text_its_entry_and_its_reservation_can_be_re
     hostile = f"a{hostile}b"
     id_ = await a_hold(direct, by=hostile, key=hostile, fingerprint="f", task=hostile, provider=hostile)
     await direct.do(Deduct(account=ANA, amount=1, model=hostile, by=hostile))
+    asked = {"amount": 1, "final": False, "model": hostile, "key": f"{hostile}2", "fingerprint": "f"}
+    spent, _, _ = await direct.do(Confirm(reservation=id_, **asked))
+    await direct.do(
+        Extend(reservation=id_, ttl_ms=80_000_000, task_shard=shard_of_task(hostile, hostile, SHARDS))
+    )
+    await direct.do(refund(spent, bucket="b", by=hostile))
+    assert spent.entry == (await direct.do(Confirm(reservation=id_, **asked)))[0].entry
     await direct.do(Cancel(reservation=id_, reason=hostile))
     entries = [
         msgspec.json.decode(fields[b"entry"], type=Entry)
         for _, fields in await direct.redis.xrange(keys.journal(SHARD))
     ]
-    assert [hostile, hostile] == [entries[1].task, entries[2].model]
+    assert [hostile] * 4 == [entries[1].task, entries[2].model, entries[4].task, entries[5].model]
     assert hostile == msgspec.json.decode(await stored(direct, id_), type=Reservation).cancel_reason

@@ -17,7 +17,7 @@ from app.ledger.shards import shard_of, shard_of_reservation
 from tests.chaos.storm.history import History
 from tests.chaos.storm.records import Findings
 from tests.lua.invariants import check_keys
-from tests.lua.proofs import Broken
+from tests.reference.proofs import Broken
 
 _PAGE = 500
 _TRIES_MAX = 100
