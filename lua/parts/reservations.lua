@@ -60,12 +60,18 @@ local function tail(id, account, references, resource, metadata, terms)
     .. (metadata and next(metadata) and ',"metadata":' .. cjson.encode(metadata) or '') .. terms .. '}'
 end
 
+-- Members in the order in which the API writes them.
+local function price_text(price)
+  return '{"model":' .. text.quoted(price.model) .. ',"version":' .. digits[price.version] .. ',"base":"' .. price.base
+    .. '","price":"' .. price.price .. '","units":"' .. price.units .. '"}'
+end
+
 -- The text of a reservation; `tail` is missing after a change of what stands in it.
 function reservations.text(reservation)
   return head(reservation) .. (reservation.tail or tail(reservation.id, reservation.account,
     text.references(reservation.task, reservation.provider, reservation.model), reservation.resource,
     reservation.metadata, reservations.terms(reservation.over_capture, reservation.on_expired,
-    reservation.price and cjson.encode(reservation.price))))
+    reservation.price and price_text(reservation.price))))
 end
 
 -- A pending one that `operation` has just made. It is mostly left alone by the rest of the call, so that only its text
