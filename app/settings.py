@@ -20,6 +20,11 @@ _DATABASE_SCHEMES = ("postgresql", "postgres")
 _MIB = 1024 * 1024
 
 
+def _left_out(default: str, description: str) -> Meta:
+    """Of a text that may be left out; `default` is what happens then."""
+    return Meta(description=description, extra={"default": default})
+
+
 class SettingsError(Exception):
     """A setting is missing, unknown or wrong; the text names the variable, its value and what is wanted."""
 
@@ -33,10 +38,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
 
     redis_url: Annotated[str, Meta(description="The Redis or Valkey that holds the ledger")]
     database_url: Annotated[str, Meta(description="The PostgreSQL that holds the journal")]
-    queue_url: Annotated[
-        str,
-        Meta(description="That of the job queues", extra={"default": "`LASTRO_REDIS_URL`"}),
-    ] = ""
+    queue_url: Annotated[str, _left_out("`LASTRO_REDIS_URL`", "That of the job queues")] = ""
     shards: Annotated[
         int, Meta(ge=1, le=4096, description="Slices of the accounts; fixed when the ledger is born")
     ] = 16
@@ -64,14 +66,127 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
         float, Meta(gt=0, le=60, description="How long a request waits for the ledger")
     ] = 5.0
     backup_dir: Annotated[
-        str,
-        Meta(
-            description="Folder for backups that are taken by themselves, of workers",
-            extra={"default": "none are taken"},
-        ),
+        str, _left_out("none are taken", "Folder for backups that are taken by themselves, of workers")
     ] = ""
     backup_seconds: Annotated[int, Meta(ge=60, description="How long it is from one to the next")] = 86_400
     backup_keep: Annotated[int, Meta(ge=1, description="How many of them stay")] = 14
+    public_url: Annotated[
+        str,
+        _left_out(
+            "none are handed out",
+            "Where providers find this API, for the callback URLs that `reserve` hands out",
+        ),
+    ] = ""
+    webhook_master_secrets: Annotated[
+        str,
+        _left_out(
+            "none are handed out",
+            "Of which the tokens and secrets of callback URLs are made: the first makes them, all open",
+        ),
+    ] = ""
+    webhook_replicate_secrets: Annotated[
+        str, _left_out("off", "Secrets of the webhooks of Replicate, comma list")
+    ] = ""
+    webhook_bfl_secrets: Annotated[
+        str,
+        _left_out(
+            "off",
+            "Secrets of the webhooks of Black Forest Labs, comma list; `callback`: of callback URLs",
+        ),
+    ] = ""
+    webhook_kling_secrets: Annotated[
+        str,
+        _left_out(
+            "off", "Secrets of the webhooks of Kling, comma list; `callback`: unsigned, only by callback URL"
+        ),
+    ] = ""
+    webhook_sync_secrets: Annotated[str, _left_out("off", "Secrets of the webhooks of Sync, comma list")] = ""
+    webhook_heygen_secrets: Annotated[
+        str, _left_out("off", "Secrets of the webhooks of HeyGen, comma list")
+    ] = ""
+    webhook_luma_secrets: Annotated[
+        str,
+        _left_out("off", "`callback`: webhooks of Luma, which signs nothing, by callback URL"),
+    ] = ""
+    webhook_stripe_secrets: Annotated[
+        str, _left_out("off", "Secrets of the webhooks of Stripe, comma list")
+    ] = ""
+    webhook_generic_secrets: Annotated[
+        str,
+        _left_out(
+            "off",
+            "Secrets of the webhooks of your own workers, comma list; `callback`: of callback URLs",
+        ),
+    ] = ""
+    webhook_fal_jwks: Annotated[
+        str, _left_out("off", "Keys of the webhooks of fal: the URL of a JWKS, or the JWKS itself")
+    ] = ""
+    webhook_units: Annotated[
+        str,
+        _left_out(
+            "what is held is confirmed",
+            "Where callbacks say how many units were used, to be confirmed at the reservation's price: "
+            "`replicate=/metrics/predict_time,sync=/outputDuration`",
+        ),
+    ] = ""
+    webhook_stripe_clawback: Annotated[
+        Literal["off", "on"],
+        Meta(description="Whether refunds and disputes take the credits back, as far as there are any"),
+    ] = "off"
+    poll_bfl_key: Annotated[
+        str, _left_out("not asked", "An API key of Black Forest Labs, to ask how tasks stand that are silent")
+    ] = ""
+    poll_luma_key: Annotated[
+        str, _left_out("not asked", "An API key of Luma, to ask how tasks stand that are silent")
+    ] = ""
+    poll_runway_key: Annotated[
+        str, _left_out("not asked", "An API key of Runway, to ask how tasks stand that are silent")
+    ] = ""
+    poll_sync_key: Annotated[
+        str, _left_out("not asked", "An API key of Sync, to ask how tasks stand that are silent")
+    ] = ""
+    jwt_secrets: Annotated[
+        str,
+        _left_out(
+            "no users' tokens",
+            "Secrets of users' tokens (HS256), a comma between two; each at least 32 bytes",
+        ),
+    ] = ""
+    jwt_jwks_url: Annotated[
+        str, _left_out("no users' tokens", "Where the keys of users' tokens are, instead of secrets")
+    ] = ""
+    jwt_algorithms: Annotated[
+        str, Meta(description="What tokens may be signed with when `LASTRO_JWT_JWKS_URL` is set")
+    ] = "RS256,ES256,EdDSA"
+    jwt_audience: Annotated[str, _left_out("not looked at", "What `aud` of a user's token must name")] = ""
+    jwt_issuer: Annotated[str, _left_out("not looked at", "What `iss` of a user's token must be")] = ""
+    jwt_account_claim: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="The claim that names the user's account, or a list of a team's accounts",
+        ),
+    ] = "sub"
+    user_scopes: Annotated[
+        str,
+        _left_out("none", "Verbs that users may call besides reading: of `deduct,reserve,extend,bind,quote`"),
+    ] = ""
+    cors_origins: Annotated[
+        str,
+        _left_out("none", "Origins of pages that may ask from a browser: `https://shop.example`, comma list"),
+    ] = ""
+    key_requests_per_second: Annotated[
+        int, Meta(ge=0, description="Requests of one key or user, with bursts of as many; 0: any number")
+    ] = 0
+    account_requests_per_second: Annotated[
+        int, Meta(ge=0, description="Requests about one account, with bursts of as many; 0: any number")
+    ] = 0
+    events_to_private_addresses: Annotated[
+        Literal["no", "yes"],
+        Meta(
+            description="Whether outgoing events may go to addresses of private networks, and by plain HTTP"
+        ),
+    ] = "no"
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="What is logged at least")
     ] = "info"
