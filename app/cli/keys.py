@@ -41,10 +41,12 @@ def create_key(
     """Make a key and show it, once: only its hash is kept.
 
     \b
-    spend    deduct, reserve, confirm, cancel; includes read
-    grant    grant
-    read     balances, reservations, transactions
-    operate  adjust and all that is for operators; includes read
+    spend    deduct, reserve, confirm, cancel, extend, name tasks, quote; includes read
+    grant    grant, refund
+    read     balances, statements, reservations, transactions, accounts, the rate card
+    operate  adjust, settings of accounts, prices, reconciliation; includes read
+
+    A batch needs for each of its operations what that one needs alone.
     """  # noqa: D301
     from persistence.api_keys import create
 

@@ -21,7 +21,7 @@ from app.http.problems import Problem, body
 from app.http.receipts import is_conflict, journaled, made
 from app.http.routes import several
 from app.http.wire import Answer, LedgerRequest
-from app.ledger.errors import BatchFailed, LedgerError, LedgerUnavailable, Unavailable
+from app.ledger.errors import BatchFailed, LedgerError, LedgerUnavailable, Overloaded, Unavailable
 from app.ledger.operations import Write
 from app.ledger.receipts import Receipt
 
@@ -132,7 +132,7 @@ async def _carried_out(
     for index, each in enumerate(asked):
         if isinstance(each, Write):
             operations.append(each)
-        elif isinstance(each, LedgerUnavailable) and atomic:
+        elif isinstance(each, LedgerUnavailable | Overloaded) and atomic:
             raise each
         elif atomic:
             outcomes: list[Outcome] = [BatchFailed() for _ in asked]

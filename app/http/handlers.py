@@ -61,7 +61,8 @@ def told(error: LedgerError, *, keyed: bool, restricted: bool) -> dict[str, Any]
 
 
 def _of_ledger(request: LedgerRequest, error: LedgerError) -> Answer[dict[str, Any]]:
-    keyed = request.header(b"idempotency-key") is not None
+    takes_keys = request.scope["method"] != "PATCH"  # settings are the same however often they are set
+    keyed = takes_keys and request.header(b"idempotency-key") is not None
     problem = told(error, keyed=keyed, restricted=request.restricted)
     return _shown(problem, [(b"idempotency-replayed", b"true")] if error.replayed else [])
 

@@ -144,8 +144,7 @@ async def _rates(request: LedgerRequest, query: ModelsQuery) -> RatePage:
 
 
 async def _put(request: LedgerRequest, data: RateBody) -> Rate:
-    if request.restricted:
-        raise Problem("forbidden", {"why": "The rate card is everybody's; this key is for one account only."})
+    request.caller.concerns_all("The rate card is")
     values = data.model_id, canonical(data.base), canonical(data.price), given(data.ttl_seconds)
     try:
         return await request.parts.rates.put(*values, request.caller.principal.by)

@@ -99,6 +99,11 @@ class Caller:
         self.touches(account)
         return account
 
+    def concerns_all(self, what: str) -> None:
+        """Refuse a key of one account what is not one account's; `what`: that it is everybody's."""
+        if self.principal.account is not None:
+            raise Problem("forbidden", {"why": f"{what} everybody's; this key is for one account only."})
+
     def touches(self, account: str | UnsetType) -> None:
         """Refuse an account that is not the only one this key may touch."""
         if self.principal.account is not None and account not in (UNSET, self.principal.account):

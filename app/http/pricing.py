@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from app.http.parts import Parts
 from app.http.problems import Problem, invalid
+from app.ledger.errors import LedgerUnavailable
 from app.ledger.replies import Reservation
 from app.rates import CardUnknown, ModelNotFound, NotAnAmount, Priced, reprice
 
@@ -61,5 +62,5 @@ def repriced(reservation: Reservation, units: int | str) -> int:
         raise invalid(f"`units`: {error}.", field="units") from None
 
 
-def _unknown() -> Problem:
-    return Problem("ledger_unavailable", {"cause": "rate_card"})
+def _unknown() -> LedgerUnavailable:
+    return LedgerUnavailable(cause="rate_card")

@@ -79,7 +79,17 @@ def is_conflict(operation: Write, receipt: Receipt) -> bool:
         entry.key,
         entry.fingerprint,
     )
-    return not same and operation.amount not in (None, entry.amount)
+    return not same and operation.amount is not None and _captured(operation, receipt) != entry.amount
+
+
+def _captured(confirm: Confirm, receipt: Receipt) -> int | None:
+    """What a confirm that is repeated comes to: with `cap` not more than was held then."""
+    entry, reservation = receipt.entry, receipt.reservation
+    assert reservation is not None, "the engine answers a confirm with its reservation"
+    if confirm.amount is None or (confirm.over_capture or reservation.over_capture) != "cap":
+        return confirm.amount
+    held = (entry.captured or 0) + (entry.released or 0)
+    return min(confirm.amount, reservation.reserved - reservation.captured if entry.late else held)
 
 
 async def headers(request: LedgerRequest, operation: Write, receipt: Receipt) -> Headers:

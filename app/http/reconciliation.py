@@ -72,11 +72,13 @@ class ReconciliationRuns(Controller):
     async def runs(self, request: LedgerRequest) -> Answer[Runs]:
         """One runs by itself every 10 minutes. A drifted account refuses, alone, until it is repaired."""
         query = request.asked(RunsQuery)
+        request.caller.concerns_all("Reconciliations are")
         return Answer(Runs([_shown(each) for each in await request.parts.reconciliations.runs(query.limit)]))
 
     @operating("/", RunBody, name="reconcile", status=202, summary="Start a reconciliation")
     async def start(self, data: JSONBody[RunBody], request: LedgerRequest) -> Answer[RunShown]:  # noqa: ARG002
         """The workers begin it within seconds; look for its `id`. While one runs, that one is answered."""
+        request.caller.concerns_all("Reconciliations are")
         return Answer(_shown(await request.parts.reconciliations.start(request.caller.principal.by)))
 
 

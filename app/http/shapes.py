@@ -5,11 +5,13 @@ in the OpenAPI document.
 """
 
 import re
+from collections.abc import Iterator
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, UnsetType, ValidationError
+from msgspec import Meta, Struct, UnsetType, ValidationError
 
 from app.http.problems import Problem, invalid
 from app.ledger.credits import CREDITS_MAX
@@ -104,6 +106,9 @@ _AT = re.compile(r" - at `(?:key` in `)?\$\.?(.*)`$", re.DOTALL)
 _NAMED = re.compile(r"(?:unknown|required) field `(.+)`$", re.DOTALL)
 _OF_FIELD = re.compile(r"`([A-Za-z]+)`: (.*)", re.DOTALL)
 """How a body says which of its fields is wrong."""
+_NO_CHOICE = re.compile(r"Invalid (?:enum )?value ('.*')", re.DOTALL)
+_NO_TIME = re.compile(r"Invalid RFC3339 encoded datetime|Expected `datetime` with a timezone component")
+_TIME = "a date, a time and an offset, such as 2100-01-31T00:00:00Z or 2100-01-31T01:00:00+01:00"
 
 
 def check_metadata(metadata: dict[str, str] | UnsetType) -> None:
@@ -128,10 +133,13 @@ def account_id(text: str) -> str:
         raise malformed(error, place="accountId") from None
 
 
-def malformed(error: ValueError | RecursionError, what: str = "body", place: str = "") -> Problem:
-    """The problem that a decoder's error is: which field, and why.
+def malformed(
+    error: ValueError | RecursionError, what: str = "body", place: str = "", of: type[Struct] | None = None
+) -> Problem:
+    """The problem that a decoder's error is: which field, why, and what would be right.
 
-    `what`: the body, or the query; `place`: the field, where the error does not say it.
+    `what`: the body, or the query; `place`: the field, where the error does not say it; `of`: what was to be
+    read.
     """
     if not isinstance(error, ValidationError):
         why = (
@@ -149,7 +157,23 @@ def malformed(error: ValueError | RecursionError, what: str = "body", place: str
     if found := _OF_FIELD.fullmatch(why):
         place, why = _within(place, found[1]), found[2]
     why = _MATCHING.sub(lambda match: "of " + _SAID.get(match[1], match[1]), why)
+    if found := _NO_CHOICE.fullmatch(why):
+        chosen = sorted(_choices(of, place.rpartition(".")[2])) if of is not None else []
+        why = f"{found[1][:64]} is none of {', '.join(chosen)}" if chosen else why
+    elif _NO_TIME.match(why):
+        why = f"Expected {_TIME}" + (" (in a query a + is written %2B)" if what == "query" else "")
     return invalid(f"`{place}`: {why}.", field=place) if place else invalid(f"{why}.")
+
+
+@cache
+def _choices(of: type[Struct], name: str) -> frozenset[str]:
+    """What a field may be that is one of a few words, wherever in `of` it stands."""
+
+    def enumerated() -> Iterator[str]:
+        for shape in msgspec.json.schema_components([of])[1].values():
+            yield from shape.get("properties", {}).get(name, {}).get("enum", ())
+
+    return frozenset(enumerated())
 
 
 def _within(place: str, name: str) -> str:

@@ -63,7 +63,7 @@ class Strict(MsgspecDTO[B], Generic[B]):
         try:
             return self.decode(value)
         except (ValueError, RecursionError) as error:
-            raise malformed(error) from None
+            raise malformed(error, of=self.model_type) from None
 
 
 class LedgerRequest(Request[Principal, None, State]):
@@ -170,7 +170,7 @@ class LedgerRequest(Request[Principal, None, State]):
                 values[name] = _whole(str(values[name]))
             return msgspec.convert(values, query)
         except ValueError as error:
-            raise malformed(error, "query") from None
+            raise malformed(error, "query", of=query) from None
 
 
 def _bound(size: int) -> None:
