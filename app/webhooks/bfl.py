@@ -18,9 +18,9 @@ def read(delivery: Delivery) -> Event:
     outcome, word = payload.ending(body, _WORDS, "status")
     return Event(
         provider="bfl",
-        task=payload.task(body, "id"),
+        task=payload.identity(body, "id"),
         outcome=outcome,
         status=word,
-        reason=payload.reason(outcome, body.get("error"), word),
+        reason=payload.reason(outcome, body.get("message"), body.get("error"), word),
         payload=body,
     )

@@ -72,7 +72,7 @@ def read(delivery: Delivery) -> Event:
     """
     body = payload.decoded(delivery.body)
     outcome, word = payload.ending(body, _WORDS, "status")
-    request = payload.task(body, "request_id")
+    request = payload.identity(body, "request_id")
     if delivery.headers.get(_REQUEST) != request:
         raise Unreadable(f"`request_id` should be the one that the header {_REQUEST} names")
     return Event(

@@ -17,7 +17,7 @@ def read(delivery: Delivery) -> Event:
         raise Unreadable("either `taskId` or `reservationId` should be there")
     return Event(
         provider="generic",
-        task=payload.task(body, "taskId") if "taskId" in body else None,
+        task=payload.identity(body, "taskId") if "taskId" in body else None,
         reservation=_reservation(body) if "reservationId" in body else None,
         outcome=outcome,
         status=word,

@@ -20,7 +20,7 @@ def read(delivery: Delivery) -> Event:
         return Event(provider="heygen", outcome="progress", status=kind, payload=body)
     return Event(
         provider="heygen",
-        task=payload.task(about, "video_id"),
+        task=payload.identity(about, "video_id"),
         reservation=payload.reservation(about.get("callback_id")),
         outcome=_ENDINGS[kind],
         status=kind,

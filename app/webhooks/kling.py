@@ -19,7 +19,7 @@ def read(delivery: Delivery) -> Event:
     ours = body.get("external_id") or payload.member(body, "task_info").get("external_task_id")
     return Event(
         provider="kling",
-        task=payload.task(body, "id", "task_id"),
+        task=payload.identity(body, "id", "task_id"),
         reservation=payload.reservation(ours),
         outcome=outcome,
         status=word,

@@ -17,7 +17,7 @@ def read(delivery: Delivery) -> Event:
     outcome, word = payload.ending(body, _WORDS, "state")
     return Event(
         provider="luma",
-        task=payload.task(body, "id"),
+        task=payload.identity(body, "id"),
         outcome=outcome,
         status=word,
         reason=payload.reason(outcome, body.get("failure_reason")),

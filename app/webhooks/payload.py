@@ -49,12 +49,12 @@ def member(of: dict[str, Any], name: str) -> dict[str, Any]:
     return value
 
 
-def task(of: dict[str, Any], *names: str) -> str:
-    """The id of a task, under the first of these names that is there."""
+def identity(of: dict[str, Any], *names: str) -> str:
+    """An id, under the first of these names that is there."""
     name = next((name for name in names if of.get(name) is not None), names[0])
     value = of.get(name)
     if not isinstance(value, str) or not _ID.fullmatch(value):
-        raise Unreadable(f"`{name}` should be the id of a task, 1 to 255 printable ASCII characters")
+        raise Unreadable(f"`{name}` should be an id, 1 to 255 printable ASCII characters")
     return value
 
 

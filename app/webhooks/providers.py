@@ -1,7 +1,8 @@
-"""The providers of tasks by name: how each proves itself and how it is read."""
+"""Who calls back: how each proves itself and how it is read. `PROVIDERS` are those that run tasks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Generic, TypeVar
 
 from msgspec import Struct
 
@@ -9,8 +10,10 @@ from app.webhooks import bfl, fal, generic, heygen, kling, luma, replicate, sync
 from app.webhooks.event import Delivery, Event, Unverified
 from app.webhooks.schemes import STANDARD, UNSIGNED, Scheme, of_body, stamped
 
+Said = TypeVar("Said")
 
-class Provider(Struct, frozen=True):
+
+class Provider(Struct, Generic[Said], frozen=True):
     """One who calls back.
 
     Args:
@@ -22,7 +25,7 @@ class Provider(Struct, frozen=True):
 
     name: str
     scheme: Scheme
-    read: Callable[[Delivery], Event]
+    read: Callable[[Delivery], Said]
     handed_out: bool = False
 
     def demand(self, secret: str) -> None:
@@ -56,7 +59,7 @@ class Provider(Struct, frozen=True):
         return self.scheme.sign(body, self.scheme.key(secret), now, identity)
 
 
-PROVIDERS: Mapping[str, Provider] = MappingProxyType(
+PROVIDERS: Mapping[str, Provider[Event]] = MappingProxyType(
     {
         provider.name: provider
         for provider in (

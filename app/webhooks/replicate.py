@@ -19,7 +19,7 @@ def read(delivery: Delivery) -> Event:
     outcome, word = payload.ending(body, _WORDS, "status")
     return Event(
         provider="replicate",
-        task=payload.task(body, "id"),
+        task=payload.identity(body, "id"),
         outcome=outcome,
         status=word,
         reason=payload.reason(outcome, body.get("error")),

@@ -9,6 +9,8 @@ _WORDS: dict[str, Outcome] = {
     "COMPLETED": "succeeded",
     "FAILED": "failed",
     "REJECTED": "failed",
+    "CANCELED": "failed",
+    "TIMED_OUT": "failed",
 }
 
 
@@ -18,7 +20,7 @@ def read(delivery: Delivery) -> Event:
     outcome, word = payload.ending(body, _WORDS, "status")
     return Event(
         provider="sync",
-        task=payload.task(body, "id"),
+        task=payload.identity(body, "id"),
         outcome=outcome,
         status=word,
         reason=payload.reason(outcome, body.get("error"), body.get("error_code"), body.get("errorCode")),
