@@ -1,0 +1,104 @@
+"""How a task stands, asked of its provider with a key of its API. Changes nothing, at the provider or here.
+
+An answer is read as the provider's webhook would be. Whatever is no answer about that task is none at all.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+from urllib.parse import quote
+
+import httpx
+import structlog
+
+from app.webhooks import bfl, luma, runway, sync
+from app.webhooks.event import Delivery, Event
+
+ANSWER_SECONDS = 10.0
+ANSWER_BYTES_MAX = 1024 * 1024
+_RUNWAY_VERSION = "2024-11-06"
+
+log = structlog.get_logger("lastro.webhooks")
+
+
+class Asked(NamedTuple):
+    """One who can be asked.
+
+    Args:
+        base: Where its API is.
+        path: Of a task, whose id stands for `{}`.
+        headers: By the API key.
+        read: What it answers.
+    """
+
+    base: str
+    path: str
+    headers: Callable[[str], dict[str, str]]
+    read: Callable[[Delivery], Event]
+
+
+def _bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+ASKED: Mapping[str, Asked] = MappingProxyType(
+    {
+        "bfl": Asked("https://api.bfl.ai", "/v1/get_result?id={}", lambda key: {"x-key": key}, bfl.read),
+        "luma": Asked("https://api.lumalabs.ai", "/dream-machine/v1/generations/{}", _bearer, luma.read),
+        "runway": Asked(
+            "https://api.dev.runwayml.com",
+            "/v1/tasks/{}",
+            lambda key: _bearer(key) | {"x-runway-version": _RUNWAY_VERSION},
+            runway.read,
+        ),
+        "sync": Asked("https://api.sync.so", "/v2/generate/{}", lambda key: {"x-api-key": key}, sync.read),
+    }
+)
+
+
+async def ask(
+    provider: str, task: str, key: str, client: httpx.AsyncClient, *, base: str | None = None
+) -> Event | None:
+    """How the task stands; `None` where the provider does not say it, which the log explains.
+
+    Args:
+        provider: One of `ASKED`.
+        task: The provider's id of the task.
+        key: Of the provider's API. Sent to nobody else: redirects are not followed.
+        client: Theirs who close it.
+        base: Where the API is, if not where everybody's is.
+    """
+    asked = ASKED[provider]
+    try:
+        url = (base or asked.base) + asked.path.format(_segment(task))
+        async with asyncio.timeout(ANSWER_SECONDS):
+            event = asked.read(Delivery({}, await _answer(client, url, asked.headers(key))))
+        if event.task != task:
+            raise ValueError("the answer is about another task")
+    except (httpx.HTTPError, TimeoutError, ValueError) as error:
+        why = str(error) or type(error).__name__
+        log.warning("a provider does not say how a task stands", provider=provider, task=task, why=why)
+        return None
+    return event
+
+
+def _segment(task: str) -> str:
+    """A task's id where only it may stand: none leads to another path, another query or another key."""
+    if task in {".", ".."}:
+        raise ValueError("such a task has no address")
+    return quote(task, safe="")
+
+
+async def _answer(client: httpx.AsyncClient, url: str, headers: dict[str, str]) -> bytes:
+    """The body as it was sent: what unpacks to more than that is not unpacked."""
+    headers |= {"accept": "application/json", "accept-encoding": "identity"}
+    read = bytearray()
+    async with client.stream("GET", url, headers=headers, follow_redirects=False) as answer:
+        if answer.status_code != httpx.codes.OK:
+            raise ValueError(f"it answers {answer.status_code}")
+        async for piece in answer.aiter_raw():
+            read += piece
+            if len(read) > ANSWER_BYTES_MAX:
+                raise ValueError(f"it answers more than {ANSWER_BYTES_MAX} bytes")
+    return bytes(read)
