@@ -71,15 +71,19 @@ async def ask(
     """
     asked = ASKED[provider]
     try:
-        url = (base or asked.base) + asked.path.format(_segment(task))
         async with asyncio.timeout(ANSWER_SECONDS):
-            event = asked.read(Delivery({}, await _answer(client, url, asked.headers(key))))
-        if event.task != task:
-            raise ValueError("the answer is about another task")
+            return await _event(asked, task, key, client, base or asked.base)
     except (httpx.HTTPError, TimeoutError, ValueError) as error:
         why = str(error) or type(error).__name__
         log.warning("a provider does not say how a task stands", provider=provider, task=task, why=why)
         return None
+
+
+async def _event(asked: Asked, task: str, key: str, client: httpx.AsyncClient, base: str) -> Event:
+    url = base + asked.path.format(_segment(task))
+    event = asked.read(Delivery({}, await _answer(client, url, asked.headers(key))))
+    if event.task != task:
+        raise ValueError("it answers about another task")
     return event
 
 
