@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from app.ledger.acknowledgement import Acknowledgement
+from app.webhooks.configured import Doors, read_units
 
 _PREFIX = "LASTRO_"
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
@@ -201,6 +202,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
         ):
             _demand_url(field, getattr(self, field), schemes)
         self.acknowledgement  # noqa: B018 - raises where it is none
+        Doors.of(self)
+        read_units(self.webhook_units)
 
     @property
     def acknowledgement(self) -> Acknowledgement:

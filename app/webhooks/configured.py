@@ -94,7 +94,7 @@ class Doors(Struct, frozen=True):
         return name in self.open or (name == STRIPE and bool(self.stripe))
 
     def callback(self, provider: str, reservation: str) -> Callback | None:
-        """What is handed out for a reservation; `None` where this provider's door is off, or nothing can be."""
+        """What is handed out for a reservation; `None` where the door is off, or nothing can be."""
         door = self.open.get(provider)
         if door is None or not self.masters or not self.public_url:
             return None
@@ -150,8 +150,8 @@ def _masters(text: str) -> tuple[str, ...]:
     for number, each in enumerate(masters, 1):
         if len(each.encode()) < MASTER_BYTES_MIN:
             raise ValueError(
-                f"LASTRO_WEBHOOK_MASTER_SECRETS: secret {number} should have at least {MASTER_BYTES_MIN} bytes,"
-                " such as `openssl rand -hex 32` makes"
+                f"LASTRO_WEBHOOK_MASTER_SECRETS: secret {number} should have at least {MASTER_BYTES_MIN}"
+                " bytes, such as `openssl rand -hex 32` makes"
             )
     return masters
 

@@ -25,7 +25,8 @@ def pointers(text: str, providers: frozenset[str]) -> dict[str, str]:
         provider, _, pointer = (each.strip() for each in part.partition("="))
         if provider not in providers or not _POINTER.fullmatch(pointer):
             raise ValueError(
-                f"{part[:80]!r} should be <provider>=/<place in the payload>, of {', '.join(sorted(providers))}"
+                f"{part[:80]!r} should be <provider>=/<place in the payload>,"
+                f" the provider one of {', '.join(sorted(providers))}"
             )
         if provider in found:
             raise ValueError(f"{provider} is there twice")
@@ -34,8 +35,9 @@ def pointers(text: str, providers: frozenset[str]) -> dict[str, str]:
 
 
 def units_at(payload: Any, pointer: str) -> str | None:
-    """The number there in its shortest form, rounded up to as many places as units have; `None` where there is
-    none, or none that units could be.
+    """The number there in its shortest form, rounded up to as many places as units have.
+
+    `None` where there is none, or none that units could be.
     """
     value = _at(payload, pointer)
     if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
