@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from app.jwks import demand_source
 from app.webhooks import callback, units
+from app.webhooks.event import Event
 from app.webhooks.providers import PROVIDERS, Provider
 from app.webhooks.schemes import UNSIGNED, as_text
 
@@ -38,7 +39,7 @@ class Door(Struct, frozen=True):
             each reservation of one that is handed it.
     """
 
-    provider: Provider
+    provider: Provider[Event]
     secrets: tuple[str, ...] = ()
     by_callback: bool = False
 
@@ -119,7 +120,7 @@ def read_units(text: str) -> dict[str, str]:
         raise ValueError(f"LASTRO_WEBHOOK_UNITS: {error}") from None
 
 
-def _door(provider: Provider, given: Sequence[str], masters: Sequence[str]) -> Door:
+def _door(provider: Provider[Event], given: Sequence[str], masters: Sequence[str]) -> Door:
     variable = _variable(provider.name)
     secrets = tuple(each for each in given if each != CALLBACK)
     by_callback = len(secrets) < len(given)

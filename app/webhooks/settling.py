@@ -13,6 +13,7 @@ from app.ledger.credits import CREDITS_MAX
 from app.ledger.entries import seal
 from app.ledger.errors import (
     LedgerError,
+    LedgerUnavailable,
     Refused,
     ReservationCancelled,
     ReservationConfirmed,
@@ -110,7 +111,7 @@ async def _named(ledger: Ledger, event: Event, path: str | None) -> str:
 async def _exists(ledger: Ledger, reservation: str) -> bool:
     try:
         await ledger.find(reservation)
-    except ReservationNotFound:
+    except (ReservationNotFound, LedgerUnavailable):  # what the rest names may be known all the same
         return False
     return True
 
