@@ -7,6 +7,7 @@ the signal comes, and what the connections have to do between two jobs they do.
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -37,6 +38,7 @@ from persistence.reconcile.slice import reconcile_slice
 
 SLICE_SECONDS = 2.0
 CLOSE_SECONDS = 1.0
+STOP_SECONDS = 3.0
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -87,8 +89,12 @@ class Workbench:
         self._thread.join()
 
     def ask_to_stop(self) -> None:
-        """Make the job that runs end early, and well. From any thread, and from a signal handler."""
+        """Make the job that runs end early, and well. From any thread, and from a signal handler.
+
+        Where servers hang so that it does not, the process ends all the same: a crash costs nothing.
+        """
         self._loop.call_soon_threadsafe(self._stopping.set)
+        self._loop.call_soon_threadsafe(self._loop.call_later, STOP_SECONDS, os._exit, 1)
 
     def run(self, job: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
         """The result of a job; whatever interrupts the waiting cancels it."""

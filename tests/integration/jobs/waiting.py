@@ -61,6 +61,26 @@ async def journaled(database: Pool, ledger: Ledger, seconds: float = PATIENCE_SE
     await caught_up(database, await granted_everywhere(ledger), seconds)
 
 
+LOCKED_OUT = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database()
+    AND application_name = 'lastro journal' AND state = 'idle' AND query LIKE '%pg_try_advisory_lock%'
+"""
+
+
+async def in_vain(database: Pool) -> None:
+    """Wait until somebody has tried to get the shards, which another one journals, and does nothing else."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not await database.fetchval(LOCKED_OUT):  # noqa: ASYNC110 (there is no event to wait for)
+            await asyncio.sleep(0.01)
+
+
+def is_busy(work: Work) -> bool:
+    """Whether a worker shows that it runs a job."""
+    with connect(work.queue_url) as queues:
+        return any(each.get_state() == WorkerStatus.BUSY for each in SimpleWorker.all(connection=queues))
+
+
 async def ended(process: "subprocess.Popen[bytes]", seconds: float) -> int:
     """Its exit code. It has to end in time; what it stands in line for a processor does not count."""
     began, in_line_before, in_line = time.monotonic(), proc.seconds_in_line(process.pid), 0.0
