@@ -241,7 +241,7 @@ def balance(account_id: str, account: Account) -> Balance:
 
 
 def reservation(stored: Stored) -> Reservation:
-    """The present reservation."""
+    """The present reservation. Its metadata by name: Redis keeps no order of them."""
     return Reservation(
         id=stored.id,
         account_id=stored.account,
@@ -265,7 +265,7 @@ def reservation(stored: Stored) -> Reservation:
         price=UNSET if stored.price is None else price(stored.price),
         over_capture=stored.over_capture,
         on_expired=stored.on_expired,
-        metadata=stored.metadata or {},
+        metadata=dict(sorted(stored.metadata.items())) if stored.metadata else {},
     )
 
 

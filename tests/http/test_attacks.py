@@ -1,8 +1,9 @@
 """What a stranger tries who has read the contract: each of these broke something once, or was near to it."""
 
+import httpx
 import pytest
 
-from tests.http.steps import CREDITS, ask, do, op
+from tests.http.steps import CREDITS, ask, batch, deduct, do, op
 from tests.http.test_credits import grant, reserve
 
 NOBODYS = "01a1ffa5-4956-7003-abd8-99c175348713"
@@ -10,90 +11,85 @@ NOBODYS = "01a1ffa5-4956-7003-abd8-99c175348713"
 
 @pytest.fixture
 async def alice(client, client_of):
-    """A key of one account that may do everything, beside an account that has a little of everything."""
+    """A key of one account that may do everything, beside another account."""
     await grant(client, "alice")
     await grant(client, "bob")
     return await client_of("spend", "grant", "read", "operate", account="alice")
 
 
 @pytest.fixture
-async def bobs(client) -> dict[str, str]:
-    """What bob has: a reservation with a task, one that was confirmed, and what a deduct has spent."""
+async def bobs(client, journal) -> dict[str, str]:
+    """What bob has, all of it journaled: a hold with a task, one that was confirmed, and what he spent."""
     held = await reserve(client, "bob", taskId="t", provider="fal")
-    part = await reserve(client, "bob")
-    await do(client, "confirm", reservationId=part["reservation"]["id"], amount=5)
-    spent = await do(client, "deduct", accountId="bob", amount=5)
+    ended = await reserve(client, "bob")
+    await do(client, "confirm", reservationId=ended["reservation"]["id"], amount=5)
+    spending = {"accountId": "bob", "amount": 5}
+    spent = await client.post(f"{CREDITS}/deduct", json=spending, headers={"lastro-ack": "journaled"})
+    assert "true" == spent.headers["lastro-journaled"]
     return {
+        "account": "bob",
+        "task": "t",
         "held": held["reservation"]["id"],
-        "ended": part["reservation"]["id"],
-        "spent": spent["transaction"]["id"],
+        "ended": ended["reservation"]["id"],
+        "spent": spent.json()["transaction"]["id"],
         "reserved": held["transaction"]["id"],
     }
 
 
-def told(answer) -> tuple:
-    return answer.status_code, answer.json(), {k: v for k, v in answer.headers.items() if k != "date"}
+SETTLING = [
+    ("confirm", {}), ("confirm", {"amount": 1}), ("confirm", {"units": "1"}), ("cancel", {}),
+    ("extend", {"ttlSeconds": 60}),
+]  # fmt: skip
+NAMING = [
+    *((verb, body | {"reservationId": of}) for verb, body in SETTLING for of in ("held", "ended")),
+    *((verb, body | {"taskId": "task", "provider": "fal"}) for verb, body in SETTLING),
+    *(("refund", {"reservationId": of}) for of in ("held", "ended")),
+    *(("refund", {"transactionId": of, "amount": 2**53 - 1}) for of in ("spent", "reserved")),
+]
+"""Requests that name something; the value is a name of `bobs`."""
+READING = [
+    ("/api/images/by-task-id?provider=fal&taskId=%s", "task"),
+    (f"{CREDITS}/accounts/%s", "account"),
+    (f"{CREDITS}/accounts/%s/statement", "account"),
+    (f"{CREDITS}/accounts?q=%s", "account"),
+    (f"{CREDITS}/balance?accountId=%s", "account"),
+    (f"{CREDITS}/balance?at=2026-01-01T00:00:00Z&accountId=%s", "account"),
+    (f"{CREDITS}/reservations/%s", "held"),
+    (f"{CREDITS}/reservations/%s", "ended"),
+    (f"{CREDITS}/reservations?accountId=%s", "account"),
+    (f"{CREDITS}/transactions/%s", "spent"),
+    (f"{CREDITS}/transactions?accountId=%s", "account"),
+    (f"{CREDITS}/transactions?format=csv&reservationId=%s", "held"),
+    (f"{CREDITS}/transactions?reservationId=%s", "ended"),
+    (f"{CREDITS}/transactions?taskId=%s", "task"),
+]
+
+
+def told(answer: httpx.Response) -> tuple:
+    return answer.status_code, answer.text, dict(answer.headers)
 
 
 async def test_to_a_key_of_one_account_what_is_anothers_looks_like_what_does_not_exist(alice, bobs):
-    shard, incarnation, _ = bobs["spent"].split("-")
-    nothing = f"{shard}-{incarnation}-9999"
-    for key in (None, "k"):
-        for theirs in (bobs["held"], bobs["ended"]):
-            for verb, more in (
-                ("confirm", {}),
-                ("confirm", {"amount": 1}),
-                ("confirm", {"units": "1"}),
-                ("cancel", {}),
-                ("extend", {"ttlSeconds": 60}),
-                ("refund", {}),
-                ("refund", {"amount": 2**53 - 1}),
-            ):
-                pair = [
-                    await ask(alice, verb, key=key, reservationId=each, **more) for each in (theirs, NOBODYS)
-                ]
-                assert told(pair[0]) == told(pair[1]), (verb, more)
-                assert 404 == pair[0].status_code
-                pair = [
-                    await ask(alice, "batch", operations=[op(verb, reservationId=each, **more)])
-                    for each in (theirs, NOBODYS)
-                ]
-                assert told(pair[0]) == told(pair[1]), (verb, more)
-        for verb, more in (
-            ("confirm", {}),
-            ("confirm", {"units": 1}),
-            ("cancel", {}),
-            ("extend", {"ttlSeconds": 60}),
-        ):
-            pair = [
-                await ask(alice, verb, key=key, taskId=each, provider="fal", **more) for each in ("t", "u")
-            ]
-            assert told(pair[0]) == told(pair[1]), (verb, more)
-        for of in ("spent", "reserved"):
-            pair = [await ask(alice, "refund", key=key, transactionId=each) for each in (bobs[of], nothing)]
-            assert told(pair[0]) == told(pair[1]), of
-    headers = {"idempotency-key": "k"}
-    for theirs in (bobs["held"], bobs["ended"]):
-        pair = [
-            await alice.put(f"{CREDITS}/reservations/{each}/task", json={"taskId": "x"}, headers=headers)
-            for each in (theirs, NOBODYS)
-        ]
-        assert told(pair[0]) == told(pair[1])
-    for path, theirs, nobodys in (
-        (f"{CREDITS}/reservations/%s", bobs["held"], NOBODYS),
-        (f"{CREDITS}/transactions/%s", bobs["spent"], nothing),
-        ("/api/images/by-task-id?provider=fal&taskId=%s", "t", "u"),
-        (f"{CREDITS}/balance?accountId=%s", "bob", "nobody"),
-        (f"{CREDITS}/accounts/%s", "bob", "nobody"),
-        (f"{CREDITS}/accounts/%s/statement", "bob", "nobody"),
-        (f"{CREDITS}/transactions?accountId=%s", "bob", "nobody"),
-        (f"{CREDITS}/transactions?reservationId=%s", bobs["held"], NOBODYS),
-        (f"{CREDITS}/transactions?taskId=%s", "t", "u"),
-        (f"{CREDITS}/reservations?accountId=%s", "bob", "nobody"),
-        (f"{CREDITS}/accounts?q=%s", "bob", "nobody"),
-    ):
-        pair = [await alice.get(path % each) for each in (theirs, nobodys)]
-        assert told(pair[0]) == told(pair[1]), path
+    nothing = dict.fromkeys(bobs, NOBODYS) | {"account": "nobody", "task": "none"}
+    for name in ("spent", "reserved"):
+        nothing[name] = bobs[name].rpartition("-")[0] + "-9999"
+    for verb, body in NAMING:
+        for key in (None, "k"):
+            answers = []
+            for names in (bobs, nothing):
+                named = {field: names.get(value, value) for field, value in body.items()}
+                alone = await ask(alice, verb, key=key, **named)
+                among = await ask(alice, "batch", key=key, operations=[op(verb, **named)], atomic=True)
+                answers.append((told(alone), told(among)))
+                assert 404 == alone.status_code, (verb, body)
+            assert answers[0] == answers[1], (verb, body)
+    for path, name in READING:
+        theirs, nobodys = [await alice.get(path % names[name]) for names in (bobs, nothing)]
+        assert told(theirs) == told(nobodys), path
+    for name in ("held", "ended"):
+        paths = [f"{CREDITS}/reservations/{names[name]}/task" for names in (bobs, nothing)]
+        theirs, nobodys = [await alice.put(path, json={"taskId": "x"}) for path in paths]
+        assert told(theirs) == told(nobodys)
 
 
 async def test_a_key_of_one_account_does_not_see_what_drifted_of_others(client, client_of, database):
@@ -128,6 +124,37 @@ async def test_the_same_confirm_again_is_no_conflict_when_the_policy_lowered_its
     assert "amount" == answer.headers["lastro-conflict"]
     answer = await ask(client, "confirm", reservationId=held, amount=50)
     assert "amount" == answer.headers["lastro-conflict"]
+
+
+async def test_a_late_confirm_again_is_no_conflict_when_the_policy_lowered_its_amount(client, clock):
+    await grant(client)
+    late = {"onExpired": "charge", "overCapture": "cap", "ttlSeconds": 60}
+    held = (await reserve(client, amount=40, **late))["reservation"]["id"]
+    await do(client, "confirm", key="a part", reservationId=held, amount=15, final=False)
+    await clock.advance(60_000)
+    for amount, conflict in ((50, None), (50, None), (25, None), (24, "amount")):
+        answer = await ask(client, "confirm", reservationId=held, amount=amount)
+        assert (25, conflict) == (
+            answer.json()["transaction"]["amount"],
+            answer.headers.get("lastro-conflict"),
+        ), amount
+
+
+async def test_a_batch_that_nobody_can_price_now_is_503_as_a_whole(app, client):
+    await grant(client)
+    rates = app.state.parts.rates
+
+    async def away() -> bool:
+        return False
+
+    rates.refresh, rates.card = away, type(rates.card)()
+    unpriced = op("deduct", accountId="alice", modelId="m", units=1)
+    for operations, atomic in (([unpriced, unpriced], False), ([deduct(1), unpriced], True)):
+        answer = await ask(client, "batch", operations=operations, atomic=atomic)
+        assert (503, "rate_card") == (answer.status_code, answer.json()["cause"])
+        assert "retry-after" in answer.headers
+    first, second = await batch(client, unpriced, deduct(1))
+    assert (503, "rate_card", 201) == (first["status"], first["cause"], second["status"])
 
 
 WRONG = [
