@@ -65,6 +65,9 @@ local function decide(operation)
   if shard.more_due then return answer.refuse('later') end
   local remembered = operation.key and memory.recall(operation, shard)
   if remembered then return remembered end
+  if operation.journaled and not memory.reaches(shard, operation.journaled) then
+    return answer.refuse('journal_backlogged', { shard = shard.number })
+  end
   if shard.backlog and SPENDS[operation.verb] then
     return answer.refuse('journal_backlogged', { shard = shard.number })
   end

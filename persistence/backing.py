@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from asyncpg import Record
 
-from app.ledger.backing import Keyed, Recorded, Terms
+from app.ledger.backing import Extent, Keyed, Recorded, Refunded, Terms
 from app.ledger.entries import Entry
 from app.ledger.replies import Reservation
 from persistence import rebuild
@@ -64,48 +64,65 @@ class PostgresBacking:
             rows = await connection.fetch(self.TASKS, *_columns(tasks))
         return {tasks[row["n"] - 1]: row["reservation"] for row in rows}
 
+    # How far the journal is, seen by the same statement, so that it fits what was found or not found.
+    EXTENT = """
+    coalesce(shards.cursor, 0) AS cursor, coalesce(extract(epoch FROM last.at) * 1000, 0)::bigint AS at_ms
+    """
+    EXTENTS = """
+    LEFT JOIN shards ON shards.shard = asked.shard
+    LEFT JOIN journal AS last ON (last.shard, last.seq) = (shards.shard, shards.cursor)
+    """
+
     # A key is an account's or a reservation's, and the kind of an entry says whose: the account of a confirm
     # may have used the same key. `IS TRUE`: a fingerprint that an entry lacks is not the same.
-    ANSWERED = """
-    SELECT asked.n, found.shard, found.seq, found.entry, notes.text
-    FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS asked(id, key, fingerprint, n)
-    CROSS JOIN LATERAL (
+    ANSWERED = f"""
+    SELECT asked.n, found.seq, found.entry, notes.text, {EXTENT}
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::int[]) WITH ORDINALITY
+      AS asked(id, key, fingerprint, shard, n)
+    LEFT JOIN LATERAL (
       SELECT shard, seq, entry FROM journal
-      WHERE {whose} AND operation_key = asked.key
+      WHERE {{whose}} AND operation_key = asked.key
       ORDER BY (entry::json ->> 'fingerprint' = asked.fingerprint) IS TRUE DESC, shard, seq LIMIT 1
-    ) AS found
-    LEFT JOIN notes USING (shard, seq)
-    """
+    ) AS found ON true
+    LEFT JOIN notes ON (notes.shard, notes.seq) = (found.shard, found.seq)
+    {EXTENTS}
+    """  # noqa: S608
     OF_RESERVATION = "('confirmed', 'cancelled', 'extended', 'bound')"
     ANSWERED_TO: ClassVar = {
         "a": ANSWERED.format(whose=f"account = asked.id AND kind NOT IN {OF_RESERVATION}"),
         "r": ANSWERED.format(whose=f"reservation = asked.id::uuid AND kind IN {OF_RESERVATION}"),
     }
 
-    async def answered(self, keys: Sequence[Keyed]) -> dict[Keyed, Recorded]:
-        found: dict[Keyed, Recorded] = {}
+    async def answered(self, keys: Sequence[Keyed]) -> dict[Keyed, Recorded | Extent]:
+        found: dict[Keyed, Recorded | Extent] = {}
         async with answering(self._pool) as connection:
             for of, statement in self.ANSWERED_TO.items():
                 of_these = [each for each in keys if each.of == of]
-                columns = _columns([each[1:] for each in of_these], 3)
-                rows = await connection.fetch(statement, *columns) if of_these else []
-                found |= {of_these[row["n"] - 1]: _recorded(row) for row in rows}
+                columns = _columns([each[1:] for each in of_these])
+                for row in await connection.fetch(statement, *columns) if of_these else []:
+                    found[of_these[row["n"] - 1]] = _extent(row) if row["entry"] is None else _recorded(row)
         return found
 
-    REFUNDED = """
-    SELECT shard, seq, refunded FROM unnest($1::int[], $2::bigint[]) AS asked(shard, seq)
-    JOIN refunds USING (shard, seq)
-    """
+    REFUNDED = f"""
+    SELECT asked.shard, asked.seq, coalesce(refunded, 0) AS refunded, {EXTENT}
+    FROM unnest($1::int[], $2::bigint[]) AS asked(shard, seq)
+    LEFT JOIN refunds ON (refunds.shard, refunds.seq) = (asked.shard, asked.seq)
+    {EXTENTS}
+    """  # noqa: S608
 
-    async def refunded(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
+    async def refunded(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Refunded]:
         async with answering(self._pool) as connection:
             rows = await connection.fetch(self.REFUNDED, *_columns(places))
-        return {(row["shard"], row["seq"]): row["refunded"] for row in rows}
+        return {(row["shard"], row["seq"]): Refunded(row["refunded"], _extent(row)) for row in rows}
 
 
-def _columns(rows: Sequence[tuple[object, ...]], count: int = 2) -> list[list[object]]:
-    """As `unnest` takes them."""
-    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(count)]
+def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
+    """As `unnest` takes them: of pairs, where there are none."""
+    return [list(column) for column in zip(*rows, strict=True)] or [[], []]
+
+
+def _extent(row: Record) -> Extent:
+    return Extent(row["cursor"], row["at_ms"])
 
 
 def _recorded(row: Record) -> Recorded:

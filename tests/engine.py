@@ -15,7 +15,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from app.ledger import keys, scripts
-from app.ledger.backing import Keyed, Recorded, Terms
+from app.ledger.backing import Extent, Keyed, Recorded, Refunded, Terms
 from app.ledger.batcher import Limits
 from app.ledger.entries import Entry
 from app.ledger.ledger import Ledger
@@ -99,11 +99,11 @@ class Streams:
     async def accounts_known(self, accounts: Sequence[str]) -> set[str]:
         return {each.entry.account for _, each in await self.everything()} & {*accounts}
 
-    async def answered(self, keys: Sequence[Keyed]) -> dict[Keyed, Recorded]:
-        return answered_by([each for _, each in await self.everything()], keys)
+    async def answered(self, keys: Sequence[Keyed]) -> dict[Keyed, Recorded | Extent]:
+        return answered_by(await self.everything(), keys)
 
-    async def refunded(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
-        return refunded_by([each for _, each in await self.everything()], places)
+    async def refunded(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Refunded]:
+        return refunded_by(await self.everything(), places)
 
     async def reservations(self, ids: Sequence[str]) -> dict[str, Reservation]:
         return {}
@@ -115,32 +115,40 @@ class Streams:
 OF_RESERVATION = frozenset({"confirmed", "cancelled", "extended", "bound"})
 
 
-def answered_by(journal: Sequence[Recorded], keys: Sequence[Keyed]) -> dict[Keyed, Recorded]:
+Journal = Sequence[tuple[int, Recorded]]
+"""Entries, each with its shard."""
+
+
+def extent_of(journal: Journal, shard: int) -> Extent:
+    """How far a journal is in a shard."""
+    there = [Extent(each.sequence, each.entry.at_ms) for of, each in journal if of == shard]
+    return max(there, default=Extent(0, 0))
+
+
+def answered_by(journal: Journal, keys: Sequence[Keyed]) -> dict[Keyed, Recorded | Extent]:
     """What `Backing.answered` finds in a journal."""
-    found: dict[Keyed, Recorded] = {}
+    found: dict[Keyed, Recorded | Extent] = {}
     for asked in keys:
         under = [
             each
-            for each in journal
+            for _, each in journal
             if each.entry.key == asked.key
             and (each.entry.reservation == asked.id if asked.of == "r" else each.entry.account == asked.id)
             and (each.entry.kind in OF_RESERVATION) == (asked.of == "r")
         ]
         under.sort(key=lambda each: (each.entry.fingerprint != asked.fingerprint, each.sequence))
-        if under:
-            found[asked] = under[0]
+        found[asked] = under[0] if under else extent_of(journal, asked.shard)
     return found
 
 
-def refunded_by(journal: Sequence[Recorded], places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
+def refunded_by(journal: Journal, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Refunded]:
     """What `Backing.refunded` finds in a journal."""
-    found: dict[tuple[int, int], int] = {}
-    for each in journal:
+    sums = dict.fromkeys(places, 0)
+    for _, each in journal:
         of = TransactionId.parse(each.entry.refund_of) if each.entry.refund_of else None
-        if of is not None and (of.shard, of.sequence) in places:
-            place = (of.shard, of.sequence)
-            found[place] = found.get(place, 0) + each.entry.amount
-    return found
+        if of is not None and (of.shard, of.sequence) in sums:
+            sums[of.shard, of.sequence] += each.entry.amount
+    return {place: Refunded(given, extent_of(journal, place[0])) for place, given in sums.items()}
 
 
 @asynccontextmanager

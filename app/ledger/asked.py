@@ -21,7 +21,8 @@ Outcome = Receipt | LedgerError
 class Asked(Struct, eq=False, gc=False):
     """`answer` is the script's, or why there is none. `sequence` names the entry that answers the operation,
     where that was written before (0: nothing is known of one); `recorded` is that entry. `account` and
-    `reservation` are as they are now, as far as that is known.
+    `reservation` are as they are now, as far as that is known. `away`: why the journal could not be asked for
+    the key.
     """
 
     operation: Write
@@ -31,6 +32,7 @@ class Asked(Struct, eq=False, gc=False):
     recorded: Recorded | None = None
     account: Account | None = None
     reservation: Reservation | None = None
+    away: LedgerError | None = None
 
     def is_open(self) -> bool:
         """Whether it has to be sent: nothing that was written before answers it."""

@@ -54,12 +54,33 @@ class Recorded(Struct, frozen=True):
 
 
 class Keyed(NamedTuple):
-    """A caller's key: whose it is (an account `a`, a reservation `r`), and for what content it was used."""
+    """A caller's key: whose it is (an account `a`, a reservation `r`), for what content it was used, and the
+    shard in which that is decided.
+    """
 
     of: Literal["a", "r"]
     id: str
     key: str
     fingerprint: str
+    shard: int
+
+
+class Extent(NamedTuple):
+    """How far the journal is in a shard: its last entry, and when that was made (0 and 0: there is none)."""
+
+    sequence: int
+    at_ms: int
+
+
+NOWHERE = Extent(-1, 0)
+"""Nothing was learned from the journal, not even that it is empty."""
+
+
+class Refunded(NamedTuple):
+    """What the journal knows to have been given back of an entry, and how far in its shard it knew."""
+
+    credits: int
+    journaled: Extent
 
 
 class Backing(Protocol):
@@ -93,12 +114,12 @@ class Backing(Protocol):
         """The latest reservation that each provider's task was bound to."""
         ...
 
-    async def answered(self, keys: Sequence[Keyed]) -> dict[Keyed, Recorded]:
+    async def answered(self, keys: Sequence[Keyed]) -> dict[Keyed, Recorded | Extent]:
         """The first entry that was written under each key: one of this content where there is one, else one
-        of another.
+        of another. Of a key that has none, how far the journal was when it was looked for.
         """
         ...
 
-    async def refunded(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
-        """How much has been given back of the entries at these shards and sequence numbers."""
+    async def refunded(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Refunded]:
+        """How much has been given back of each of the entries at these shards and sequence numbers."""
         ...

@@ -23,6 +23,7 @@ from app.ledger.calls import CAUSES, SCRIPT_FAULT, UNKNOWN, WAIT, Call, code_of
 from app.ledger.clock import Clock
 from app.ledger.errors import MEMORY, QUEUE, InternalError, LedgerError, LedgerUnavailable, Overloaded
 from app.ledger.flight import Flight
+from app.ledger.lasting import is_overtaken
 from app.ledger.operations import Deduct, Grant, Operation, Reserve
 from app.ledger.replicas import Answered, Replicas
 from app.ledger.replies import Declined, Reply
@@ -99,7 +100,7 @@ class Batcher:
         for each in pending:
             each.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        fail(self._waiting, "the service is stopping")
+        self._waiting.fail("the service is stopping")
         if self._replicas is not None:
             await self._replicas.stop(ends - time.monotonic())
 
@@ -224,7 +225,8 @@ class Batcher:
 
     def _heard(self, flight: Flight, reply: Reply) -> bool:
         """Take in what the script answered. Returns whether the call is over."""
-        self.clock.set(reply.now_ms)
+        if self.clock.set(reply.now_ms) > CALL_DEADLINE_MS:
+            self._doubt_keys(flight, reply)
         if reply.status == "ok":
             answered: Iterable[Answered] = zip(flight.tickets, reply.results, strict=True)
             if self._replicas is not None:
@@ -239,6 +241,17 @@ class Batcher:
         if reply.status == "not_admitted":
             self.serving.dismiss(reply.detail)
         return False
+
+    def _doubt_keys(self, flight: Flight, reply: Reply) -> None:
+        """Time went on by more than this process knew: the machine stood still, or Redis' clock was set. Keys
+        that were young when they were looked at may be older than what Redis remembers. Whoever sent one is
+        asked to repeat it, and the journal is asked first; so are all that wait with it.
+        """
+        unheard = () if reply.status == "ok" else flight.tickets
+        if any(is_overtaken(each.operation, self.clock.now_ms) for each in (*unheard, *self._waiting)):
+            why = "time has gone on by more than this process knew"
+            fail(unheard, why)
+            self._waiting.fail(why)
 
     async def _send(self, flight: Flight, terms: Terms) -> Reply:
         await self.clock.know(self._redis)

@@ -19,9 +19,11 @@ class Clock:
         """Long ago, while the time has not been told."""
         return self._at_ms + int((time.monotonic() - self._heard) * 1000)
 
-    def set(self, now_ms: int) -> None:
-        """Redis has told the time."""
+    def set(self, now_ms: int) -> int:
+        """Redis has told the time. Returns how far this was behind it, in milliseconds."""
+        behind_ms = now_ms - self.now_ms()
         self._at_ms, self._heard = now_ms, time.monotonic()
+        return behind_ms
 
     async def know(self, redis: Redis) -> None:
         """Ask for the time, if it has not been told yet. Raises what the client raises."""

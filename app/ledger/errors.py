@@ -39,7 +39,10 @@ from typing import ClassVar
 
 FULL, NOT_PERSISTING, READ_ONLY = "full", "not_persisting", "read_only"
 TOO_FEW_REPLICAS, NOT_REPLICATED = "too_few_replicas", "not_replicated"
-"""Causes of `LedgerUnavailable`. With all but the last one nothing was done."""
+JOURNAL, KEY = "journal", "key"
+"""Causes of `LedgerUnavailable`. Nothing was done, but for `NOT_REPLICATED`. With the last two PostgreSQL is
+away: what is named, or whether the key was used before, stands only in the journal.
+"""
 
 QUEUE, MEMORY = "queue", "memory"
 """Causes of `Overloaded`."""

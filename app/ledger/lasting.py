@@ -4,6 +4,16 @@ Redis remembers an answer for 24 h, and the journal has everything that is older
 is bounded in age). So a key that may have been used longer ago is asked of the journal first, then of Redis,
 and nothing falls between the two.
 
+That holds as long as the journal, when it was asked, lacked nothing that Redis has forgotten when the
+operation is carried out. A backlog is refused long before it is a day old, but only while it lasts: the
+machine stood still for a weekend, the key is asked for, the worker commits what it had not, and only then the
+operation arrives at a shard whose backlog looks well again. So the journal says how far it was when it was
+asked (`Extent`), the operation carries that along, and the script refuses where something older than half of
+its memory may lie between the two (`parts/memory`). Whoever asks again then finds the entry.
+
+While PostgreSQL is away an operation carries `NOWHERE`: it is never carried out, but what Redis remembers of
+its key is answered.
+
 All keys of grant, refund and adjust hold for ever, and so does every UUIDv7, which says when it was made. One
 made lately cannot have been used long ago, so that Redis alone is asked for it. By whose clock it was made is
 not known: it may be ahead by as much as a wrong time zone comes to, and then the key is older than it says.
@@ -22,6 +32,7 @@ from app.ledger.operations import (
     Deduct,
     Extend,
     Grant,
+    Operation,
     Refund,
     Reserve,
     Write,
@@ -69,12 +80,19 @@ def is_beyond_memory(operation: Write, now_ms: Callable[[], int]) -> bool:
     return at_ms is not None and not -FUTURE_MS <= now_ms() - at_ms <= OLD_MS
 
 
+def is_overtaken(operation: Operation, now_ms: Callable[[], int]) -> bool:
+    """Whether the journal must be asked for the key of an operation of which that was not known before."""
+    return (
+        isinstance(operation, Write) and operation.journaled is None and is_beyond_memory(operation, now_ms)
+    )
+
+
 def keyed(operation: Write) -> Keyed:
     """The key of an operation that has one, and whose it is: that belongs to what the request names."""
     key, fingerprint = operation.key, operation.fingerprint
     assert key is not None, "no key"
     assert fingerprint is not None, "a key without a fingerprint"
     if isinstance(operation, Confirm | Cancel | Extend | Bind):
-        return Keyed("r", operation.reservation, key, fingerprint)
+        return Keyed("r", operation.reservation, key, fingerprint, operation.shard)
     assert isinstance(operation, Grant | Deduct | Reserve | Refund | Adjust | Configure), operation
-    return Keyed("a", operation.account, key, fingerprint)
+    return Keyed("a", operation.account, key, fingerprint, operation.shard)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from app.ledger.backing import Extent
 from app.ledger.replies import Lot, Reservation
 
 
@@ -20,12 +21,16 @@ class Operation(Struct, kw_only=True, omit_defaults=True, tag_field="verb", tag=
 
 
 class Write(Operation, kw_only=True):
-    """What a caller may repeat under a key. `notes` and `notes_hash` come from `entries.seal`."""
+    """What a caller may repeat under a key. `notes` and `notes_hash` come from `entries.seal`. `journaled`:
+    how far the journal was when it was asked for the key, or for what was given back before; the ledger sets
+    it.
+    """
 
     key: str | None = None
     fingerprint: str | None = None
     notes: str | None = None
     notes_hash: str | None = None
+    journaled: Extent | None = None
 
 
 OverCapture = Literal["reject", "cap", "charge"]

@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from app.ledger.acknowledged import Acknowledged
 from app.ledger.asked import Asked, says
+from app.ledger.backing import NOWHERE, Extent
 from app.ledger.errors import (
+    KEY,
     IdempotencyMismatch,
+    JournalBacklogged,
     LedgerError,
     LedgerFenced,
     LedgerUnavailable,
@@ -30,8 +33,17 @@ class Outcomes:
         self._acknowledged = acknowledged
 
     async def recall(self, asked: Iterable[Asked], now_ms: Callable[[], int]) -> None:
-        """Find in the journal what was answered to keys that Redis may have forgotten."""
-        await self._compare([each for each in asked if is_beyond_memory(each.operation, now_ms)])
+        """Find in the journal what was answered to keys that Redis may have forgotten.
+
+        While it cannot be asked, nothing is carried out under such a key; what Redis remembers is answered.
+        """
+        beyond = [each for each in asked if is_beyond_memory(each.operation, now_ms)]
+        try:
+            await self._compare(beyond)
+        except LedgerUnavailable as error:
+            away = LedgerUnavailable(**error.facts | {"cause": KEY})
+            for each in beyond:
+                each.away, each.operation.journaled = away, NOWHERE
 
     def receive(self, asked: Sequence[Asked]) -> list[Asked]:
         """Give receipts to those of which Redis has told everything; the others are returned."""
@@ -71,7 +83,8 @@ class Outcomes:
             why = f"account {asked.facts['account']} has a reservation and is missing in Redis"
             asked.outcome = LedgerFenced(shard=asked.operation.shard, why=why)
         elif not says(answer, "account_unknown") and not asked.is_forgotten():
-            asked.outcome = error_of(result)
+            error = error_of(result)
+            asked.outcome = asked.away if asked.away and isinstance(error, JournalBacklogged) else error
 
     async def _look_for_accounts(self, asked: Sequence[Asked]) -> None:
         """Redis did not know them."""
@@ -95,7 +108,12 @@ class Outcomes:
             else:
                 each.reservation = reservation
         known = [each for each in asked if each.outcome is None]
-        await self._compare([each for each in known if each.operation.key is not None])
+        keyed_ = [each for each in known if each.operation.key is not None]
+        try:
+            await self._compare(keyed_)
+        except LedgerUnavailable as error:
+            for each in keyed_:
+                each.outcome = error
         for each in known:
             if each.is_open() and each.reservation is not None:
                 try:
@@ -104,18 +122,20 @@ class Outcomes:
                     each.outcome = error
 
     async def _compare(self, asked: Sequence[Asked]) -> None:
-        """What the journal has under the keys of these: the first answer, or another request's."""
-        try:
-            found = await self._past.answered(keyed(each.operation) for each in asked)
-        except LedgerUnavailable as error:
-            for each in asked:
-                each.outcome = error
-            return
+        """What the journal has under the keys of these: the first answer, or another request's.
+
+        Raises:
+            LedgerUnavailable: It is away.
+        """
+        answers = await self._past.answered(keyed(each.operation) for each in asked)
         for each in asked:
-            recorded = found.get(keyed(each.operation))
-            if recorded is not None and recorded.entry.fingerprint == each.operation.fingerprint:
-                each.sequence, each.recorded = recorded.sequence, recorded
-            elif recorded is not None:
+            operation, found = each.operation, answers[keyed(each.operation)]
+            if isinstance(found, Extent):
+                # what else was asked of the journal for a refund was asked before, when it was not as far
+                operation.journaled = operation.journaled or found
+            elif found.entry.fingerprint == operation.fingerprint:
+                each.sequence, each.recorded = found.sequence, found
+            else:
                 each.outcome = IdempotencyMismatch()
 
     async def _replay(self, asked: Sequence[Asked]) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import TypeVar
 
-from app.ledger.backing import Backing, BackingUnavailable, Keyed, Recorded
-from app.ledger.errors import LedgerFenced, LedgerUnavailable
+from app.ledger.backing import Backing, BackingUnavailable, Extent, Keyed, Recorded, Refunded
+from app.ledger.errors import JOURNAL, LedgerFenced, LedgerUnavailable
 from app.ledger.replies import Reservation
 
 T = TypeVar("T")
@@ -35,8 +35,8 @@ class Past:
         wanted = [*dict.fromkeys(places)]
         return await _asking(self._backing.recorded(wanted)) if wanted else {}
 
-    async def answered(self, keys: Iterable[Keyed]) -> dict[Keyed, Recorded]:
-        """Those keys that the journal has an entry of, of this content if there is one."""
+    async def answered(self, keys: Iterable[Keyed]) -> dict[Keyed, Recorded | Extent]:
+        """The entry of each key, of this content if there is one; or how far the journal is that has none."""
         wanted = [*dict.fromkeys(keys)]
         return await _asking(self._backing.answered(wanted)) if wanted else {}
 
@@ -50,8 +50,8 @@ class Past:
         wanted = [*dict.fromkeys(tasks)]
         return await _asking(self._backing.tasks(wanted)) if wanted else {}
 
-    async def refunded(self, places: Sequence[Place]) -> dict[Place, int]:
-        """What has been given back of those entries of which something has."""
+    async def refunded(self, places: Sequence[Place]) -> dict[Place, Refunded]:
+        """What has been given back of these entries."""
         return await _asking(self._backing.refunded(places)) if places else {}
 
 
@@ -76,4 +76,4 @@ async def _asking(question: Awaitable[T]) -> T:
     try:
         return await question
     except BackingUnavailable as error:
-        raise LedgerUnavailable(why=str(error)) from error
+        raise LedgerUnavailable(why=str(error), cause=JOURNAL) from error

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from msgspec import Struct
 
-from app.ledger.backing import Recorded
+from app.ledger.backing import Recorded, Refunded
 from app.ledger.entries import Entry
 from app.ledger.errors import (
     LedgerError,
@@ -125,9 +125,10 @@ def _refund(
     named: RefundOf,
     places: Sequence[Place],
     entries: Mapping[Place, Recorded | LedgerError],
-    refunded: Mapping[Place, int],
+    refunded: Mapping[Place, Refunded],
 ) -> Refund | LedgerError:
     originals: list[Original] = []
+    journaled = None
     account = ""
     for place in places:
         found = entries.get(place)
@@ -143,8 +144,11 @@ def _refund(
         if found is None:
             return missing_entry(*place)
         account = found.entry.account
-        originals.append(_original(place, found.entry, refunded.get(place, 0)))
-    return Refund(shard=places[0][0], account=account, originals=originals)
+        before = refunded.get(place)
+        if before is not None:
+            journaled = before.journaled
+        originals.append(_original(place, found.entry, before.credits if before else 0))
+    return Refund(shard=places[0][0], account=account, originals=originals, journaled=journaled)
 
 
 def _nothing_spent(account: str, shard: int, **facts: str) -> Refund:

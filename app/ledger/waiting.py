@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 
-from app.ledger.tickets import Ticket
+from app.ledger.tickets import Ticket, fail
 
 
 class Waiting(deque[Ticket]):
@@ -22,6 +22,12 @@ class Waiting(deque[Ticket]):
         """What has to travel again goes to the front, in its order."""
         self.extendleft(reversed(tickets))
         self._atomic += bool(tickets) and tickets[0].atomic is not None
+
+    def fail(self, why: str) -> None:
+        """Tell all of them that the ledger is unavailable; then nobody waits."""
+        fail(self, why)
+        self.clear()
+        self._atomic = 0
 
     def take(self, count_max: int) -> list[Ticket]:
         """What travels in the next call. Somebody must be waiting."""

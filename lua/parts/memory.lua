@@ -49,6 +49,18 @@ function memory.recall(operation, shard)
   return answer.ok({ posted = posted, account = account, reservation = reservation, replayed = true })
 end
 
+-- Whether nothing lies between what the journal had when it was asked and what is remembered here. `journaled`: its
+-- last entry then (-1: nothing is known of it), and when that was made. What it lacked begins with the next one, and
+-- the rest is younger. Half of what is remembered leaves room for clocks that were set, and is far more than the
+-- backlog may be old, so that only who stood still for long is refused. An entry that has left the stream may have
+-- been as old as that.
+function memory.reaches(shard, journaled)
+  local sequence, oldest_ms = journaled[1], shard.now_ms - book.REMEMBER_MS / 2
+  if sequence >= shard.sequence or journaled[2] >= oldest_ms then return true end
+  local following = journal.entry(shard, sequence + 1).line
+  return following ~= nil and cjson.decode(following).at_ms >= oldest_ms
+end
+
 function memory.remember(operation, shard, result)
   if FORGOTTEN[result.word] or (result.word == 'ok' and not result.posted) then return end
   local kind, id = subject(operation)

@@ -16,6 +16,8 @@ from app.http.wire import Answer, LedgerRequest
 from app.ledger import errors
 from app.ledger.errors import (
     FULL,
+    JOURNAL,
+    KEY,
     MEMORY,
     NOT_PERSISTING,
     NOT_REPLICATED,
@@ -103,7 +105,9 @@ def test_statuses_are_those_of_the_contract(code, status):
 
 
 CAUSES = {
-    "ledger_unavailable": (FULL, NOT_PERSISTING, READ_ONLY, TOO_FEW_REPLICAS, NOT_REPLICATED, "rate_card"),
+    "ledger_unavailable": (
+        FULL, NOT_PERSISTING, READ_ONLY, TOO_FEW_REPLICAS, NOT_REPLICATED, JOURNAL, KEY, "rate_card",
+    ),
     "overloaded": (MEMORY, "long_answers"),
 }
 LIMITS = ("lots", "holds", "extensions", "parts", "models")

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import asyncpg
 import pytest
@@ -10,10 +12,15 @@ from redis.asyncio import Redis
 
 from app.embedded import Postgres
 from app.ledger import keys
-from app.ledger.backing import Keyed
+from app.ledger.backing import Extent, Keyed, Recorded, Refunded
 from app.ledger.connection import connect
 from app.ledger.entries import seal
-from app.ledger.errors import ExceedsTransaction, IdempotencyMismatch, LedgerUnavailable
+from app.ledger.errors import (
+    ExceedsTransaction,
+    IdempotencyMismatch,
+    JournalBacklogged,
+    LedgerUnavailable,
+)
 from app.ledger.ledger import Ledger, Receipt
 from app.ledger.operations import (
     Adjust,
@@ -27,11 +34,13 @@ from app.ledger.operations import (
     Write,
 )
 from app.ledger.replies import Reservation
-from app.ledger.shards import new_reservation_id
+from app.ledger.shards import new_reservation_id, shard_of
+from persistence import admission
 from persistence.backing import PostgresBacking
 from persistence.birth import give_birth
+from tests.engine import Clock, script_with_clock
 from tests.integration.ledgers import journal_all, process
-from tests.integration.rows import Rows
+from tests.integration.rows import MORNING_MS, Rows
 from tests.integration.test_backing import admitted
 
 SHARDS = 2
@@ -144,6 +153,54 @@ async def test_all_that_a_forgotten_reservation_has_spent_goes_back(ledger, data
     assert (5, 100) == (refund.entry.amount, refund.account.available)
 
 
+class Overtaken(PostgresBacking):
+    """Whose worker wakes up just after it was asked for a key, and commits what it had not."""
+
+    commit: Callable[[], Awaitable[object]]
+
+    async def answered(self, keys: Sequence[Keyed]) -> dict[Keyed, Recorded | Extent]:
+        found = await super().answered(keys)
+        await self.commit()
+        return found
+
+
+async def test_after_a_weekend_that_all_stood_still_a_key_is_not_used_a_second_time(
+    born, database, database_url, redis_url, redis
+):
+    """The first entry is committed between the question for its key and the call."""
+    backing = Overtaken(database, partial(admission.admit, database, redis))
+    backing.commit = partial(journal_all, database_url, redis_url)
+    async with connect(redis_url) as own:
+        ledger = Ledger(own, backing, script=script_with_clock())
+        await ledger.start()
+        try:
+            await ledger.grant(Grant(account="ana", amount=100))
+            grant = Grant(account="ana", amount=5, key="k", fingerprint=F)
+            grant.shard = shard_of("ana", SHARDS)
+            first, _ = await ledger._batcher.submit(replace(grant))  # the worker stands still already
+            await Clock(redis).advance(2 * DAY_MS)
+            await redis.delete(*await redis.keys("lastro:*:operation:*"))
+            with pytest.raises(JournalBacklogged):
+                await ledger.grant(replace(grant))
+            again = await ledger.grant(replace(grant))
+            assert (first.sequence, True, 105) == (again.sequence, again.replayed, again.account.available)
+        finally:
+            await ledger.stop()
+
+
+async def test_the_journal_says_how_far_it_is_of_what_it_does_not_know(database):
+    backing, rows = PostgresBacking(database, admitted), Rows(database)
+    shard, sequence, _ = await rows.append("ana", kind="deducted", key="k", fingerprint=F, after_ms=7)
+    other = shard + 1
+    asked = [Keyed(of, id_, "?", F, at) for of, id_ in (("a", "ana"), ("r", new_reservation_id(0, 1)))
+             for at in (shard, other)]  # fmt: skip
+    here, nothing = Extent(sequence, MORNING_MS + 7), Extent(0, 0)
+    assert [here, nothing] * 2 == [(await backing.answered(asked))[each] for each in asked]
+    assert {(shard, sequence): Refunded(0, here), (other, 5): Refunded(0, nothing)} == await backing.refunded(
+        [(shard, sequence), (other, 5)]
+    )
+
+
 async def test_while_postgresql_is_away_keys_that_hold_for_ever_are_unavailable_and_the_rest_goes_on(
     own_postgres: Postgres, redis_url
 ):
@@ -186,10 +243,10 @@ async def test_the_journal_finds_keys_by_whose_they_are_and_what_they_were_used_
     await rows.append("bia", kind="granted", key="k", fingerprint=F)
 
     async def found(*asked: tuple[str, str, str, str]) -> list[tuple[str, int] | None]:
-        wanted = [Keyed(*each) for each in asked]
+        wanted = [Keyed(*each, 0) for each in asked]
         answers = await backing.answered(wanted)
-        rows = [answers.get(each) for each in wanted]
-        return [(each.entry.account, each.sequence) if each else None for each in rows]
+        rows = [answers[each] for each in wanted]
+        return [(each.entry.account, each.sequence) if isinstance(each, Recorded) else None for each in rows]
 
     assert [("ana", 1), ("ana", 2), ("ana", 1), ("bia", 1), None] == await found(
         ("a", "ana", "k", F), ("a", "ana", "k", G), ("a", "ana", "k", "x"), ("a", "bia", "k", F),
@@ -202,18 +259,19 @@ async def test_the_journal_finds_keys_by_whose_they_are_and_what_they_were_used_
     assert [("ana", 6), ("ana", 7), ("ana", 8), ("ana", 9)] == await found(*(("r", id_, k, F) for k in kinds))
     assert [None] * 4 == await found(*(("a", "ana", kind, F) for kind in kinds))
     assert {} == await backing.answered([])
-    assert {} == await backing.refunded([(0, 1)])
+    assert {} == await backing.refunded([])
 
 
 async def test_a_thousand_keys_are_one_question_and_no_walk_through_the_journal(database):
     rows = Rows(database)
     for i in range(20):
         await rows.append("ana", kind="deducted", key=f"k{i}", fingerprint=F)
-    wanted = [Keyed("a", "ana", f"k{i}", F) for i in range(1000)]
+    wanted = [Keyed("a", "ana", f"k{i}", F, 0) for i in range(1000)]
     statement = PostgresBacking.ANSWERED_TO["a"]
-    columns = [[each[i] for each in wanted] for i in (1, 2, 3)]
+    columns = [[each[i] for each in wanted] for i in (1, 2, 3, 4)]
     async with database.acquire() as connection, connection.transaction():
         await connection.execute("SET LOCAL enable_seqscan = off")
         plan = await connection.fetch(f"EXPLAIN {statement}", *columns)
     assert any("journal_operation_key" in line for (line,) in plan), plan
-    assert 20 == len(await PostgresBacking(database, admitted).answered(wanted))
+    answers = (await PostgresBacking(database, admitted).answered(wanted)).values()
+    assert (1000, 20) == (len(answers), sum(isinstance(each, Recorded) for each in answers))

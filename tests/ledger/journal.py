@@ -1,11 +1,11 @@
 """A journal that keeps what the streams had before they were trimmed, and may be away."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
 from app.ledger import keys
-from app.ledger.backing import BackingUnavailable, Keyed, Recorded
+from app.ledger.backing import BackingUnavailable, Extent, Keyed, Recorded, Refunded
 from app.ledger.ledger import Ledger
 from app.ledger.replies import Reservation
 from tests.engine import Clock, Streams, answered_by, refunded_by
@@ -14,9 +14,12 @@ DAY_MS = 86_400_000
 
 
 class Journal(Streams):
-    """Knows what it has caught up with. `asked` counts its questions, by name."""
+    """Knows what it has caught up with. `asked` counts its questions, by name. `meanwhile` happens once,
+    after it has looked for a key or a refund and before anybody has heard the answer.
+    """
 
     away = False
+    meanwhile: Callable[[], Awaitable[None]] | None = None
 
     def __init__(self, *args) -> None:
         super().__init__(*args)
@@ -32,13 +35,17 @@ class Journal(Streams):
         self._ask("accounts_known")
         return {each.entry.account for each in self.known.values()} & {*accounts}
 
-    async def answered(self, keys: Sequence[Keyed]) -> dict[Keyed, Recorded]:
+    async def answered(self, keys: Sequence[Keyed]) -> dict[Keyed, Recorded | Extent]:
         self._ask("answered")
-        return answered_by([*self.known.values()], keys)
+        found = answered_by(self._known(), keys)
+        await self._happens()
+        return found
 
-    async def refunded(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
+    async def refunded(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Refunded]:
         self._ask("refunded")
-        return refunded_by([*self.known.values()], places)
+        found = refunded_by(self._known(), places)
+        await self._happens()
+        return found
 
     async def reservations(self, ids: Sequence[str]) -> dict[str, Reservation]:
         self._ask("reservations")
@@ -47,6 +54,14 @@ class Journal(Streams):
     async def tasks(self, tasks: Sequence[tuple[str | None, str]]) -> dict[tuple[str | None, str], str]:
         self._ask("tasks")
         return {}
+
+    def _known(self) -> list[tuple[int, Recorded]]:
+        return [(shard, each) for (shard, _), each in self.known.items()]
+
+    async def _happens(self) -> None:
+        happening, self.meanwhile = self.meanwhile, None
+        if happening:
+            await happening()
 
     def _ask(self, question: str) -> None:
         self.asked[question] = self.asked.get(question, 0) + 1
@@ -81,6 +96,10 @@ class Journal(Streams):
             if reservation.status != "pending":
                 self.ended[reservation.id] = reservation
                 await self._redis.delete(name)
+        await self.forget_keys()
+
+    async def forget_keys(self) -> None:
+        """Redis forgets what was answered to keys and what was given back, as it does 24 h later."""
         for kind in ("operation", "refunded"):
             for name in await self._redis.keys(f"lastro:*:{kind}:*"):
                 await self._redis.delete(name)

@@ -25,7 +25,7 @@ GIVEN_BY_REDIS = {
     "ARGV", "KEYS", "assert", "cjson", "error", "ipairs", "math", "next", "pairs", "pcall", "redis", "select",
     "setmetatable", "string", "table", "tonumber", "tostring", "type", "unpack",
 }  # fmt: skip
-COMMON_FIELDS = {"shard", "by", "key", "fingerprint", "notes", "notes_hash"}
+COMMON_FIELDS = {"shard", "by", "key", "fingerprint", "notes", "notes_hash", "journaled"}
 
 # What the script says for every operation, in `apply` and `parts/memory`; `later` never leaves the batcher.
 OF_ALL = {
