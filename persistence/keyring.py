@@ -44,7 +44,8 @@ class _Known:
 
     def __init__(self, row: Record) -> None:
         self.expires_at: datetime | None = row["expires_at"]
-        self.principal = Principal(row["name"], implied(row["scopes"]), row["account"])
+        accounts = None if row["account"] is None else frozenset([row["account"]])
+        self.principal = Principal(row["name"], implied(row["scopes"]), accounts)
         self.header: bytes | None = None
         self.used = False
 

@@ -1,13 +1,15 @@
 """Who may come in. Nothing is open that does not say so.
 
 A handler names what it takes in its `opt`: `scope` (one of `app.access.SCOPES`, or a set of which one is
-enough, or `OPEN`) and, where it reads a query, `query`. A handler that names no scope is open to nobody.
+enough, or `OPEN`), where users may come, `user` (`read`, a verb of `app.access.VERBS`, or a set of those), and
+where it reads a query, `query`. One that names no scope is open to nobody, one that names no `user` to no user.
 """
 
 from typing import Any
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from app.access import Principal
 from app.http.parts import Caller, Parts
 from app.http.problems import Problem, invalid
 
@@ -15,8 +17,10 @@ OPEN = "open"
 CHALLENGE = ((b"www-authenticate", b"Bearer"),)
 
 
-def beyond(needed: Any) -> Problem:
-    """That a key lacks a scope."""
+def beyond(needed: Any, who: Principal) -> Problem:
+    """That a key lacks a scope, or a user asks for what is not for users."""
+    if who.kind == "user":
+        return Problem("forbidden", {"why": "A user's token may not do that; your backend's API key may."})
     named = " or ".join(sorted(needed)) if isinstance(needed, frozenset) else needed
     return Problem("forbidden", {"why": f"This key may not do that; it would need the scope {named}."})
 
@@ -44,8 +48,10 @@ class Authentication:
             principal = parts.keys.known(authorization) or await parts.keys.authenticate(authorization)
             if principal is None:
                 raise Problem("unauthenticated", {}, CHALLENGE)
+            if principal.kind == "user":
+                needed = opt.get("user")
             if needed not in principal.scopes and not _any_of(needed, principal.scopes):
-                raise beyond(needed)
+                raise beyond(needed, principal)
             scope["caller"] = Caller(principal, headers)  # type: ignore[typeddict-unknown-key]
         if scope["query_string"] and "query" not in opt:
             raise invalid("No query is taken here.")

@@ -104,8 +104,8 @@ async def _asked(
 def _barred(request: LedgerRequest, operation: BatchedOperation) -> Problem | None:
     """That the caller may not ask this."""
     caller = request.caller
-    if operation.scope not in caller.principal.scopes:
-        return beyond(operation.scope)
+    if not caller.principal.may(operation.scope, operation.verb):
+        return beyond(operation.scope, caller.principal)
     try:
         caller.touches(operation.whose())
     except Problem as problem:

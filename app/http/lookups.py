@@ -22,19 +22,23 @@ Named = str | tuple[str | None, str]
 
 
 class Lookups:
-    """Of one request. To a key of one account what is another's does not exist."""
+    """Of one request. To whoever may touch some accounts only, what is another's does not exist."""
 
-    __slots__ = ("_account", "_found", "_located", "_models", "_named", "_new", "_parts", "_refunds")
+    __slots__ = ("_caller", "_found", "_located", "_models", "_named", "_new", "_parts", "_refunds")
 
     def __init__(self, parts: Parts, caller: Caller) -> None:
         self._parts = parts
-        self._account = caller.principal.account
+        self._caller = caller
         self._models: set[str] = set()
         self._new: dict[str, list[str]] = {}
         self._named: dict[Named, bool] = {}
         self._located: dict[Named, str | LedgerError] = {}
         self._found: dict[str, Reservation | LedgerError] = {}
         self._refunds: dict[tuple[str | None, str | None], Refund | LedgerError] = {}
+
+    @property
+    def _restricted(self) -> bool:
+        return self._caller.principal.accounts is not None
 
     @property
     def holds_max(self) -> int:
@@ -51,7 +55,7 @@ class Lookups:
 
     def want_reservation(self, named: Named, *, whole: bool = False) -> None:
         """`id_of` is going to be asked, and `captured` too if the `whole` reservation is wanted."""
-        self._named[named] = whole or self._account is not None or self._named.get(named, False)
+        self._named[named] = whole or self._restricted or self._named.get(named, False)
 
     def want_refund(self, transaction: str | None, reservation: str | None) -> None:
         """`refund` is going to be asked."""
@@ -88,7 +92,7 @@ class Lookups:
             LedgerError: There is none, or it cannot be found now.
         """
         found = _or_raise(self._located[named]) if isinstance(named, tuple) else named
-        if self._account is not None and _or_raise(self._found[found]).account != self._account:
+        if self._restricted and not self._caller.owns(_or_raise(self._found[found]).account):
             raise ReservationNotFound
         return found
 
@@ -119,7 +123,7 @@ class Lookups:
             RefundOf(
                 transaction=None if transaction is None else TransactionId.parse(transaction),
                 reservation=reservation,
-                of=self._account,
+                of=self._caller.sees(None),  # refunds are for keys, and a key has one account or all
             )
             for transaction, reservation in self._refunds
         ]

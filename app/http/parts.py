@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 from msgspec import UNSET, UnsetType
 
 from app.access import Keys, Principal
-from app.http.problems import Problem
+from app.http.problems import Problem, invalid
 from app.http.room import Room
 from app.ledger.ledger import Ledger
 from app.ledger.shards import TransactionId
@@ -75,6 +75,9 @@ class Parts:
         self.holds_max = holds_max
 
 
+_WHAT = {"key": "key", "user": "token"}
+
+
 class Caller:
     """Who asks, in one request.
 
@@ -89,22 +92,36 @@ class Caller:
         self.waits = False
 
     def sees(self, account: str | None) -> str | None:
-        """The account asked about, `None` for all; a key of one account sees that one.
+        """The account asked about, `None` for all; whoever may touch one account only sees that one.
 
         Raises:
-            Problem: Another one was asked about (`forbidden`).
+            Problem: Another one was asked about (`forbidden`), or none by whoever has several.
         """
         if account is None:
-            return self.principal.account
+            return self._only()
         self.touches(account)
         return account
 
+    def _only(self) -> str | None:
+        accounts = self.principal.accounts
+        if accounts is None:
+            return None
+        if len(accounts) > 1:
+            raise invalid(f"`accountId`: one of {', '.join(sorted(accounts))}.", field="accountId")
+        return next(iter(accounts))
+
+    def owns(self, account: str) -> bool:
+        """Whether an account is among those that the caller may touch; what is another's does not exist."""
+        return self.principal.accounts is None or account in self.principal.accounts
+
     def concerns_all(self, what: str) -> None:
         """Refuse a key of one account what is not one account's; `what`: that it is everybody's."""
-        if self.principal.account is not None:
+        if self.principal.accounts is not None:
             raise Problem("forbidden", {"why": f"{what} everybody's; this key is for one account only."})
 
     def touches(self, account: str | UnsetType) -> None:
-        """Refuse an account that is not the only one this key may touch."""
-        if self.principal.account is not None and account not in (UNSET, self.principal.account):
-            raise Problem("forbidden", {"why": "This key may touch its own account only."})
+        """Refuse an account that the caller may not touch."""
+        if account is not UNSET and not self.owns(account):
+            raise Problem(
+                "forbidden", {"why": f"This {_WHAT[self.principal.kind]} may touch its own account only."}
+            )

@@ -30,6 +30,7 @@ class Reading(Controller):
     @reading(
         "/credits/balance",
         name="balance",
+        users=True,
         query=BalanceQuery,
         refusals=("account_not_found", "ledger_fenced", "journal_backlogged"),
         summary="What an account has now, or had at some time",
@@ -58,19 +59,21 @@ class Reading(Controller):
     @reading(
         "/credits/reservations/{reservation:str}",
         name="reservation",
+        users=True,
         refusals=("reservation_not_found",),
         summary="A reservation as it stands now",
     )
     async def reservation(self, reservation: FromPath[str], request: LedgerRequest) -> Answer[Reservation]:
         """From Redis, and from the journal what Redis has forgotten."""
         found = await request.ledger.find(reservation_id(reservation))
-        if request.caller.principal.account not in (None, found.account):
+        if not request.caller.owns(found.account):
             raise ReservationNotFound
         return Answer(answers.reservation(found))
 
     @reading(
         "/images/by-task-id",
         name="byTaskId",
+        users=True,
         query=TaskQuery,
         refusals=("reservation_not_found",),
         summary="The reservation and the resource of a provider's task",
@@ -79,13 +82,14 @@ class Reading(Controller):
         """For those who know only the task."""
         query = request.asked(TaskQuery)
         found = await request.ledger.find(await request.ledger.locate(given(query.provider), query.task_id))
-        if request.caller.principal.account not in (None, found.account):
+        if not request.caller.owns(found.account):
             raise ReservationNotFound
         return Answer(answers.task_found(query.task_id, found))
 
     @reading(
         "/credits/transactions",
         name="transactions",
+        users=True,
         query=TransactionsQuery,
         refusals=("invalid_cursor",),
         also=exports.DESCRIBED,
@@ -108,6 +112,7 @@ class Reading(Controller):
     @reading(
         "/credits/transactions/{transaction:str}",
         name="transaction",
+        users=True,
         refusals=("transaction_not_found",),
         summary="One transaction",
     )
@@ -117,7 +122,7 @@ class Reading(Controller):
         if named is None:
             raise invalid("`transactionId`: <shard>-<incarnation>-<sequence>, as an answer gave it.")
         found = await request.parts.history.transaction(named)
-        if found is None or request.caller.principal.account not in (None, found.entry.account):
+        if found is None or not request.caller.owns(found.entry.account):
             raise TransactionNotFound
         return Answer(answers.journaled(found))
 
@@ -131,9 +136,8 @@ def reservation_id(text: str) -> str:
 
 
 async def own(request: LedgerRequest, reservation: str) -> None:
-    """To a key of one account the reservations of others do not exist."""
-    account = request.caller.principal.account
-    if account is not None and (await request.ledger.find(reservation)).account != account:
+    """To whoever may touch some accounts only the reservations of others do not exist."""
+    if request.restricted and not request.caller.owns((await request.ledger.find(reservation)).account):
         raise ReservationNotFound
 
 

@@ -11,6 +11,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, Parameter, Schema
 from msgspec import Struct
 
+from app.access import VERBS
 from app.http.bodies import Asking, Body
 from app.http.codes import TABLE
 from app.http.problems import ProblemBody
@@ -90,6 +91,11 @@ def _parameters(query: type[Query]) -> list[Parameter]:
     ]
 
 
+def _of_users(verb: str) -> str | None:
+    """The verb, where users may be allowed it."""
+    return verb if verb in VERBS else None
+
+
 def verb(
     body: type[Asking],
     *,
@@ -105,6 +111,7 @@ def verb(
         name=body.verb,
         route=route,
         scope=body.scope,
+        user=_of_users(body.verb),
         status=body.success,
         refusals=("idempotency_mismatch", *refusals),
         summary=summary,
@@ -116,7 +123,15 @@ def several(
 ) -> Callable[[Any], Any]:
     """A route that asks the ledger for many things, each for its own scope."""
     return _writing(
-        path, body, name=name, route=post, scope=scope, status=200, refusals=refusals, summary=summary
+        path,
+        body,
+        name=name,
+        route=post,
+        scope=scope,
+        user=VERBS,
+        status=200,
+        refusals=refusals,
+        summary=summary,
     )
 
 
@@ -144,6 +159,7 @@ def _writing(
     name: str,
     route: Callable[..., Any],
     scope: str | frozenset[str],
+    user: str | frozenset[str] | None = None,
     status: int,
     refusals: tuple[str, ...],
     summary: str,
@@ -154,7 +170,7 @@ def _writing(
         dto=Strict[body],  # type: ignore[valid-type]
         return_dto=None,
         status_code=status,
-        opt={"scope": scope},
+        opt={"scope": scope, "user": user},
         operation_id=name,
         operation_class=_documented(headers or [_KEY, _ACK]),
         responses=_problems((*refusals, *_ALWAYS, *_WRITING)),
@@ -179,7 +195,7 @@ def operating(
         dto=Strict[body],  # type: ignore[valid-type]
         return_dto=None,
         status_code=status,
-        opt={"scope": scope},
+        opt={"scope": scope, "user": _of_users(name)},
         operation_id=name,
         responses=_problems((*refusals, *_ALWAYS, "body_too_large")),
         summary=summary,
@@ -194,12 +210,15 @@ def reading(
     query: type[Query] | None = None,
     refusals: tuple[str, ...] = (),
     scope: str = "read",
+    users: bool = False,
     also: Mapping[str, str] = MappingProxyType({}),
 ) -> Callable[[Any], Any]:
-    """A route that reads. `also`: media types beside JSON, and what is said about them."""
+    """A route that reads. `users`: theirs, too; it shows them nothing but what is of their accounts. `also`:
+    media types beside JSON, and what is said about them.
+    """
     return get(
         path,
-        opt={"scope": scope} | ({"query": query} if query else {}),
+        opt={"scope": scope, "user": "read" if users else None} | ({"query": query} if query else {}),
         operation_id=name,
         operation_class=_documented(_parameters(query) if query else [], also),
         responses=_problems((*refusals, *_ALWAYS)),

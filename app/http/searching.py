@@ -37,6 +37,7 @@ class Searching(Controller):
     @reading(
         "/reservations",
         name="reservations",
+        users=True,
         query=ReservationsQuery,
         refusals=("invalid_cursor",),
         summary="Reservations, newest first",

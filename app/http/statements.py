@@ -45,6 +45,7 @@ class Statements(Controller):
     @reading(
         "/accounts/{account:str}/statement",
         name="statement",
+        users=True,
         query=StatementQuery,
         refusals=("account_not_found", "ledger_fenced", "journal_backlogged"),
         summary="Opening balance, entries with the running balance, closing balance",

@@ -92,9 +92,9 @@ class LedgerRequest(Request[Principal, None, State]):
 
     @property
     def restricted(self) -> bool:
-        """Whether the caller's key is bound to one account."""
+        """Whether the caller may touch some accounts only."""
         caller: Caller | None = self.scope.get("caller")  # type: ignore[assignment]
-        return caller is not None and caller.principal.account is not None
+        return caller is not None and caller.principal.accounts is not None
 
     def header(self, name: bytes) -> bytes | None:
         """The last value of a header (lower-case name)."""

@@ -107,7 +107,7 @@ async def test_a_key_is_recognised_and_from_then_on_by_one_look_up(database, key
     header = bearer(await api_keys.create(database, "shop", ["spend"], account="acc-1"))
     assert keyring.known(header) is None
     principal = await keyring.authenticate(header)
-    assert Principal("shop", frozenset({"spend", "read"}), "acc-1") == principal
+    assert Principal("shop", frozenset({"spend", "read"}), frozenset({"acc-1"})) == principal
     assert principal.by == "key:shop"
     assert principal is keyring.known(header)
 
