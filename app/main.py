@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
+import httpx
 import structlog
 from litestar import Litestar
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from app.access import Either
 from app.http import docs
 from app.http.accounts import Accounts
 from app.http.auth import Authentication
@@ -28,6 +30,7 @@ from app.http.reconciliation import ReconciliationRuns
 from app.http.searching import Searching
 from app.http.statements import Statements
 from app.http.wire import Answer, LedgerRequest
+from app.jwks import Jwks
 from app.ledger.acknowledgement import Acknowledgement
 from app.ledger.admission import CLOCKS_APART_MS_HEALTHY, clocks_apart_ms, demand_fit_server
 from app.ledger.backing import Backing, BackingUnavailable, NotAdmitted, Terms
@@ -37,6 +40,7 @@ from app.ledger.headroom import is_memory_short
 from app.ledger.ledger import Ledger
 from app.ledger.replicas import Replicas
 from app.settings import Settings
+from app.tokens import KEEP_SECONDS, Demands, Tokens
 from persistence import acknowledged, admission, served
 from persistence.backing import PostgresBacking
 from persistence.history import PostgresHistory
@@ -89,9 +93,10 @@ async def _running(settings: Settings, app: Litestar) -> AsyncIterator[None]:
         replicas = Replicas(waiting, acknowledgement.replicas) if acknowledgement.replicas else None
         ledger = Ledger(redis, backing, _limits(settings), replicas=replicas)
         keyring, rates = Keyring(guards), PostgresRates(pages, guards)
+        users = await _users(settings, stack)
         app.state.parts = Parts(
             ledger=ledger,
-            keys=keyring,
+            keys=Either(keyring, users) if users else keyring,
             history=PostgresHistory(pages, exports),
             past=PostgresPast(exports, ledger),
             searching=PostgresSearching(pages),
@@ -114,6 +119,17 @@ async def _running(settings: Settings, app: Litestar) -> AsyncIterator[None]:
         ):
             stack.push_async_callback(_end, asyncio.create_task(_for_ever(work)))
         yield
+
+
+async def _users(settings: Settings, stack: AsyncExitStack) -> Tokens | None:
+    """Users' tokens, where any are taken."""
+    demands = Demands.of(settings)
+    if demands is None:
+        return None
+    if not demands.jwks:
+        return Tokens(demands)
+    client = await stack.enter_async_context(httpx.AsyncClient())
+    return Tokens(demands, Jwks(demands.jwks, client, keep_seconds=KEEP_SECONDS))
 
 
 def _limits(settings: Settings) -> Limits:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from app.ledger.acknowledgement import Acknowledgement
+from app.tokens import Demands
 from app.webhooks.configured import Doors, read_units
 
 _PREFIX = "LASTRO_"
@@ -204,6 +205,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
         self.acknowledgement  # noqa: B018 - raises where it is none
         Doors.of(self)
         read_units(self.webhook_units)
+        Demands.of(self)
 
     @property
     def acknowledgement(self) -> Acknowledgement:

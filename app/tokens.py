@@ -8,7 +8,7 @@ key verifies with the algorithm that it is for. A token that was verified is kno
 import re
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jwt
 from jwt.exceptions import PyJWTError
@@ -17,6 +17,9 @@ from msgspec import Struct
 from app.access import VERBS, Principal
 from app.jwks import Jwks, KeysUnavailable, demand_source
 from app.ledger.errors import LedgerUnavailable
+
+if TYPE_CHECKING:
+    from app.settings import Settings
 
 LEEWAY_SECONDS = 60
 KEEP_SECONDS = 600.0
@@ -38,7 +41,7 @@ _SUBJECT = re.compile(r"[!-~]{1,128}", re.ASCII)
 _ACCOUNT = re.compile(r"[A-Za-z0-9._:@+-]{1,128}", re.ASCII)
 
 
-class Terms(Struct, frozen=True, kw_only=True):
+class Demands(Struct, frozen=True, kw_only=True):
     """What a token must be, and what it lets in to. One of `secrets` and `jwks`."""
 
     secrets: tuple[bytes, ...]
@@ -50,47 +53,33 @@ class Terms(Struct, frozen=True, kw_only=True):
     verbs: frozenset[str]
 
     @classmethod
-    def of(
-        cls,
-        *,
-        secrets: str,
-        jwks_url: str,
-        algorithms: str,
-        audience: str,
-        issuer: str,
-        account_claim: str,
-        user_scopes: str,
-    ) -> "Terms | None":
-        """What the settings name, judged also where no users' tokens are taken (`None`).
+    def of(cls, settings: "Settings") -> "Demands | None":
+        """What the settings name, all of it judged; `None`: no users' tokens are taken.
 
         Raises:
             ValueError: Names the variable and what would be right, and shows no secret.
         """
-        verbs = _verbs(user_scopes)
-        if secrets and jwks_url:
+        jwks = settings.jwt_jwks_url
+        if settings.jwt_secrets and jwks:
             raise ValueError(
                 "LASTRO_JWT_SECRETS and LASTRO_JWT_JWKS_URL are both set: leave one of them out. Tokens are "
                 "verified with secrets or with public keys, so that they cannot choose"
             )
-        if jwks_url:
+        if jwks:
             try:
-                demand_source(jwks_url)
+                demand_source(jwks)
             except ValueError as error:
                 raise ValueError(f"LASTRO_JWT_JWKS_URL {error}") from None
-        named = _algorithms(algorithms)
-        return (
-            cls(
-                secrets=_secrets(secrets),
-                jwks=jwks_url,
-                algorithms=named if jwks_url else (HMAC,),
-                audience=audience,
-                issuer=issuer,
-                claim=account_claim,
-                verbs=verbs,
-            )
-            if secrets or jwks_url
-            else None
+        demands = cls(
+            secrets=_secrets(settings.jwt_secrets),
+            jwks=jwks,
+            algorithms=_algorithms(settings.jwt_algorithms) if jwks else (HMAC,),
+            audience=settings.jwt_audience,
+            issuer=settings.jwt_issuer,
+            claim=settings.jwt_account_claim,
+            verbs=_verbs(settings.user_scopes),
         )
+        return demands if demands.secrets or jwks else None
 
 
 def _verbs(text: str) -> frozenset[str]:
@@ -138,8 +127,8 @@ class Tokens:
     """`app.access.Keys` of users. One for each API process.
 
     Args:
-        terms: What a token must be.
-        jwks: The keys of `terms.jwks`, where it names some.
+        demands: What a token must be.
+        jwks: The keys of `demands.jwks`, where it names some.
         clock: Seconds since 1970.
 
     A dict is looked up by a hash under a random seed of this process before bytes are compared, so that the
@@ -148,13 +137,13 @@ class Tokens:
     """
 
     def __init__(
-        self, terms: Terms, jwks: Jwks | None = None, *, clock: Callable[[], float] = time.time
+        self, demands: Demands, jwks: Jwks | None = None, *, clock: Callable[[], float] = time.time
     ) -> None:
-        assert (jwks is None) == (not terms.jwks), "keys for terms that name some, and for no others"
-        self._terms = terms
+        assert (jwks is None) == (not demands.jwks), "keys for demands that name some, and for no others"
+        self._demands = demands
         self._jwks = jwks
         self._clock = clock
-        self._scopes = frozenset({"read", *terms.verbs})
+        self._scopes = frozenset({"read", *demands.verbs})
         self._known: dict[bytes, tuple[Principal, float]] = {}
 
     def known(self, authorization: bytes) -> Principal | None:
@@ -191,13 +180,13 @@ class Tokens:
 
     async def _verified(self, token: bytes) -> dict[str, Any] | None:
         if self._jwks is None:
-            return self._claims(token, [(secret, HMAC) for secret in self._terms.secrets])
+            return self._claims(token, [(secret, HMAC) for secret in self._demands.secrets])
         try:
             header = jwt.get_unverified_header(token)
         except _WRONG:
             return None
         algorithm, kid = header.get("alg"), header.get("kid")
-        if algorithm not in self._terms.algorithms:
+        if algorithm not in self._demands.algorithms:
             return None
         try:
             fitting = _fitting(await self._jwks.keys(), algorithm, kid)
@@ -209,20 +198,20 @@ class Tokens:
 
     def _claims(self, token: bytes, keys: Sequence[tuple[Any, str]]) -> dict[str, Any] | None:
         """What a token says, if one of the keys has signed it and all that is demanded holds."""
-        terms = self._terms
+        demands = self._demands
         for key, algorithm in keys:
             try:
                 return jwt.decode(
                     token,
                     key,
                     algorithms=[algorithm],
-                    audience=terms.audience or None,
-                    issuer=terms.issuer or None,
+                    audience=demands.audience or None,
+                    issuer=demands.issuer or None,
                     leeway=LEEWAY_SECONDS,
                     options={
                         "require": ["exp", "sub"],
-                        "verify_aud": bool(terms.audience),
-                        "verify_iss": bool(terms.issuer),
+                        "verify_aud": bool(demands.audience),
+                        "verify_iss": bool(demands.issuer),
                         "enforce_minimum_key_length": True,
                     },
                 )
@@ -231,7 +220,7 @@ class Tokens:
         return None
 
     def _principal(self, claims: dict[str, Any]) -> Principal | None:
-        subject, named = claims["sub"], claims.get(self._terms.claim)
+        subject, named = claims["sub"], claims.get(self._demands.claim)
         accounts: list[Any] = named if isinstance(named, list) else [named]
         if not _SUBJECT.fullmatch(subject) or not 1 <= len(accounts) <= ACCOUNTS_MAX:
             return None

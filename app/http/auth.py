@@ -1,8 +1,9 @@
 """Who may come in. Nothing is open that does not say so.
 
 A handler names what it takes in its `opt`: `scope` (one of `app.access.SCOPES`, or a set of which one is
-enough, or `OPEN`), where users may come, `user` (`read`, a verb of `app.access.VERBS`, or a set of those), and
-where it reads a query, `query`. One that names no scope is open to nobody, one that names no `user` to no user.
+enough, or `OPEN`), where users may come, `user` (`read`, a verb of `app.access.VERBS`, or a set of those),
+and where it reads a query, `query`. One that names no scope is open to nobody; one that names no `user` to no
+user.
 """
 
 from typing import Any
