@@ -20,13 +20,15 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from app.ledger.entries import FORMAT, Entry, Leg, Stands, seal
+from app.ledger.entries import FORMAT, Entry, Leg, Sealed, Stands, seal
 from app.ledger.replies import Account, HeldLeg, Reservation
 from app.ledger.stream import Line
 from persistence.folding import still_held
 from persistence.reconcile.lost import Loss, NotAdoptable, Then
 from persistence.reconcile.placing import Placed, Placing, Stored
 from persistence.reconcile.taking_back import SETTINGS
+
+REASON = "adopted: PostgreSQL lost this entry, and Redis has what it came to"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -93,21 +95,15 @@ class Adjustments:
         as PostgreSQL has it, but that what is owed was allowed.
         """
         known = known or Account(format=FORMAT, version=0, available=0, held=0, lots=[])
-        unsure = {setting for owner, setting in self._then.unsure if owner == name}
-        settings = {each: getattr(known if each in unsure else theirs, each) for each in SETTINGS}
+        unsure = self._then.unsure
+        settings = {each: getattr(known if (name, each) in unsure else theirs, each) for each in SETTINGS}
         owed = max(-theirs.available, self._then.owed.get(name, 0))
         settings["overdraft_limit"] = max(settings["overdraft_limit"], owed)
         return {each: value for each, value in settings.items() if value != getattr(known, each)}
 
     def _line(self, place: int, placed: Placed, **fields: Any) -> Line:
         """The entry at one place."""
-        reservation = placed.reservation
-        sealed = seal(
-            reason="adopted: PostgreSQL lost this entry, and Redis has what it came to",
-            resource=reservation.resource if reservation else None,
-            metadata=reservation.metadata if reservation else None,
-        )
-        assert sealed is not None, "notes without a reason"
+        reservation, sealed = placed.reservation, _notes(place, placed.was)
         if reservation is not None:
             fields |= {
                 "reservation": reservation.id,
@@ -128,11 +124,11 @@ class Adjustments:
             incarnation=self._incarnation,
             nonce=self._then.link,
             by=self._by,
-            notes=sealed.hash,
+            notes=sealed.hash if sealed else None,
             adopted=(self._loss.first, self._loss.last),
             **fields,
         )
-        return Line(place, entry, _encode(entry), sealed.text.encode())
+        return Line(place, entry, _encode(entry), sealed.text.encode() if sealed else None)
 
     def _linked(self, lines: list[Line]) -> list[Line]:
         """The first one names the call of the cursor."""
@@ -175,6 +171,20 @@ def _taken(legs: Sequence[HeldLeg], amount: int) -> list[HeldLeg]:
     rest = {(leg.bucket, leg.expires_at_ms): leg.held for leg in still_held(legs, held)}
     taken = [replace(leg, held=leg.held - rest.get((leg.bucket, leg.expires_at_ms), 0)) for leg in legs]
     return [leg for leg in taken if leg.held]
+
+
+def _notes(place: int, was: Reservation | None) -> Sealed | None:
+    """What stood beside the lost entry, where Redis remembers it: a restore finds it there."""
+    reason: str | None = REASON
+    resource = metadata = None
+    if was is not None:
+        if place == was.ended_sequence and was.status == "cancelled":
+            reason = was.cancel_reason
+        if place in (was.reserved_sequence, was.bound_sequence):
+            resource = was.resource
+        if place == was.reserved_sequence:
+            metadata = was.metadata
+    return seal(reason, resource, metadata)
 
 
 def _stands(each: Reservation) -> Stands:

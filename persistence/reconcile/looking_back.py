@@ -37,7 +37,7 @@ async def before(redis: Redis, shard: int, cursor: int, *, sequence: int, link: 
         link: The nonce of the shard's last call.
         now_ms: The shard's clock.
     """
-    then = Then(sequence + 1, link, now_ms, 0, {}, {}, {}, set(), {})
+    then = Then(sequence + 1, link, now_ms, 0, {}, {})
     async for name, text in _texts(redis, keys.account(shard, "")):
         then.accounts[name] = _decode_account(text)
     async for name, text in _texts(redis, keys.reservation(shard, "")):

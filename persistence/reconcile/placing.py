@@ -29,11 +29,12 @@ class Stored(NamedTuple):
 
 class Placed(NamedTuple):
     """What the entry in a lost place tells, beside credits: how a reservation stands, how much a transaction
-    had been given back.
+    had been given back. `was`: the reservation whose lost entry that was.
     """
 
     reservation: Reservation | None = None
     refund: tuple[str, int] | None = None
+    was: Reservation | None = None
 
 
 class Placing:
@@ -73,20 +74,23 @@ class Placing:
         return ahead
 
     def _place_remembered(self) -> list[Reservation]:
-        """Put each reservation where Redis remembers a sequence of it. Returns those that have changed, and
-        of which nobody remembers where.
+        """Give each reservation the places of which Redis remembers that they were its own; the entry in one
+        of them tells how it stands. Returns those that have changed, and of which nobody remembers where.
         """
-        loss, others, taken = self._loss, [], set()
+        others: list[Reservation] = []
+        taken: set[int] = set()
         for each in self._reservations():
-            place = _place(each, loss.first)
-            if place is None or not loss.first <= place <= loss.last:
+            places = [place for place in _places(each) if self._loss.first <= place <= self._loss.last]
+            if not places:
                 if self._has_changed(each):
                     others.append(each)
                 continue
-            if place in taken or len(self.placed.get(each.account, ())) >= self._ahead.get(each.account, 0):
+            its = self.placed.get(each.account, {})
+            if taken & set(places) or len(its) + len(places) > self._ahead.get(each.account, 0):
                 raise NotAdoptable(f"Reservation {each.id} of {each.account} does not fit what is missing.")
-            self.placed[each.account][place] = Placed(_ended_there(each, place))
-            taken.add(place)
+            taken.update(places)
+            its |= {place: Placed(was=each) for place in places}
+            its[places[0]] = Placed(_ended_there(each, places[0]), was=each)
         return others
 
     def _reservations(self) -> Iterable[Reservation]:
@@ -159,14 +163,15 @@ def _sums(account: Account | None) -> tuple[int, int] | None:
     return None if account is None else (account.available, account.held)
 
 
-def _place(each: Reservation, first: int) -> int | None:
-    """The sequence of the last entry of a reservation, as Redis remembers it. One that has ended may have
-    been bound later; of an open one the entry that made it says what it holds.
+def _places(each: Reservation) -> list[int]:
+    """The sequences that Redis remembers of a reservation. The first of them tells how it stands: of an open
+    one the entry that made it, because that says what it holds; of another the one that ended it, by which a
+    restore finds it; otherwise the last.
     """
-    if each.status == "pending" and each.reserved_sequence >= first:
-        return each.reserved_sequence
-    parts = (part.sequence for part in each.parts)
-    return max(each.ended_sequence or 0, each.bound_sequence or 0, *parts) or None
+    made, ended = each.reserved_sequence, each.ended_sequence
+    first = made if each.status == "pending" else ended
+    known = {made, each.bound_sequence, ended, *(part.sequence for part in each.parts)}
+    return sorted((place for place in known if place), key=lambda place: (place != first, -place))
 
 
 def _ended_there(each: Reservation, place: int) -> Reservation:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from app.ledger.entries import Entry
-from app.ledger.replies import HeldLeg, Lot, Reservation
-from persistence.folding import LAST_PRIORITY, OVERDRAFT, spending_order
+from app.ledger.replies import HeldLeg, Reservation
 from persistence.reconcile.lost import NotAdoptable, Then
+from persistence.reconcile.lots_before import lots_before
 
 SETTINGS = ("overdraft_limit", "status", "low_balance")
 DEADLINE, TASK = "deadline", "task"
@@ -26,7 +26,9 @@ def take_back(then: Then, entry: Entry, sequence: int) -> None:
             f"Entry {sequence} is version {entry.version} of {entry.account}, which Redis has as {version}: "
             "repair Redis first, from a backup of its data."
         )
-    lots = _lots_before(account.lots, entry)
+    if entry.priority is not None and entry.bucket is not None:
+        then.guessed.setdefault(entry.account, set()).add(entry.bucket)
+    lots = lots_before(account.lots, entry, then.guessed.get(entry.account, ()))
     if entry.version == 1:
         del then.accounts[entry.account]
     else:
@@ -54,35 +56,6 @@ def _take_back_refund(then: Then, entry: Entry) -> None:
     total = then.refunded.pop(transaction, 0) - entry.amount
     if total > 0:
         then.refunded[transaction] = total
-
-
-def _lots_before(lots: Sequence[Lot], entry: Entry) -> list[Lot]:
-    """The same credits as before; of a lot that went meanwhile its bucket's empty row tells the rest."""
-    rows = {(lot.bucket, lot.expires_at_ms): lot for lot in lots}
-    for leg in entry.legs:
-        key = (leg.bucket, leg.expires_at_ms)
-        if leg.bucket == OVERDRAFT:
-            debt = rows.pop(key, Lot(OVERDRAFT, LAST_PRIORITY, 0, 0, 0, 1))
-            if debt.available != leg.available:  # debt that is repaid leaves nothing
-                rows[key] = replace(debt, available=debt.available - leg.available)
-            continue
-        lot = rows.pop(key, None)
-        if lot is None:
-            empty = rows.get((leg.bucket, 0))
-            is_it = empty is not None and empty.available == empty.held == 0
-            others = (each for each in rows.values() if each.bucket == leg.bucket)
-            new = Lot(leg.bucket, 100, 0, 0, 0, 1)
-            like = rows.pop((leg.bucket, 0)) if is_it else next(others, new)
-            lot = Lot(leg.bucket, like.priority, leg.expires_at_ms, 0, 0, like.since)
-        available, held = lot.available - leg.available, lot.held - leg.held
-        if available < 0 or held < 0:
-            raise NotAdoptable(f"A lot of {entry.account} does not have what its entries say.")
-        is_last = all(each.bucket != leg.bucket for each in rows.values())
-        if is_last and not available and not held:
-            key = (leg.bucket, 0)  # so stands a bucket that has nothing: with its priority
-        if is_last or available or held:
-            rows[key] = Lot(lot.bucket, lot.priority, key[1], available, held, lot.since)
-    return sorted(rows.values(), key=spending_order)
 
 
 def _take_back_reservation(then: Then, entry: Entry, sequence: int, reservation: Reservation) -> None:
@@ -165,8 +138,12 @@ def _before_end(reservation: Reservation, entry: Entry) -> Reservation:
 
 
 def _legs_before(entry: Entry) -> list[HeldLeg]:
-    """What was held, in the order of capture: what an ending releases whole stands in reverse."""
-    legs = [leg for leg in entry.legs if leg.held < 0]
-    captured = [leg for leg in legs if leg.available < -leg.held]
-    whole = [leg for leg in legs if leg.available >= -leg.held]
-    return [HeldLeg(leg.bucket, leg.expires_at_ms, -leg.held) for leg in [*captured, *reversed(whole)]]
+    """What was held, in the order of capture: what is captured stands in it, what goes back whole behind that
+    in reverse.
+    """
+    held = [HeldLeg(leg.bucket, leg.expires_at_ms, -leg.held) for leg in entry.legs if leg.held < 0]
+    captured, ends = entry.captured or 0, 0
+    while captured > 0 and ends < len(held):
+        captured -= held[ends].held
+        ends += 1
+    return [*held[:ends], *reversed(held[ends:])]
