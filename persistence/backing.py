@@ -11,7 +11,8 @@ from app.ledger.backing import Extent, Keyed, Recorded, Refunded, Terms
 from app.ledger.entries import Entry
 from app.ledger.replies import Reservation
 from persistence import rebuild
-from persistence.pool import Pool, answering
+from persistence.pool import Pool
+from persistence.silence import Patient
 
 decode_entry = msgspec.json.Decoder(Entry).decode
 
@@ -21,7 +22,7 @@ class PostgresBacking:
 
     def __init__(self, pool: Pool, admit: Callable[[], Awaitable[Terms]]) -> None:
         """`admit` is `persistence.admission`'s, bound to the Redis that this process uses."""
-        self._pool = pool
+        self._patient = Patient(pool)
         self._admit = admit
 
     async def admit(self) -> Terms:
@@ -30,7 +31,7 @@ class PostgresBacking:
     ACCOUNTS_KNOWN = "SELECT account FROM accounts WHERE account = ANY($1::text[])"
 
     async def accounts_known(self, accounts: Sequence[str]) -> set[str]:
-        async with answering(self._pool) as connection:
+        async with self._patient.answering() as connection:
             return {account for (account,) in await connection.fetch(self.ACCOUNTS_KNOWN, accounts)}
 
     RECORDED = """
@@ -40,14 +41,14 @@ class PostgresBacking:
     """
 
     async def recorded(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Recorded]:
-        async with answering(self._pool) as connection:
+        async with self._patient.answering() as connection:
             rows = await connection.fetch(self.RECORDED, *_columns(places))
         found = {(row["shard"], row["seq"]): _recorded(row) for row in rows}
         # What stands in the place of a lost entry is not what was answered then.
         return {place: each for place, each in found.items() if each.entry.adopted is None}
 
     async def reservations(self, ids: Sequence[str]) -> dict[str, Reservation]:
-        async with answering(self._pool) as connection:
+        async with self._patient.answering() as connection:
             return await rebuild.reservations(connection, [each for each in ids if _is_uuid(each)])
 
     # Redis may have forgotten the task and bound it again: the latest binding counts, not the latest hold.
@@ -60,7 +61,7 @@ class PostgresBacking:
     """
 
     async def tasks(self, tasks: Sequence[tuple[str | None, str]]) -> dict[tuple[str | None, str], str]:
-        async with answering(self._pool) as connection:
+        async with self._patient.answering() as connection:
             rows = await connection.fetch(self.TASKS, *_columns(tasks))
         return {tasks[row["n"] - 1]: row["reservation"] for row in rows}
 
@@ -95,7 +96,7 @@ class PostgresBacking:
 
     async def answered(self, keys: Sequence[Keyed]) -> dict[Keyed, Recorded | Extent]:
         found: dict[Keyed, Recorded | Extent] = {}
-        async with answering(self._pool) as connection:
+        async with self._patient.answering() as connection:
             for of, statement in self.ANSWERED_TO.items():
                 of_these = [each for each in keys if each.of == of]
                 columns = _columns([each[1:] for each in of_these])
@@ -111,7 +112,7 @@ class PostgresBacking:
     """  # noqa: S608
 
     async def refunded(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Refunded]:
-        async with answering(self._pool) as connection:
+        async with self._patient.answering() as connection:
             rows = await connection.fetch(self.REFUNDED, *_columns(places))
         return {(row["shard"], row["seq"]): Refunded(row["refunded"], _extent(row)) for row in rows}
 

@@ -1,8 +1,11 @@
 """What PostgreSQL tells the engine, and that its absence is told as such and in time."""
 
+import asyncio
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import asyncpg
@@ -15,6 +18,7 @@ from app.ledger.replies import Reservation
 from app.ledger.shards import new_reservation_id
 from persistence.backing import PostgresBacking
 from persistence.pool import ANSWER_SECONDS, answering, open_pool
+from persistence.silence import MOMENT_SECONDS
 from tests.integration.rows import MORNING, MORNING_MS, Rows
 
 RESERVATION = """
@@ -184,6 +188,53 @@ async def test_a_postgresql_that_is_stopped_is_unavailable_in_bounded_time(datab
         os.kill(process, signal.SIGCONT)
     assert not await backing.accounts_known(["acc-1"])
     await pool.close()
+
+
+@contextmanager
+def hanging(postgres: Postgres) -> Iterator[None]:
+    """All of its processes stand still: it neither answers nor refuses."""
+    pids = (postgres.pid, *postgres._forked())
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+async def away_after_seconds(backing: PostgresBacking) -> float:
+    began = time.monotonic()
+    with pytest.raises(BackingUnavailable, match="PostgreSQL is away"):
+        await backing.accounts_known(["acc-1"])
+    return time.monotonic() - began
+
+
+async def test_a_postgresql_that_hangs_keeps_somebody_waiting_once_and_is_heard_when_it_answers(
+    own_postgres: Postgres,
+):
+    pool = await open_pool(own_postgres.url)
+    backing = PostgresBacking(pool, admitted)
+    assert not await backing.accounts_known(["acc-1"])
+    with hanging(own_postgres):
+        assert 1 < await away_after_seconds(backing) < ANSWER_SECONDS + 1
+        for _ in range(3):
+            assert await away_after_seconds(backing) < MOMENT_SECONDS + 0.5
+    async with asyncio.timeout(ANSWER_SECONDS + 5):
+        while True:
+            with suppress(BackingUnavailable):
+                assert not await backing.accounts_known(["acc-1"])
+                break
+    await pool.close()
+
+
+async def test_nobody_listens_any_more_once_the_pool_is_closed(own_postgres: Postgres):
+    pool = await open_pool(own_postgres.url)
+    with hanging(own_postgres):
+        await away_after_seconds(PostgresBacking(pool, admitted))
+        pool.terminate()
+        (listening,) = [each for each in asyncio.all_tasks() if each.get_name() == "lastro-listening"]
+        await asyncio.wait_for(listening, ANSWER_SECONDS + 5)
 
 
 async def test_tls_is_demanded_where_the_url_says_so_and_only_there(database_url):

@@ -16,6 +16,7 @@ from app.ledger.backing import Extent, Keyed, Recorded, Refunded
 from app.ledger.connection import connect
 from app.ledger.entries import seal
 from app.ledger.errors import (
+    KEY,
     ExceedsTransaction,
     IdempotencyMismatch,
     JournalBacklogged,
@@ -213,15 +214,20 @@ async def test_while_postgresql_is_away_keys_that_hold_for_ever_are_unavailable_
     ):
         await ledger.grant(Grant(account="ana", amount=100))
         old = await operations(ledger, "one", now_ms - DAY_MS)
+        just_granted = Grant(account="ana", amount=1, key="just now", fingerprint=F)
+        first = await ledger.grant(replace(just_granted))
         spent = await ledger.deduct(Deduct(account="ana", amount=8))
         own_postgres.kill()
         sequences = [await redis.hget(keys.meta(shard), "sequence") for shard in range(SHARDS)]
         for operation in old:
-            with pytest.raises(LedgerUnavailable):
+            with pytest.raises(LedgerUnavailable) as away:
                 await ask(ledger, operation)
+            assert KEY == away.value.facts["cause"]
         with pytest.raises(LedgerUnavailable):
             await ledger.batch([Deduct(account="ana", amount=1), old[0]], atomic=True)
         assert sequences == [await redis.hget(keys.meta(shard), "sequence") for shard in range(SHARDS)]
+        again = await ledger.grant(just_granted)
+        assert (show(first), True) == (show(again), again.replayed)
         young = new_reservation_id(0, now_ms)
         await ledger.deduct(Deduct(account="ana", amount=1, key=young, fingerprint=F))
         refund = await ledger.refund(await ledger.refunding(spent.transaction))
