@@ -167,23 +167,15 @@ SPECIAL: dict[tuple[str, str], str] = {
     ("ledger_unavailable", "too_few_replicas"): "Redis has too few replicas to take writes." + _UNCHANGED,
     ("ledger_unavailable", "not_replicated"): "Too few replicas have acknowledged in time. The request may"
     " have been carried out: repeat it with the same key, and what was done is answered, never done twice.",
-    (
-        "ledger_unavailable",
-        "journal",
-    ): "PostgreSQL is away, and only the journal in it knows what this request names." + _UNCHANGED,
-    (
-        "ledger_unavailable",
-        "key",
-    ): "PostgreSQL is away, and whether this Idempotency-Key was used long ago stands"
-    " only in the journal there: that is asked for each key of grant, refund and adjust, and for a UUIDv7 that is"
-    " hours old." + _UNCHANGED,
+    ("ledger_unavailable", "journal"): "PostgreSQL is away, and only the journal in it knows what this"
+    " request names." + _UNCHANGED,
+    ("ledger_unavailable", "key"): "PostgreSQL is away, and whether this Idempotency-Key was used long ago"
+    " stands only in the journal there: that is asked for each key of grant, refund and adjust, and for a"
+    " UUIDv7 that is hours old." + _UNCHANGED,
     ("ledger_unavailable", "rate_card"): "The rate card has not been read yet, so nothing can be priced."
     + _UNCHANGED,
-    (
-        "ledger_unavailable",
-        "token_keys",
-    ): "The keys of users' tokens could not be fetched, so that nobody can tell"
-    " whose token this is. Repeat in a moment.",
+    ("ledger_unavailable", "token_keys"): "The keys of users' tokens could not be fetched, so that nobody can"
+    " tell whose this one is. Repeat in a moment.",
     ("overloaded", "memory"): "Redis has little memory left, so nothing new is taken on; confirm, cancel and"
     " reads go on. Repeat with the same key in a moment.",
     ("overloaded", "long_answers"): "As many exports are under way as may be. Repeat in a moment.",
