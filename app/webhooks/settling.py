@@ -182,11 +182,16 @@ async def _refused(ledger: Ledger, event: Event, named: str | None, error: Refus
     found = await ledger.find(named)
     over = isinstance(error, ReservationExpired) and event.outcome == "failed"  # the credits are back anyway
     against = isinstance(error, ReservationCancelled | ReservationConfirmed)
-    facts = ", ".join(f"{name} {fact}" for name, fact in error.facts.items() if not name.endswith("_ms"))
     return Settlement(
         status="verified" if over else "conflict" if against else "refused",
-        why=f"{error.word} ({facts})" if facts else error.word,
+        why=worded(error),
         reservation=found.id,
         account=found.account,
         resource=found.resource,
     )
+
+
+def worded(error: Refused) -> str:
+    """Why the ledger said no, for people who look into the inbox."""
+    facts = ", ".join(f"{name} {fact}" for name, fact in error.facts.items() if not name.endswith("_ms"))
+    return f"{error.word} ({facts})" if facts else error.word

@@ -66,11 +66,12 @@ class Reversal(Struct, frozen=True, kw_only=True):
 
 
 class Other(Struct, frozen=True, kw_only=True):
-    """Nothing to be done. `why` in words, for the inbox."""
+    """Nothing to be done. `why` in words, for the inbox; `is_payment`: something was paid, but no credits."""
 
     kind: str
     event: str
     why: str
+    is_payment: bool = False
 
 
 def read(delivery: Delivery) -> Payment | Reversal | Other:
@@ -105,14 +106,14 @@ class _Told(NamedTuple):
     event: str
     at: int
 
-    def other(self, why: str) -> Other:
-        return Other(kind=self.kind, event=self.event, why=why)
+    def other(self, why: str, *, is_payment: bool = False) -> Other:
+        return Other(kind=self.kind, event=self.event, why=why, is_payment=is_payment)
 
 
 def _payment(told: _Told, about: dict[str, Any], noted: dict[str, Any], *by: str) -> Payment | Other:
     """`about`: what was paid; `noted`: its metadata; `by`: see `_key`."""
     if "lastro_credits" not in noted:
-        return told.other("its metadata say nothing of lastro_credits")
+        return told.other("its metadata say nothing of lastro_credits", is_payment=True)
     account = noted.get("lastro_account") or about.get("client_reference_id")
     if not isinstance(account, str) or not _ACCOUNT.fullmatch(account):
         raise Unreadable("`client_reference_id` or the metadata's `lastro_account` should be an account id")
