@@ -24,6 +24,11 @@ def backup() -> bool:
     return bench.get().run(bench.get().backup)
 
 
+def events() -> None:
+    """Have what happens told to whom it interests."""
+    return bench.get().run(bench.get().events)
+
+
 def reconcile() -> bool:
     """Compare Redis with the journal for a slice of time, when it is due or somebody asked for it."""
     return bench.get().run(bench.get().reconcile)

@@ -25,6 +25,9 @@ SWEEP_SECONDS = 5
 RECONCILE_SECONDS = 5
 """How often a worker looks whether a reconciliation is due, was asked for, or goes on."""
 
+EVENTS_SECONDS = 1
+"""How often workers are called to tell what happens; they go on for some seconds each time."""
+
 BACKUP_SECONDS = 5
 """How often a worker looks whether a backup is due or goes on."""
 
@@ -55,6 +58,7 @@ def enqueue_due(queues: Redis, now: float) -> list[str]:
         (jobs.sweep, jobs.TASKS_QUEUE, SWEEP_SECONDS),
         (jobs.reconcile, jobs.TASKS_QUEUE, RECONCILE_SECONDS),
         (jobs.backup, jobs.TASKS_QUEUE, BACKUP_SECONDS),
+        (jobs.events, jobs.TASKS_QUEUE, EVENTS_SECONDS),
     ):
         queue = Queue(queue_name, connection=queues)
         if queue.count >= QUEUED_MAX:

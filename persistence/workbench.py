@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
 from functools import partial
@@ -30,11 +30,13 @@ from persistence import admission, served
 from persistence.backing import PostgresBacking
 from persistence.backup.scheduled import Plan, backup_slice
 from persistence.drain import drain
+from persistence.events.telling import Telling
 from persistence.operators import Announcer
 from persistence.pool import Pool, open_pool
 from persistence.reconcile.page import Behind
 from persistence.reconcile.sighting import NotExaminable
 from persistence.reconcile.slice import reconcile_slice
+from persistence.shift import AGAIN_SECONDS, Shift
 
 SLICE_SECONDS = 2.0
 CLOSE_SECONDS = 1.0
@@ -59,6 +61,7 @@ class Work(Struct, frozen=True, kw_only=True):
     stream_keep_seconds: int = 3600
     stream_keep_bytes: int = 268_435_456
     backups: Plan | None = None
+    events_to_private: bool = False
     slice_seconds: float = SLICE_SECONDS
 
 
@@ -77,6 +80,7 @@ class Workbench:
         self._pool: Pool
         self._backing: PostgresBacking
         self._ledger: Ledger
+        self._telling: Shift
 
     def open(self) -> None:
         """Returns when jobs can be run. Redis and PostgreSQL need not be there yet."""
@@ -163,6 +167,10 @@ class Workbench:
         self._note("backup", None)
         return bool(done)
 
+    async def events(self) -> None:
+        """Have what happens told to whom it interests, for the next seconds, beside whatever else is done."""
+        self._telling.call_for()
+
     async def _until_stopped(self, task: "asyncio.Task[_Result]") -> _Result | None:
         """What a task comes to; `None` when a request to stop came first, which cuts it off."""
         stopping = asyncio.create_task(self._stopping.wait(), name="stopping")
@@ -230,8 +238,27 @@ class Workbench:
             self._ledger = Ledger(redis, self._backing, Limits(request_seconds=CLOSE_SECONDS))
             await self._ledger.start()
             stack.push_async_callback(self._ledger.stop)
+            self._telling = await self._shift_of_events(stack)
             self._opened.set_result(None)
             await self._closing.wait()
+
+    async def _shift_of_events(self, stack: AsyncExitStack) -> Shift:
+        pool = await open_pool(self._work.database_url, connections_max=3, name="lastro events")
+        stack.push_async_callback(_close, pool)
+        telling = await stack.enter_async_context(Telling(pool, private=self._work.events_to_private))
+        shift = Shift("events", partial(self._turn_of, "events", telling.turn), telling.stop)
+        stack.push_async_callback(shift.stop)
+        return shift
+
+    async def _turn_of(self, job: str, turn: Callable[[], Awaitable[float]]) -> float:
+        """A turn of a shift, and the seconds until the next."""
+        try:
+            seconds = await turn()
+        except AWAY as error:
+            self._note(job, error)
+            return AGAIN_SECONDS
+        self._note(job, None)
+        return seconds
 
 
 async def _close(pool: Pool) -> None:

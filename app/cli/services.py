@@ -101,6 +101,7 @@ def worker(data: Path, alive: bool) -> None:
             stream_keep_seconds=settings.stream_keep_seconds,
             stream_keep_bytes=settings.stream_keep_bytes,
             backups=_plan(settings),
+            events_to_private=settings.events_to_private_addresses == "yes",
         )
     )
 

@@ -53,7 +53,6 @@ CREATE TABLE event_cursors (
 -- of again: only those where the balance alone does not say so.
 CREATE TABLE event_levels (
   account text PRIMARY KEY,
-  shard integer NOT NULL,
   low boolean NOT NULL,
   depleted boolean NOT NULL
 );

@@ -1,0 +1,109 @@
+"""Where events may be sent: never to what only this network reaches, unless that is allowed.
+
+The URL comes from an operator, and what its name resolves to from whoever runs its DNS. So every address is
+looked at when it is about to be connected to, and the connection goes to that very address.
+"""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+import httpx
+
+from app.events import EndpointRefused
+
+URL_MAX = 2000
+
+Address = IPv4Address | IPv6Address
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+"""The addresses of a host, as texts. Raises `OSError` where it has none."""
+
+_TRANSLATED = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
+"""Of translators, whose last 32 bits are an IPv4 address."""
+
+_OF_CLOUDS = frozenset({IPv4Address("168.63.129.16")})
+"""Global by its number, and yet what a virtual machine finds its own cloud at."""
+
+
+def refuse(address: Address) -> None:
+    """Refuse what is not an address of the public internet.
+
+    Raises:
+        EndpointRefused: Why.
+    """
+    inner = _inside(address)
+    if inner is not None:
+        refuse(inner)
+    if not address.is_global or address.is_multicast or address.is_reserved or address in _OF_CLOUDS:
+        raise EndpointRefused(f"{address} is no address of the public internet")
+
+
+def _inside(address: Address) -> IPv4Address | None:
+    """The IPv4 address that an IPv6 address stands for."""
+    if isinstance(address, IPv4Address):
+        return None
+    if any(address in network for network in _TRANSLATED):
+        return IPv4Address(int(address) & 0xFFFF_FFFF)
+    teredo = address.teredo
+    return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None)
+
+
+def read(url: str, *, private: bool) -> httpx.URL:
+    """The URL of an endpoint. `private`: addresses of private networks and plain HTTP are allowed.
+
+    Raises:
+        EndpointRefused: It is none, or not one to deliver to.
+    """
+    schemes = ("https", "http") if private else ("https",)
+    try:
+        read = httpx.URL(url)
+        port = read.port
+    except (httpx.InvalidURL, ValueError) as error:
+        raise EndpointRefused(f"not a URL: {error}") from None
+    if len(url) > URL_MAX or not url.isascii() or not url.isprintable() or " " in url:
+        raise EndpointRefused(f"give at most {URL_MAX} printable ASCII characters without blanks")
+    if read.scheme not in schemes or not read.host:
+        raise EndpointRefused(f"give an absolute URL that begins with {' or '.join(schemes)}://")
+    if read.userinfo or read.fragment or port == 0:
+        raise EndpointRefused("give a URL without a user, a password, a fragment or port 0")
+    if not private:
+        literal = _literal(read.host)
+        if literal is not None:
+            refuse(literal)
+    return read
+
+
+def _literal(host: str) -> Address | None:
+    try:
+        return ip_address(host.strip("[]"))
+    except ValueError:
+        return None
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    """By the machine's resolver, which also reads `127.1` and `0x7f000001`."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+async def addresses(url: httpx.URL, *, private: bool, by: Resolve = resolve) -> list[str]:
+    """What to connect to, in order. One address that may not be refuses them all.
+
+    Raises:
+        EndpointRefused: One of them is no public one, or there is none.
+    """
+    host = url.raw_host.decode("ascii")
+    try:
+        found = await by(host, url.port or (443 if url.scheme == "https" else 80))
+    except (OSError, UnicodeError):
+        found = []
+    if not found:
+        raise EndpointRefused(f"{host} does not resolve")
+    if not private:
+        for each in found:
+            literal = _literal(each)
+            if literal is None:  # with a zone: of this link alone
+                raise EndpointRefused(f"{each} is no address of the public internet")
+            refuse(literal)
+    return found
