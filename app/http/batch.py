@@ -91,9 +91,9 @@ async def _asked(
     """What each asks of the ledger, or why it cannot be asked."""
     barred = [_barred(request, operation) for operation in operations]
     lookups = Lookups(request.parts, request.caller)
-    for operation, why in zip(operations, barred, strict=True):
+    for operation, stamp, why in zip(operations, stamps, barred, strict=True):
         if why is None:
-            operation.wants(lookups)
+            operation.wants(stamp, lookups)
     await lookups.look_up()
     return [
         why or _operation(operation, stamp, lookups)

@@ -54,7 +54,7 @@ class Asking(Body):
     def unkeyed(self) -> None:
         """Called when it comes without a key. Raises a `Problem` where it must not."""
 
-    def wants(self, lookups: Lookups) -> None:
+    def wants(self, stamp: Stamp, lookups: Lookups) -> None:
         """Say what must be looked up before there can be an operation."""
 
     def operation(self, stamp: Stamp, lookups: Lookups) -> Write:

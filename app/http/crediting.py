@@ -76,7 +76,7 @@ class RefundBody(Asking, kw_only=True):
         reservation = given(self.reservation_id)
         return given(self.transaction_id), reservation and reservation.lower()
 
-    def wants(self, lookups: Lookups) -> None:
+    def wants(self, stamp: Stamp, lookups: Lookups) -> None:  # noqa: ARG002
         lookups.want_refund(*self.spent())
 
     def operation(self, stamp: Stamp, lookups: Lookups) -> Refund:

@@ -8,8 +8,10 @@ from typing import TypeVar
 
 from app.http import pricing
 from app.http.parts import Caller, Parts
-from app.ledger.errors import LedgerError, ReservationNotFound
-from app.ledger.operations import Refund
+from app.http.problems import Problem
+from app.ledger.errors import LedgerError, LedgerUnavailable, Refused, ReservationNotFound, Unavailable
+from app.ledger.operations import Deduct, Refund
+from app.ledger.receipts import Receipt
 from app.ledger.refunds import RefundOf
 from app.ledger.replies import Reservation
 from app.ledger.shards import TransactionId
@@ -24,12 +26,17 @@ Named = str | tuple[str | None, str]
 class Lookups:
     """Of one request. To whoever may touch some accounts only, what is another's does not exist."""
 
-    __slots__ = ("_caller", "_found", "_located", "_models", "_named", "_new", "_parts", "_refunds")
+    __slots__ = (
+        "_answered", "_asking", "_caller", "_found", "_located", "_named", "_new", "_parts", "_prices",
+        "_refunds",
+    )  # fmt: skip
 
     def __init__(self, parts: Parts, caller: Caller) -> None:
         self._parts = parts
         self._caller = caller
-        self._models: set[str] = set()
+        self._prices: dict[tuple[str, int | str], Priced | Problem | LedgerError] = {}
+        self._asking: list[tuple[tuple[str, int | str], Deduct]] = []
+        self._answered: set[tuple[str, str | None]] = set()
         self._new: dict[str, list[str]] = {}
         self._named: dict[Named, bool] = {}
         self._located: dict[Named, str | LedgerError] = {}
@@ -49,9 +56,11 @@ class Lookups:
         """`new_reservation` is going to be asked."""
         self._new.setdefault(account, []).append("")
 
-    def want_price(self, model: str) -> None:
-        """`price` is going to be asked of this model."""
-        self._models.add(model)
+    def want_price(self, model: str, units: int | str, asking: Deduct | None) -> None:
+        """`price` is going to be asked. `asking`: what may be asked without a price, for its key alone."""
+        self._prices[model, units] = LedgerUnavailable()
+        if asking is not None:
+            self._asking.append(((model, units), asking))
 
     def want_reservation(self, named: Named, *, whole: bool = False) -> None:
         """`id_of` is going to be asked, and `captured` too if the `whole` reservation is wanted."""
@@ -66,8 +75,8 @@ class Lookups:
         if self._new:
             made = self._parts.ledger.new_reservation_id
             self._new = {account: [await made(account) for _ in of] for account, of in self._new.items()}
-        if self._models:
-            await pricing.learn(self._parts, self._models)
+        if self._prices:
+            await self._look_up_prices()
         if self._named:
             await self._look_up_reservations()
         if self._refunds:
@@ -78,8 +87,16 @@ class Lookups:
         return self._new[account].pop()
 
     def price(self, model: str, units: int | str) -> Priced:
-        """What so many units of a model cost now. Raises the `Problem` that they cannot be priced."""
-        return pricing.priced(self._parts, model, units)
+        """What so many units of a model cost now.
+
+        Raises:
+            Problem, LedgerError: They cannot be priced.
+        """
+        return _or_raise(self._prices[model, units])
+
+    def is_answered(self, account: str, key: str | None) -> bool:
+        """Whether something was answered under a key whose request cannot be priced."""
+        return (account, key) in self._answered
 
     def ttl_seconds(self, model: str | None) -> int:
         """How long a reservation holds its credits that does not say."""
@@ -108,6 +125,27 @@ class Lookups:
         """
         return _or_raise(self._refunds[transaction, reservation])
 
+    async def _look_up_prices(self) -> None:
+        await pricing.learn(self._parts, {model for model, _ in self._prices})
+        for named in self._prices:
+            try:
+                self._prices[named] = pricing.priced(self._parts, *named)
+            except (Problem, LedgerError) as failure:
+                self._prices[named] = failure
+        asking = [each for named, each in self._asking if not isinstance(self._prices[named], Priced)]
+        if asking:
+            await self._look_up_keys(asking)
+
+    async def _look_up_keys(self, asking: list[Deduct]) -> None:
+        """A repeated request is answered as the first time, whatever has become of the price since."""
+        try:
+            outcomes = (await self._parts.ledger.batch(asking)).results
+        except Unavailable:
+            return
+        for each, outcome in zip(asking, outcomes, strict=True):
+            if isinstance(outcome, Receipt | Refused):
+                self._answered.add((each.account, each.key))
+
     async def _look_up_reservations(self) -> None:
         ledger = self._parts.ledger
         tasks = [named for named in self._named if isinstance(named, tuple)]
@@ -131,7 +169,7 @@ class Lookups:
         self._refunds = dict(zip(self._refunds, found, strict=True))
 
 
-def _or_raise(found: T | LedgerError) -> T:
-    if isinstance(found, LedgerError):
+def _or_raise(found: T | Problem | LedgerError) -> T:
+    if isinstance(found, Problem | LedgerError):
         raise found
     return found

@@ -32,7 +32,7 @@ class Settling(Asking, kw_only=True):
             return given(self.provider), self.task_id
         return str(self.reservation_id).lower()
 
-    def wants(self, lookups: Lookups) -> None:
+    def wants(self, stamp: Stamp, lookups: Lookups) -> None:  # noqa: ARG002
         lookups.want_reservation(self.named)
 
 
@@ -59,7 +59,7 @@ class ConfirmBody(Settling, kw_only=True):
         if not self.final:
             raise Problem("idempotency_key_required", {})
 
-    def wants(self, lookups: Lookups) -> None:
+    def wants(self, stamp: Stamp, lookups: Lookups) -> None:  # noqa: ARG002
         lookups.want_reservation(self.named, whole=self.units is not UNSET)
 
     def operation(self, stamp: Stamp, lookups: Lookups) -> Confirm:

@@ -149,7 +149,7 @@ class LedgerRequest(Request[Principal, None, State]):
     async def operation(self, data: Asking) -> Any:
         """What the body asks of the ledger."""
         stamp, lookups = self.stamp(data), Lookups(self.parts, self.caller)
-        data.wants(lookups)
+        data.wants(stamp, lookups)
         await lookups.look_up()
         return data.operation(stamp, lookups)
 

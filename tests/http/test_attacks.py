@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from tests.http.steps import CREDITS, ask, batch, deduct, do, op
+from tests.http.steps import CREDITS, ask, batch, deduct, do, is_refused, members, op, sums
 from tests.http.test_credits import grant, reserve
 
 NOBODYS = "01a1ffa5-4956-7003-abd8-99c175348713"
@@ -142,12 +142,7 @@ async def test_a_late_confirm_again_is_no_conflict_when_the_policy_lowered_its_a
 
 async def test_a_batch_that_nobody_can_price_now_is_503_as_a_whole(app, client):
     await grant(client)
-    rates = app.state.parts.rates
-
-    async def away() -> bool:
-        return False
-
-    rates.refresh, rates.card = away, type(rates.card)()
+    await unread(app.state.parts.rates)
     unpriced = op("deduct", accountId="alice", modelId="m", units=1)
     for operations, atomic in (([unpriced, unpriced], False), ([deduct(1), unpriced], True)):
         answer = await ask(client, "batch", operations=operations, atomic=atomic)
@@ -180,3 +175,50 @@ async def test_what_is_none_of_a_few_words_or_no_time_is_told_what_would_be_righ
         answer = await client.request(method, f"{CREDITS}/{path}", json=sent)
         assert (400, field) == (answer.status_code, answer.json()["field"]), path
         assert said in answer.json()["detail"], path
+
+
+BY_UNITS = {"accountId": "alice", "modelId": "m", "units": 5}
+LARGEST = 2**53 - 1
+
+
+async def unread(rates) -> None:
+    """As in a process that has never heard of PostgreSQL."""
+
+    async def away() -> bool:
+        return False
+
+    rates.refresh, rates.card = away, type(rates.card)()
+
+
+@pytest.mark.parametrize("verb", ["deduct", "reserve"])
+@pytest.mark.parametrize("by_now", [0, LARGEST, None])
+async def test_a_replay_wins_when_its_units_could_not_be_priced_any_more(app, client, verb, by_now):
+    await grant(client)
+    put = f"{CREDITS}/models"
+    await client.put(put, json={"modelId": "m", "base": 0, "price": 1})
+    first = await do(client, verb, key="done", **BY_UNITS)
+    too_many = BY_UNITS | {"units": 500}
+    refused = await is_refused(client, verb, 402, "insufficient_credits", key="refused", **too_many)
+    if by_now is None:
+        await unread(app.state.parts.rates)
+    else:
+        await client.put(put, json={"modelId": "m", "base": 0, "price": by_now})
+    again = await ask(client, verb, key="done", **BY_UNITS)
+    assert "true" == again.headers["idempotency-replayed"]
+    assert first == again.json()
+    for atomic in (False, True):
+        operations = [op(verb, idempotencyKey="done", **BY_UNITS)]
+        (result,) = (await do(client, "batch", operations=operations, atomic=atomic))["results"]
+        assert (True, first["transaction"]) == members(result, "replayed", "transaction")
+    assert refused == (await ask(client, verb, key="refused", **too_many)).json()
+    await is_refused(client, verb, 422, "idempotency_mismatch", key="done", **(BY_UNITS | {"units": 6}))
+    new = await ask(client, verb, key="new", **BY_UNITS)
+    assert (503 if by_now is None else 400) == new.status_code, "it is not priced, and so not carried out"
+    assert first["transaction"]["version"] == (await sums(client))[2]
+
+
+async def test_a_used_key_is_told_before_a_model_that_does_not_exist(client):
+    await grant(client)
+    await do(client, "deduct", key="k", accountId="alice", amount=5)
+    await is_refused(client, "deduct", 422, "idempotency_mismatch", key="k", **BY_UNITS)
+    await is_refused(client, "deduct", 404, "model_not_found", key="new", **BY_UNITS)
