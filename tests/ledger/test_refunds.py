@@ -184,6 +184,31 @@ async def test_all_that_a_reservation_has_spent_goes_back_the_latest_first(ledge
     assert 100 == await available(ledger)
 
 
+@pytest.mark.parametrize("old", [False, True], ids=["at once", "a day later"])
+async def test_a_refund_of_several_is_answered_with_its_first_entry_again_and_the_balance_of_now(
+    ledger, journal, clock, old
+):
+    """The others are found by their reservation: only the first has the key."""
+    id_ = await reserved(ledger)
+    for i in range(2):
+        await ledger.confirm(
+            Confirm(reservation=id_, amount=10, final=False, key=f"p{i}", fingerprint="f" * 16)
+        )
+    ending = await ledger.confirm(Confirm(reservation=id_, amount=10))
+    first = await refunded(ledger, id_, 25, key="k", fingerprint="f" * 16)
+    assert (str(ending.transaction), 10, 95) == (
+        first.entry.refund_of, first.entry.amount, first.account.available
+    )  # fmt: skip
+    made = [each.entry for each in await journal.entries(first.shard) if each.entry.kind == "refunded"]
+    assert [(10, id_), (10, id_), (5, id_)] == [(each.amount, each.reservation) for each in made]
+    await ledger.deduct(Deduct(account="ana", amount=7))
+    if old:
+        await journal.a_day_passes(ledger, clock)
+    again = await refunded(ledger, id_, 25, key="k", fingerprint="f" * 16)
+    assert (first.transaction, first.entry, True) == (again.transaction, again.entry, again.replayed)
+    assert (88, 88) == (again.account.available, await available(ledger))
+
+
 async def test_parts_go_back_while_the_rest_is_still_held_and_after_it_was_cancelled(ledger):
     id_ = await reserved(ledger)
     await ledger.confirm(Confirm(reservation=id_, amount=10, final=False, key="k", fingerprint=F))
