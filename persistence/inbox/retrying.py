@@ -1,0 +1,133 @@
+"""What stands in the inbox and is not settled is tried again; what is too old goes. A job of the workers.
+
+A delivery may come before its task is bound, and whoever acts on one may die. Which rows can be acted on now
+is asked of the journal's own tables, all at once: those of somebody else's tasks cost a look into an index.
+"""
+
+import logging
+import time
+
+from app.ledger.backing import BackingUnavailable
+from app.ledger.errors import LedgerError, Unavailable
+from app.ledger.ledger import Ledger
+from app.webhooks.inbox import KEPT_DAYS, WAITING_HOURS, Granted
+from app.webhooks.receiving import Rules, act
+from persistence.inbox import rows
+from persistence.pool import Pool, answering
+
+ROWS_MAX = 200
+ABANDONED_SECONDS = 10
+"""After which whoever received a row and has not settled it has died, or has no answer of the ledger."""
+
+GONE_MAX = 1_000
+
+log = logging.getLogger(__name__)
+
+
+async def retry_slice(pool: Pool, ledger: Ledger, rules: Rules, seconds: float) -> int:
+    """Act on what can be acted on, for about so long. Returns how many rows were settled.
+
+    Raises:
+        BackingUnavailable, Unavailable: PostgreSQL or the ledger is away; nothing is lost by that.
+    """
+    ends, settled = time.monotonic() + seconds, 0
+    for row in await _ready(pool):
+        if time.monotonic() > ends:
+            break
+        settled += await _try_again(pool, ledger, rules, row)
+    await _give_up(pool)
+    while time.monotonic() < ends and await _forget(pool):
+        pass
+    return settled
+
+
+# Waiting: their task or the reservation that they name is known by now, or the payment whose money went back.
+READY = """
+SELECT id FROM webhook_inbox inbox
+WHERE status = 'received' AND tried_at < clock_timestamp() - make_interval(secs => $2)
+OR status = 'waiting' AND (
+  EXISTS (
+    SELECT FROM reservations r
+    WHERE r.task = inbox.task AND (r.provider = inbox.provider OR r.provider IS NULL)
+  )
+  OR EXISTS (SELECT FROM reservations r WHERE r.id IN (inbox.own::uuid, nullif(inbox.path, '')::uuid))
+  OR inbox.outcome = 'reversed' AND EXISTS (
+    SELECT FROM webhook_inbox paid
+    WHERE paid.provider = inbox.provider AND paid.path = '' AND paid.outcome = 'succeeded'
+      AND paid.named = ANY (string_to_array(inbox.named, ' ')) AND paid.status = 'verified'
+  )
+)
+ORDER BY tried_at LIMIT $1
+"""
+
+TRIED = "UPDATE webhook_inbox SET tried_at = clock_timestamp() WHERE id = $1"
+
+
+async def _ready(pool: Pool) -> list[int]:
+    async with answering(pool) as connection:
+        return [row["id"] for row in await connection.fetch(READY, ROWS_MAX, float(ABANDONED_SECONDS))]
+
+
+class _Payments:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def granted(self, keys: tuple[str, ...]) -> Granted | None:
+        async with answering(self._pool) as connection:
+            return await rows.granted(connection, keys)
+
+
+async def _try_again(pool: Pool, ledger: Ledger, rules: Rules, row: int) -> bool:
+    async with answering(pool) as connection:
+        await connection.execute(TRIED, row)  # so that one that never comes to an end holds up no other
+        received = await rows.received(connection, row)
+    if received is None:
+        return False
+    try:
+        settlement = await act(ledger, _Payments(pool), rules, received)
+    except (Unavailable, BackingUnavailable):
+        raise
+    except LedgerError:
+        log.exception("webhook %d cannot be settled", row)
+        return False
+    async with answering(pool) as connection, connection.transaction():
+        await rows.settle(connection, row, received, settlement)
+    if settlement.status in ("conflict", "refused"):
+        log.warning("webhook %d of %s: %s, %s", row, received.provider, settlement.status, settlement.why)
+    return settlement.status != "waiting"
+
+
+GIVE_UP = """
+UPDATE webhook_inbox SET status = 'unknown', settled_at = clock_timestamp()
+WHERE status = 'waiting' AND received_at < clock_timestamp() - make_interval(hours => $1)
+RETURNING id, provider, named
+"""
+
+
+async def _give_up(pool: Pool) -> None:
+    """What was not known for a day is not going to be."""
+    async with answering(pool) as connection:
+        for row in await connection.fetch(GIVE_UP, WAITING_HOURS):
+            log.warning("webhook %d of %s: nobody knows %s", row["id"], row["provider"], row["named"])
+
+
+FORGET = """
+UPDATE webhook_inbox SET payload = NULL, reason = NULL WHERE id IN (
+  SELECT id FROM webhook_inbox
+  WHERE payload IS NOT NULL AND received_at < clock_timestamp() - make_interval(days => $1) LIMIT $2
+)
+"""
+
+REMOVE = """
+DELETE FROM webhook_inbox WHERE id IN (
+  SELECT id FROM webhook_inbox
+  WHERE status IN ('rejected', 'unknown') AND last_at < clock_timestamp() - make_interval(days => $1) LIMIT $2
+)
+"""
+
+
+async def _forget(pool: Pool) -> bool:
+    """Remove some of what is too old: payloads, and rows that nobody asks for. `False`: there was none."""
+    async with answering(pool) as connection:
+        done = [await connection.execute(each, KEPT_DAYS, GONE_MAX) for each in (FORGET, REMOVE)]
+    return any(not each.endswith(" 0") for each in done)
