@@ -55,7 +55,7 @@ class Placing:
         """How many versions Redis is ahead, by account; in all as many as sequences are missing."""
         loss, then, known = self._loss, self._then, self._stored.accounts
         ahead: dict[str, int] = {}
-        for name in known.keys() | then.accounts.keys():
+        for name in sorted(known.keys() | then.accounts.keys()):
             ours, theirs = known.get(name), then.accounts.get(name)
             missing = (theirs.version if theirs else 0) - (ours.version if ours else 0)
             if missing < 0 or (missing == 0 and _sums(ours) != _sums(theirs)):

@@ -1,15 +1,18 @@
 """What was lost of settings, parts, extensions, late confirms and refunds is what Redis has of it."""
 
+import msgspec
 import pytest
 
 from app.ledger import keys
-from app.ledger.operations import Configure, Deduct, Extend, Refund
-from app.ledger.replies import Declined
+from app.ledger.entries import seal
+from app.ledger.operations import Cancel, Configure, Deduct, Extend, Grant, Refund, Reserve
+from app.ledger.replies import Declined, Reservation
+from app.ledger.shards import new_reservation_id
 from persistence.admission import admit
 from persistence.reconcile.adopt import adopt
 from persistence.restore import restore
 from tests.integration.journal.workers import keep_journal
-from tests.integration.reconcile.past import ANA
+from tests.integration.reconcile.past import ANA, NOW_MS
 from tests.integration.reconcile.products import Products
 from tests.integration.restore.looking import Looking
 from tests.integration.streams import replace_server
@@ -76,6 +79,46 @@ async def test_what_was_given_back_in_lost_entries_is_not_given_back_again(
     (answer,) = (await caller.call([refund])).results
     assert isinstance(answer, Declined)
     assert 8 == answer.facts["left"]
+
+
+async def test_nothing_that_was_written_beside_a_job_comes_to_stand_beside_another(
+    caller, redis, worker, urls, tmp_path
+):
+    """Which entry an extension was nobody remembers: it may take any place that no job is known to have had."""
+    mine, others = new_reservation_id(0, NOW_MS), {}
+    note = seal(None, "image-1", {"who": "somebody else"})
+    about = {"resource": "image-1", "metadata": {"who": "somebody else"}}
+    for name in ("aaa", "zzz"):
+        others[name] = new_reservation_id(0, NOW_MS)
+        reserve = Reserve(
+            shard=0,
+            account=name,
+            reservation=others[name],
+            amount=1,
+            **about,
+            notes=note.text,
+            notes_hash=note.hash,
+        )
+        await caller.call([Grant(shard=0, account=name, amount=1, open=True), reserve])
+    await caller.call([Grant(shard=0, account=ANA, amount=5, open=True)])
+    await keep_journal(worker)
+    why = seal(reason="the job has failed")
+    cancel = Cancel(
+        shard=0, reservation=mine, reason="the job has failed", notes=why.text, notes_hash=why.hash
+    )
+    await caller.call([
+        Reserve(shard=0, account=ANA, reservation=mine, amount=5),
+        *(Extend(shard=0, reservation=each, ttl_ms=80_000_000) for each in others.values()),
+        cancel,
+    ])  # fmt: skip
+    await lose(redis, await last(redis))
+    jobs = [keys.reservation(0, each) for each in (mine, *others.values())]
+    before = await redis.mget(jobs)
+    await adopt(*urls, "ana")
+    await redis.flushall()
+    assert await restore(*urls, salvage=tmp_path / "salvage", watch=Looking()) is not None
+    decode = msgspec.json.Decoder(Reservation).decode
+    assert list(map(decode, before)) == list(map(decode, await redis.mget(jobs)))
 
 
 @pytest.mark.parametrize("kept", range(7))
