@@ -78,7 +78,8 @@ LEDGER: dict[str, Row] = {
     "reservation_expired": Row(
         410,
         "The reservation ran out of time",
-        "The reservation ran out of time and its credits are released. Reserve again, or deduct.",
+        "The reservation ran out of time and its credits are released. Reserve again, deduct, or within 24 hours"
+        " of its deadline confirm with onExpired: charge, which takes from what is available.",
     ),
     "idempotency_mismatch": Row(
         422,
@@ -111,7 +112,7 @@ LEDGER: dict[str, Row] = {
         422,
         "More than was spent",
         "{required} credits were to be refunded, {refunded} have been and {left} are left."
-        " Refund at most that.",
+        " No more than what is left can be given back.",
     ),
     "balance_overflow": Row(
         422,
@@ -179,6 +180,13 @@ SPECIAL: dict[tuple[str, str], str] = {
     ("overloaded", "memory"): "Redis has little memory left, so nothing new is taken on; confirm, cancel and"
     " reads go on. Repeat with the same key in a moment.",
     ("overloaded", "long_answers"): "As many exports are under way as may be. Repeat in a moment.",
+    (
+        "overloaded",
+        "webhooks",
+    ): "PostgreSQL is away, and as many deliveries wait for it as may. Send it again in a moment.",
+    ("unauthenticated", "delivery"): "This delivery does not prove who sent it. Nothing was done.",
+    ("not_found", "door"): "Webhooks of this provider are not taken here; the settings turn them on.",
+    ("not_found", "delivery"): "The inbox has no such delivery.",
     ("limit_reached", "lots"): "The account has as many lots as it may have: {limit}. Use a bucket and an"
     " expiry that it has already, or wait until some of it is spent or lapses.",
     ("limit_reached", "holds"): "The account has as many open reservations as it may have: {limit}."

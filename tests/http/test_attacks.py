@@ -152,6 +152,18 @@ async def test_a_batch_that_nobody_can_price_now_is_503_as_a_whole(app, client):
     assert (503, "rate_card", 201) == (first["status"], first["cause"], second["status"])
 
 
+async def test_whoever_is_late_or_gives_back_too_much_is_told_what_is_possible(client, clock):
+    await grant(client)
+    held = (await reserve(client, ttlSeconds=60))["reservation"]["id"]
+    await clock.advance(60_000)
+    late = await is_refused(client, "confirm", 410, "reservation_expired", reservationId=held)
+    assert "confirm with onExpired: charge" in late["detail"]
+    await do(client, "confirm", reservationId=held, onExpired="charge")
+    await do(client, "refund", reservationId=held)
+    twice = await is_refused(client, "refund", 422, "exceeds_transaction", reservationId=held)
+    assert "0 are left. No more than what is left can be given back." in twice["detail"]
+
+
 WRONG = [
     ("GET", "reservations?status=open", None, "status",
      "'open' is none of cancelled, confirmed, expired, pending."),
