@@ -12,6 +12,7 @@ from app.cli import (
     reconciling,
     restoring,
     services,
+    simulating,
     verifying,
 )
 from app.cli.refusals import Commands
@@ -54,6 +55,7 @@ for command in (
     backups.import_,
     backups.drill,
     erasing.erase,
+    simulating.simulate,
 ):
     cli.add_command(command)
 

@@ -62,7 +62,7 @@ def _sign(body: bytes, key: bytes, now: float, identity: str) -> dict[str, str]:
     return {_REQUEST: identity, _USER: user, _TIMESTAMP: timestamp, _SIGNATURE: signature.hex()}
 
 
-ED25519 = Scheme(_key, _verify, _sign)
+ED25519 = Scheme(_key, _verify, _sign, is_timed=True)
 
 
 def read(delivery: Delivery) -> Event:

@@ -25,11 +25,13 @@ class Scheme(NamedTuple):
         key: The key that a secret means. Raises `ValueError`, which does not show it, where it means none.
         verify: Of a delivery, all keys that count, and the Unix time. Raises `Unverified`.
         sign: The headers of a body, by a key, the Unix time and the id of the message.
+        is_timed: Whether a time is signed, so that an old delivery proves nothing any more.
     """
 
     key: Callable[[str], bytes]
     verify: Callable[[Delivery, Sequence[bytes], float], None]
     sign: Callable[[bytes, bytes, float, str], dict[str, str]]
+    is_timed: bool
 
 
 def as_text(secret: str) -> bytes:
@@ -87,7 +89,7 @@ def _standard() -> Scheme:
             "webhook-signature": signature(key, identity, timestamp, body).decode(),
         }
 
-    return Scheme(as_base64, verify, sign)
+    return Scheme(as_base64, verify, sign, is_timed=True)
 
 
 STANDARD = _standard()
@@ -113,7 +115,7 @@ def stamped(name: str) -> Scheme:
         timestamp = str(int(now))
         return {name: f"t={timestamp},v1={signature(key, timestamp, body).decode()}"}
 
-    return Scheme(as_text, verify, sign)
+    return Scheme(as_text, verify, sign, is_timed=True)
 
 
 def of_body(*names: str, before: str = "") -> Scheme:
@@ -133,7 +135,7 @@ def of_body(*names: str, before: str = "") -> Scheme:
     def sign(body: bytes, key: bytes, now: float, identity: str) -> dict[str, str]:  # noqa: ARG001
         return {names[0]: signature(key, body)}
 
-    return Scheme(as_text, verify, sign)
+    return Scheme(as_text, verify, sign, is_timed=False)
 
 
 def _unsigned() -> Scheme:
@@ -146,7 +148,7 @@ def _unsigned() -> Scheme:
     def sign(body: bytes, key: bytes, now: float, identity: str) -> dict[str, str]:  # noqa: ARG001
         return {}
 
-    return Scheme(key, verify, sign)
+    return Scheme(key, verify, sign, is_timed=False)
 
 
 UNSIGNED = _unsigned()

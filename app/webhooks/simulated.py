@@ -51,6 +51,8 @@ def body(sender: str, told: Told) -> bytes:
         )
     if told.amount is not None and sender not in _TELL_AMOUNTS:
         raise NeverSent(f"{sender} knows no credits; {' and '.join(_TELL_AMOUNTS)} do")
+    if told.account is not None and sender != "stripe":
+        raise NeverSent(f"{sender} knows no accounts; stripe does")
     return _encode(_BODIES[sender](told))
 
 

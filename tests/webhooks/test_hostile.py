@@ -21,7 +21,8 @@ READERS["runway"] = runway.read
 
 NAMES = sorted({header for name in SIGNING for header in made(name).headers} | {"signature", "accept"})
 PIECES = [
-    "t=", "v1=", "v1,", ",", "=", " ", ";", "sha256=", "whsec_", str(NOW), "\x00", "\r\n", "é", "\u0665", "-", ".",
+    "t=", "v1=", "v1,", ",", "=", " ", ";", "sha256=", "whsec_", str(NOW), "\x00", "\r\n", "é", "\u0665",
+    "-", ".",
 ]  # fmt: skip
 VALUES = st.one_of(
     st.text(max_size=80),

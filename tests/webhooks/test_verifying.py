@@ -203,6 +203,10 @@ def test_the_user_and_the_request_in_fals_headers_are_signed():
         assert "another" in refused("fal", good._replace(headers={**good.headers, header: "other"}))
 
 
+def test_who_signs_a_time_says_so():
+    assert set(TIMED) == {name for name, sender in SENDERS.items() if sender.scheme.is_timed}
+
+
 def test_luma_proves_nothing_whatever_is_set():
     for secrets in ([], ["x"], ["whsec_" + base64.b64encode(b"key").decode()]):
         with pytest.raises(Unverified):
