@@ -84,7 +84,7 @@ async def test_what_was_given_back_in_lost_entries_is_not_given_back_again(
 async def test_nothing_that_was_written_beside_a_job_comes_to_stand_beside_another(
     caller, redis, worker, urls, tmp_path
 ):
-    """Which entry an extension was nobody remembers: it may take any place that no job is known to have had."""
+    """Which entry an extension was nobody remembers: it may take any place that no job had."""
     mine, others = new_reservation_id(0, NOW_MS), {}
     note = seal(None, "image-1", {"who": "somebody else"})
     about = {"resource": "image-1", "metadata": {"who": "somebody else"}}
