@@ -21,6 +21,7 @@ from app.http.accounts import Accounts
 from app.http.auth import Authentication
 from app.http.batch import Batch
 from app.http.credits import Credits
+from app.http.door import Door
 from app.http.handlers import HANDLERS
 from app.http.health import Health
 from app.http.models import Models
@@ -39,6 +40,8 @@ from app.ledger.connection import connect
 from app.ledger.headroom import is_memory_short
 from app.ledger.ledger import Ledger
 from app.ledger.replicas import Replicas
+from app.limits import Limiter
+from app.origins import origins
 from app.settings import Settings
 from app.tokens import KEEP_SECONDS, Demands, Tokens
 from persistence import acknowledged, admission, served
@@ -64,7 +67,7 @@ log = structlog.get_logger("lastro.api")
 
 def create_app(settings: Settings) -> Litestar:
     """The API, ready to be served by any ASGI server. Opens nothing."""
-    return Litestar(
+    app = Litestar(
         [Credits, Batch, Accounts, Models, Reading, Searching, Statements, ReconciliationRuns, Health],
         lifespan=[partial(_running, settings)],
         middleware=[Authentication],
@@ -74,6 +77,8 @@ def create_app(settings: Settings) -> Litestar:
         openapi_config=docs.config(),
         logging_config=None,
     )
+    app.asgi_handler = Door(app.asgi_handler, origins(settings.cors_origins))
+    return app
 
 
 @asynccontextmanager
@@ -105,6 +110,7 @@ async def _running(settings: Settings, app: Litestar) -> AsyncIterator[None]:
             checking=_Checks(ledger, aside, pool),
             rates=rates,
             holds_max=settings.holds_max,
+            limiter=_limiter(settings, stack),
         )
         stack.push_async_callback(rates.stop)
         await asyncio.gather(keyring.start(), rates.start())
@@ -130,6 +136,18 @@ async def _users(settings: Settings, stack: AsyncExitStack) -> Tokens | None:
         return Tokens(demands)
     client = await stack.enter_async_context(httpx.AsyncClient())
     return Tokens(demands, Jwks(demands.jwks, client, keep_seconds=KEEP_SECONDS))
+
+
+def _limiter(settings: Settings, stack: AsyncExitStack) -> Limiter | None:
+    """What counts requests, where they are limited."""
+    per_second = settings.key_requests_per_second, settings.account_requests_per_second
+    if not any(per_second):
+        return None
+    redis = connect(settings.redis_url)
+    stack.push_async_callback(redis.aclose)
+    limiter = Limiter(redis, key_per_second=per_second[0], account_per_second=per_second[1])
+    stack.push_async_callback(limiter.stop)
+    return limiter
 
 
 def _limits(settings: Settings) -> Limits:

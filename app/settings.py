@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from app.ledger.acknowledgement import Acknowledgement
+from app.origins import origins
 from app.tokens import Demands
 from app.webhooks.configured import Doors, read_units
 
@@ -181,7 +182,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
         int, Meta(ge=0, description="Requests of one key or user, with bursts of as many; 0: any number")
     ] = 0
     account_requests_per_second: Annotated[
-        int, Meta(ge=0, description="Requests about one account, with bursts of as many; 0: any number")
+        int,
+        Meta(
+            ge=0,
+            description="Operations whose body names one account, with bursts of as many; 0: any number",
+        ),
     ] = 0
     events_to_private_addresses: Annotated[
         Literal["no", "yes"],
@@ -206,6 +211,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
         Doors.of(self)
         read_units(self.webhook_units)
         Demands.of(self)
+        origins(self.cors_origins)
 
     @property
     def acknowledgement(self) -> Acknowledgement:

@@ -11,6 +11,7 @@ from typing import Any
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from app.access import Principal
+from app.http.pace import count_caller
 from app.http.parts import Caller, Parts
 from app.http.problems import Problem, invalid
 
@@ -53,6 +54,8 @@ class Authentication:
                 needed = opt.get("user")
             if needed not in principal.scopes and not _any_of(needed, principal.scopes):
                 raise beyond(needed, principal)
+            if parts.limiter is not None:
+                await count_caller(parts.limiter, scope, principal.by)
             scope["caller"] = Caller(principal, headers)  # type: ignore[typeddict-unknown-key]
         if scope["query_string"] and "query" not in opt:
             raise invalid("No query is taken here.")

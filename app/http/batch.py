@@ -17,6 +17,7 @@ from app.http.batched import BatchAnswer, BatchBody, BatchedOperation, Result, a
 from app.http.bodies import Stamp, given
 from app.http.handlers import told
 from app.http.lookups import Lookups
+from app.http.pace import count_accounts
 from app.http.problems import Problem, body
 from app.http.receipts import is_conflict, journaled, made
 from app.http.routes import several
@@ -89,7 +90,7 @@ async def _asked(
     request: LedgerRequest, operations: Sequence[BatchedOperation], stamps: Sequence[Stamp]
 ) -> list[Write | Failure]:
     """What each asks of the ledger, or why it cannot be asked."""
-    barred = [_barred(request, operation) for operation in operations]
+    barred = await _barred_all(request, operations)
     lookups = Lookups(request.parts, request.caller)
     for operation, stamp, why in zip(operations, stamps, barred, strict=True):
         if why is None:
@@ -99,6 +100,22 @@ async def _asked(
         why or _operation(operation, stamp, lookups)
         for operation, stamp, why in zip(operations, stamps, barred, strict=True)
     ]
+
+
+async def _barred_all(request: LedgerRequest, operations: Sequence[BatchedOperation]) -> list[Problem | None]:
+    """Why each may not be asked, or not now: of those that name one account, the last may be too many."""
+    barred = [_barred(request, operation) for operation in operations]
+    if request.parts.limiter is None:
+        return barred
+    named = {
+        index: account
+        for index, operation in enumerate(operations)
+        if barred[index] is None and (account := operation.whose()) is not UNSET
+    }
+    refusals = await count_accounts(request.parts.limiter, request.scope, list(named.values()))
+    for index, refusal in zip(named, refusals, strict=True):
+        barred[index] = refusal
+    return barred
 
 
 def _barred(request: LedgerRequest, operation: BatchedOperation) -> Problem | None:

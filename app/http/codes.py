@@ -177,6 +177,10 @@ SPECIAL: dict[tuple[str, str], str] = {
     + _UNCHANGED,
     ("ledger_unavailable", "token_keys"): "The keys of users' tokens could not be fetched, so that nobody can"
     " tell whose this one is. Repeat in a moment.",
+    ("rate_limited", "key"): "One key or user may make {limit} requests a second, and as many at once after a"
+    " silence. Repeat with the same Idempotency-Key after Retry-After.",
+    ("rate_limited", "account"): "At most {limit} operations a second may name one account, and as many at once"
+    " after a silence. Repeat with the same Idempotency-Key in a moment, or after Retry-After.",
     ("overloaded", "memory"): "Redis has little memory left, so nothing new is taken on; confirm, cancel and"
     " reads go on. Repeat with the same key in a moment.",
     ("overloaded", "long_answers"): "As many exports are under way as may be. Repeat in a moment.",
@@ -225,6 +229,7 @@ HTTP: dict[str, Row] = {
     "method_not_allowed": Row(
         405, "No such method", "This path does not take this method. Allow says which."
     ),
+    "rate_limited": Row(429, "Too many requests", "At most {limit} a second. Repeat after Retry-After."),
     "body_too_large": Row(413, "The body is too large", "A body has at most {limit} bytes."),
 }
 

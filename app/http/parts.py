@@ -9,6 +9,7 @@ from app.http.problems import Problem, invalid
 from app.http.room import Room
 from app.ledger.ledger import Ledger
 from app.ledger.shards import TransactionId
+from app.limits import Limiter
 from app.rates import Rates
 from app.reconciliations import Reconciliations
 from app.reports import History, Past
@@ -44,7 +45,7 @@ class Parts:
     """All that a request may need."""
 
     __slots__ = (
-        "acknowledging", "checking", "history", "holds_max", "keys", "ledger", "past", "rates",
+        "acknowledging", "checking", "history", "holds_max", "keys", "ledger", "limiter", "past", "rates",
         "reconciliations", "room", "searching",
     )  # fmt: skip
 
@@ -61,6 +62,7 @@ class Parts:
         reconciliations: Reconciliations,
         rates: Rates,
         holds_max: int = 10_000,
+        limiter: Limiter | None = None,
     ) -> None:
         self.ledger = ledger
         self.keys = keys
@@ -73,6 +75,7 @@ class Parts:
         self.reconciliations = reconciliations
         self.rates = rates
         self.holds_max = holds_max
+        self.limiter = limiter
 
 
 _WHAT = {"key": "key", "user": "token"}

@@ -22,10 +22,12 @@ _ALWAYS = (
     "invalid_request",
     "unauthenticated",
     "forbidden",
+    "rate_limited",
     "internal_error",
     "ledger_unavailable",
     "overloaded",
 )
+_AWAY = ("ledger_unavailable", "ledger_fenced", "journal_backlogged", "overloaded")
 _WRITING = ("ledger_fenced", "journal_backlogged", "body_too_large")
 _KEY = Parameter(
     name="Idempotency-Key",
@@ -222,6 +224,21 @@ def reading(
         operation_id=name,
         operation_class=_documented(_parameters(query) if query else [], also),
         responses=_problems((*refusals, *_ALWAYS)),
+        summary=summary,
+    )
+
+
+def delivering(path: str, *, name: str, summary: str) -> Callable[[Any], Any]:
+    """A route that is open to all and reads the raw body, which has to prove itself."""
+    return post(
+        path,
+        opt={"scope": "open"},
+        security=[{}],
+        status_code=200,
+        operation_id=name,
+        responses=_problems(
+            ("invalid_request", "unauthenticated", "not_found", "body_too_large", "internal_error", *_AWAY)
+        ),
         summary=summary,
     )
 

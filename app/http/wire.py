@@ -16,10 +16,12 @@ from litestar.dto import MsgspecDTO
 from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Receive, Scope, Send
 from litestar.types.empty import Empty
 from litestar.utils.scope.state import ScopeState
+from msgspec import UNSET
 
 from app.access import Principal
 from app.http.bodies import Asking, Body, Stamp
 from app.http.lookups import Lookups
+from app.http.pace import count_accounts
 from app.http.parts import Caller, Parts
 from app.http.problems import Headers, Problem, invalid
 from app.http.queries import Query
@@ -149,6 +151,11 @@ class LedgerRequest(Request[Principal, None, State]):
     async def operation(self, data: Asking) -> Any:
         """What the body asks of the ledger."""
         stamp, lookups = self.stamp(data), Lookups(self.parts, self.caller)
+        account = data.whose()
+        if self.parts.limiter is not None and account is not UNSET:
+            (refusal,) = await count_accounts(self.parts.limiter, self.scope, [account])
+            if refusal is not None:
+                raise refusal
         data.wants(stamp, lookups)
         await lookups.look_up()
         return data.operation(stamp, lookups)

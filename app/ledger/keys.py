@@ -70,6 +70,14 @@ def refunded(shard: int, transaction: str) -> str:
     return f"lastro:{{{shard}}}:refunded:{transaction}"
 
 
+def limit(of: Literal["key", "account"], name: str) -> str:
+    """When all requests of a key, a user or an account are paid for. Expires within seconds.
+
+    No part of the ledger, and so not under its prefix; one tag, because many are counted in one call.
+    """
+    return f"lastro-limit:{{limit}}:{of}:{name}"
+
+
 def operation(shard: int, kind: Literal["a", "r"], id_: str, key: str) -> str:
     """What was answered to a key of an account (`a`) or a reservation (`r`). Expires after 24 h.
 
