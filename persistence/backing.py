@@ -67,11 +67,9 @@ class PostgresBacking:
 
     # How far the journal is, seen by the same statement, so that it fits what was found or not found.
     EXTENT = """
-    coalesce(shards.cursor, 0) AS cursor, coalesce(extract(epoch FROM last.at) * 1000, 0)::bigint AS at_ms
-    """
-    EXTENTS = """
-    LEFT JOIN shards ON shards.shard = asked.shard
-    LEFT JOIN journal AS last ON (last.shard, last.seq) = (shards.shard, shards.cursor)
+    coalesce(shards.cursor, 0) AS cursor, coalesce((
+      SELECT extract(epoch FROM at) * 1000 FROM journal WHERE (shard, seq) = (shards.shard, shards.cursor)
+    ), 0)::bigint AS at_ms
     """
 
     # A key is an account's or a reservation's, and the kind of an entry says whose: the account of a confirm
@@ -86,12 +84,23 @@ class PostgresBacking:
       ORDER BY (entry::json ->> 'fingerprint' = asked.fingerprint) IS TRUE DESC, shard, seq LIMIT 1
     ) AS found ON true
     LEFT JOIN notes ON (notes.shard, notes.seq) = (found.shard, found.seq)
-    {EXTENTS}
+    LEFT JOIN shards ON shards.shard = asked.shard
     """  # noqa: S608
     OF_RESERVATION = "('confirmed', 'cancelled', 'extended', 'bound')"
+    # The same content under the same key for an earlier reservation of its task: that one was meant.
+    EARLIER = """
+    SELECT earlier.id FROM reservations latest JOIN reservations earlier
+      ON earlier.task = latest.task AND earlier.provider IS NOT DISTINCT FROM latest.provider
+    WHERE latest.id = asked.id::uuid AND earlier.id <> latest.id
+    """
+    OF_THIS_OR_EARLIER = f"""
+    kind IN {OF_RESERVATION} AND reservation = ANY(ARRAY({EARLIER}) || asked.id::uuid) AND (
+      reservation = asked.id::uuid OR (kind <> 'bound' AND entry::json ->> 'fingerprint' = asked.fingerprint)
+    )
+    """
     ANSWERED_TO: ClassVar = {
         "a": ANSWERED.format(whose=f"account = asked.id AND kind NOT IN {OF_RESERVATION}"),
-        "r": ANSWERED.format(whose=f"reservation = asked.id::uuid AND kind IN {OF_RESERVATION}"),
+        "r": ANSWERED.format(whose=OF_THIS_OR_EARLIER),
     }
 
     async def answered(self, keys: Sequence[Keyed]) -> dict[Keyed, Recorded | Extent]:
@@ -108,7 +117,7 @@ class PostgresBacking:
     SELECT asked.shard, asked.seq, coalesce(refunded, 0) AS refunded, {EXTENT}
     FROM unnest($1::int[], $2::bigint[]) AS asked(shard, seq)
     LEFT JOIN refunds ON (refunds.shard, refunds.seq) = (asked.shard, asked.seq)
-    {EXTENTS}
+    LEFT JOIN shards ON shards.shard = asked.shard
     """  # noqa: S608
 
     async def refunded(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Refunded]:

@@ -42,6 +42,15 @@ class Asked(Struct, eq=False, gc=False):
         """Whether it names a reservation that Redis does not know; another account's it would know."""
         return says(self.answer, ReservationNotFound.word) and not self.facts
 
+    def is_of_another(self) -> bool:
+        """Whether the entry that answers it is of another reservation than it names."""
+        operation = self.operation
+        return (
+            self.recorded is not None
+            and isinstance(operation, Settling)
+            and self.entry.reservation != operation.reservation
+        )
+
     def has_failed(self) -> bool:
         """Whether an atomic call failed of it: the others only say that one has."""
         answer = self.answer

@@ -117,6 +117,9 @@ class Backing(Protocol):
     async def answered(self, keys: Sequence[Keyed]) -> dict[Keyed, Recorded | Extent]:
         """The first entry that was written under each key: one of this content where there is one, else one
         of another. Of a key that has none, how far the journal was when it was looked for.
+
+        A task may be used again, and a request that names it means the reservation that it had then. So what
+        was written for an earlier reservation of its task, under the key and of this content, is found too.
         """
         ...
 

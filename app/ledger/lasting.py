@@ -11,6 +11,12 @@ operation arrives at a shard whose backlog looks well again. So the journal says
 asked (`Extent`), the operation carries that along, and the script refuses where something older than half of
 its memory may lie between the two (`parts/memory`). Whoever asks again then finds the entry.
 
+A request may name a provider's task instead of its reservation, and the task may be bound to a later one by
+the time the request is repeated: Redis forgets a task a day after its deadline. The journal then finds the
+key at the earlier reservation (`Backing.answered`), so that nobody confirms a job by repeating the confirm of
+another. That is so for keys that hold for ever, as long as the projection has the earlier reservation. Any
+other key, or none, means the reservation that the task has now.
+
 While PostgreSQL is away an operation carries `NOWHERE`: it is never carried out, but what Redis remembers of
 its key is answered.
 

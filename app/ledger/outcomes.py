@@ -22,6 +22,7 @@ from app.ledger.past import Past, missing_entry
 from app.ledger.present import Present
 from app.ledger.receipts import Receipt, error_of, receipt_of
 from app.ledger.replies import Applied
+from app.ledger.shards import SHARDS_MAX, shard_of_reservation
 
 
 class Outcomes:
@@ -137,6 +138,27 @@ class Outcomes:
                 each.sequence, each.recorded = found.sequence, found
             else:
                 each.outcome = IdempotencyMismatch()
+        await self._lead_back([each for each in asked if each.is_of_another()])
+
+    async def _lead_back(self, asked: Sequence[Asked]) -> None:
+        """The task that these have named belongs to a later reservation by now. They are answered for the one
+        that they were answered for first; but nobody is told of another account's.
+        """
+        latest = await self._present.all_reservations(
+            {each.settling.reservation: each.operation.shard for each in asked}
+        )
+        for each in asked:
+            operation, entry = each.settling, each.entry
+            reservation = latest[operation.reservation]
+            if isinstance(reservation, LedgerError):
+                each.outcome = reservation
+            elif reservation.account != entry.account:
+                each.outcome = IdempotencyMismatch()
+            else:
+                assert entry.reservation is not None, "an entry of no reservation"
+                shard = shard_of_reservation(entry.reservation, SHARDS_MAX)
+                assert shard is not None, "a reservation without a shard"
+                operation.reservation, operation.shard, each.reservation = entry.reservation, shard, None
 
     async def _replay(self, asked: Sequence[Asked]) -> None:
         """Answer with entries that were written before."""

@@ -189,6 +189,47 @@ async def test_after_a_weekend_that_all_stood_still_a_key_is_not_used_a_second_t
             await ledger.stop()
 
 
+TASK = {"task": "order-17", "provider": "fal"}
+
+
+@pytest.mark.parametrize("verb", [Confirm, Cancel, Extend])
+@pytest.mark.parametrize(("later", "told"), [("ana", True), ("bia", False)], ids=["the same", "another"])
+async def test_a_repeated_request_by_task_means_the_reservation_that_the_task_had_then(
+    ledger, database_url, redis_url, redis, verb, later, told
+):
+    """Though it belongs to a later one by now: to a second rendering of the order, or to a stranger's."""
+    await ledger.grant(Grant(account="bia", amount=100))
+    more = {"ttl_ms": 3_600_000} if verb is Extend else {}
+    key = {"key": new_reservation_id(0, time.time_ns() // 1_000_000 - DAY_MS), "fingerprint": F}
+
+    async def by_task(**key: str) -> Receipt:
+        return await ask(ledger, verb(reservation=await ledger.locate("fal", "order-17"), **more, **key))
+
+    async def reserve(account: str) -> str:
+        made = await ledger.new_reservation_id(account)
+        await ledger.reserve(Reserve(account=account, reservation=made, amount=9, **TASK))
+        return made
+
+    earlier = await reserve("ana")
+    first = await by_task(**key)
+    if verb is Extend:
+        await ledger.confirm(Confirm(reservation=earlier))
+    await a_day_passes(database_url, redis_url, redis)
+    latest = await reserve(later)
+    await journal_all(database_url, redis_url)
+    assert latest == await ledger.locate("fal", "order-17")
+    if told:
+        again = await by_task(**key)
+        assert (show(first), True) == (show(again), again.replayed)
+        assert await ledger.find(earlier) == again.reservation
+    else:
+        with pytest.raises(IdempotencyMismatch):
+            await by_task(**key)
+    assert ("pending", 0) == ((found := await ledger.find(latest)).status, found.extensions)
+    new = await by_task(**key | {"fingerprint": G})
+    assert (latest, False) == (new.entry.reservation, new.replayed)
+
+
 async def test_the_journal_says_how_far_it_is_of_what_it_does_not_know(database):
     backing, rows = PostgresBacking(database, admitted), Rows(database)
     shard, sequence, _ = await rows.append("ana", kind="deducted", key="k", fingerprint=F, after_ms=7)
@@ -278,6 +319,11 @@ async def test_a_thousand_keys_are_one_question_and_no_walk_through_the_journal(
     async with database.acquire() as connection, connection.transaction():
         await connection.execute("SET LOCAL enable_seqscan = off")
         plan = await connection.fetch(f"EXPLAIN {statement}", *columns)
+        columns[0] = [new_reservation_id(0, 1)] * 1000
+        of_reservations = await connection.fetch(f"EXPLAIN {PostgresBacking.ANSWERED_TO['r']}", *columns)
     assert any("journal_operation_key" in line for (line,) in plan), plan
+    for index in ("journal_pkey", "reservations_task", "reservations_pkey"):
+        assert any(index in line for (line,) in of_reservations), of_reservations
+    assert not any("Seq Scan" in line or "Bitmap" in line for (line,) in (*plan, *of_reservations))
     answers = (await PostgresBacking(database, admitted).answered(wanted)).values()
     assert (1000, 20) == (len(answers), sum(isinstance(each, Recorded) for each in answers))
