@@ -33,7 +33,7 @@ from persistence.drain import drain
 from persistence.events.telling import Telling
 from persistence.operators import Announcer
 from persistence.pool import Pool, open_pool
-from persistence.reconcile.page import Behind
+from persistence.reconcile.sides import Behind
 from persistence.reconcile.sighting import NotExaminable
 from persistence.reconcile.slice import reconcile_slice
 from persistence.shift import AGAIN_SECONDS, Shift

@@ -13,10 +13,11 @@ from persistence.pool import Connection
 from persistence.reconcile import remembered, sums
 from persistence.reconcile.drift import Drift
 from persistence.reconcile.hands import NotRepaired
-from persistence.reconcile.page import UNREADABLE, Behind, Page, Sides, compare_readable
+from persistence.reconcile.page import UNREADABLE, Page, compare_readable
 from persistence.reconcile.position import begin
 from persistence.reconcile.repair import Repaired, Repairer
 from persistence.reconcile.run import Run, by_account
+from persistence.reconcile.sides import Behind, Sides
 from persistence.reconcile.sighting import NotExaminable, Place
 from persistence.reconcile.tools import Tools, tools
 from persistence.reconcile.work import COMMAND, fence_drifted, working

@@ -7,15 +7,11 @@ says of the very moment at which Redis was seen, so nothing that is under way ca
 nothing has to be looked at again.
 """
 
-import asyncio
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import asyncpg
 import msgspec
 from msgspec import Struct
-from redis.asyncio import Redis
 
 from app.ledger.entries import Entry
 from persistence import rebuild
@@ -23,33 +19,11 @@ from persistence.folding import Contradiction
 from persistence.pool import Connection
 from persistence.reconcile import drift, sums
 from persistence.reconcile.drift import Drift
-from persistence.reconcile.sighting import NotExaminable, Place, Sighting, examine
+from persistence.reconcile.sides import Sides, wait
+from persistence.reconcile.sighting import Sighting, examine
 from persistence.reconcile.state import State, is_reservation_id
 
-WAIT_SECONDS = 10.0
-POLL_SECONDS = 0.02
-
 _decode = msgspec.json.Decoder(Entry).decode
-
-
-class Behind(Exception):
-    """PostgreSQL does not get what Redis has; nothing can be told. The text says how far it is."""
-
-
-class Sides(NamedTuple):
-    """PostgreSQL and Redis, as they are held against each other for a shard.
-
-    Args:
-        connection: Outside any transaction.
-        redis: Its retries are off.
-        place: The shard, and under which number PostgreSQL has it admitted.
-        wait_seconds: How long PostgreSQL may need to have what was seen in Redis.
-    """
-
-    connection: Connection
-    redis: Redis
-    place: Place
-    wait_seconds: float = WAIT_SECONDS
 
 
 class Page(Struct, frozen=True):
@@ -182,35 +156,6 @@ async def _states(
         its = [each for each in its if each.account == account]
         states[account] = State.of(account, shard, known[account], [*its, *opened[account]])
     return states
-
-
-CURSOR = "SELECT cursor, fence, incarnation FROM shards WHERE shard = $1"
-
-
-async def wait(sides: Sides, sequence: int) -> None:
-    """Until PostgreSQL has `sequence`.
-
-    Raises:
-        Behind: It has not, in the time that it is given, or because the shard was fenced.
-        NotExaminable: What was seen may be lost since, and the journal have other entries in its place.
-    """
-    place, shard = sides.place, sides.place.shard
-    ends = time.monotonic() + sides.wait_seconds
-    while True:
-        row = await sides.connection.fetchrow(CURSOR, shard)
-        assert row is not None, "a shard without a row"
-        if place.incarnation not in (None, row["incarnation"]):
-            raise NotExaminable(f"Shard {shard} cannot be looked at: it was admitted anew meanwhile.")
-        if row["cursor"] >= sequence:
-            return
-        if row["fence"] is not None:
-            raise Behind(f"Shard {shard} is fenced: {row['fence']}")
-        if time.monotonic() >= ends:
-            raise Behind(
-                f"The journal of shard {shard} ends at {row['cursor']} and Redis has counted to {sequence}; "
-                f"it did not come closer in {sides.wait_seconds:g} s. Are the workers at work?"
-            )
-        await asyncio.sleep(POLL_SECONDS)
 
 
 BETWEEN = """

@@ -16,7 +16,7 @@ from app.ledger.shards import TransactionId
 from persistence import rebuild
 from persistence.pool import Connection
 from persistence.reconcile.drift import Drift, Value
-from persistence.reconcile.page import Sides, wait
+from persistence.reconcile.sides import Sides, wait
 from persistence.reconcile.sighting import read_together
 from persistence.reconcile.strays import scanned
 

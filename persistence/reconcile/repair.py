@@ -22,7 +22,8 @@ from persistence.pool import Connection
 from persistence.reconcile import drift, remembered, truth
 from persistence.reconcile.drift import Drift, as_jsonb
 from persistence.reconcile.hands import Hands, NotRepaired
-from persistence.reconcile.page import WAIT_SECONDS, Looked, Sides, differences, look
+from persistence.reconcile.page import Looked, differences, look
+from persistence.reconcile.sides import WAIT_SECONDS, Sides
 from persistence.reconcile.sighting import Place
 from persistence.reconcile.state import is_reservation_id
 

@@ -5,39 +5,32 @@ and what is due in Redis, for what the journal does not know. After every page i
 its row, so that nothing is lost with whoever works on it, and memory does not grow with the ledger.
 """
 
-import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from itertools import groupby
 from typing import Literal
 
-import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from persistence.pool import Connection
 from persistence.reconcile import ends, remembered
-from persistence.reconcile.drift import Drift, as_jsonb
-from persistence.reconcile.page import WAIT_SECONDS, Behind, Page, Sides, compare_readable
-from persistence.reconcile.position import Position, decode_position
+from persistence.reconcile.drift import Drift
+from persistence.reconcile.page import Page, compare_readable
+from persistence.reconcile.record import Record
+from persistence.reconcile.sides import WAIT_SECONDS, Behind, Sides
 from persistence.reconcile.sighting import NotExaminable, Place
 from persistence.reconcile.strays import Walked, accounts_in_redis, reservations_in_redis, what_is_due
 
 PAGE = 500
 HOLDS_AT_ONCE = 20_000
-DRIFT_MAX = 1_000
-WHY_MAX = 20
-
-Status = Literal["running", "equal", "drift", "unknown"]
 Found = Callable[[Place, Sequence[Drift]], Awaitable[None]]
-
-log = logging.getLogger(__name__)
 
 
 async def nothing(_place: Place, _drift: Sequence[Drift]) -> None:
     """What is done about drift where it is only told."""
 
 
-class Run:
+class Run(Record):
     """A run that was begun. One process at a time works on it (see `working`).
 
     Args:
@@ -60,47 +53,12 @@ class Run:
         page: int = PAGE,
         wait_seconds: float = WAIT_SECONDS,
     ) -> None:
-        self._connection = connection
+        super().__init__(connection, name)
         self._redis = redis
-        self.name = name
         self._found = found
         self._fenced = fenced
         self._page = page
         self._wait_seconds = wait_seconds
-        self.position: Position
-        self.accounts = 0
-        self.drift: list[Drift] = []
-        self.shards = 0
-        self._ledger = ""
-
-    LEDGER = "SELECT id::text AS id, shards FROM ledger WHERE born"
-
-    STANDING = "SELECT accounts, drift, position FROM reconciliations WHERE id::text = $1"
-
-    async def load(self) -> "Run":
-        """Read where it stands."""
-        ledger = await self._connection.fetchrow(self.LEDGER)
-        row = await self._connection.fetchrow(self.STANDING, self.name)
-        assert ledger is not None, "a run of a ledger that was not born"
-        assert row is not None, "a run that was not begun"
-        self._ledger, self.shards = ledger["id"], ledger["shards"]
-        self.accounts = row["accounts"]
-        self.drift = msgspec.json.decode(row["drift"], type=list[Drift])
-        self.position = decode_position(row["position"])
-        self.position.cursors += [0] * (self.shards - len(self.position.cursors))
-        return self
-
-    @property
-    def is_at_end(self) -> bool:
-        return self.position.phase == "end"
-
-    @property
-    def status(self) -> Status:
-        if not self.is_at_end:
-            return "running"
-        if self.position.drifts:
-            return "drift"
-        return "unknown" if self.position.unknown else "equal"
 
     async def step(self) -> None:
         """Compare one page and keep the place behind it. Repeating a page that was not kept is harmless."""
@@ -114,28 +72,6 @@ class Run:
         }
         await steps[self.position.phase]()
         await self._keep()
-
-    KEEP = """
-    UPDATE reconciliations SET accounts = $2, drift = $3::jsonb, position = $4::jsonb,
-      status = $5, why = $6, finished_at = CASE WHEN $5 = 'running' THEN NULL ELSE now() END
-    WHERE id::text = $1
-    """
-
-    async def _keep(self) -> None:
-        told = list(self.position.unknown)
-        if self.position.drifts > len(self.drift):
-            told.append(
-                f"{self.position.drifts} differences in all, of which the first {DRIFT_MAX} are kept."
-            )
-        await self._connection.execute(
-            self.KEEP,
-            self.name,
-            self.accounts,
-            as_jsonb(self.drift),
-            as_jsonb(self.position),
-            self.status,
-            " ".join(told) or None,
-        )
 
     # With how many reservations each has open, so that no page is larger than memory should hold.
     NEXT = """
@@ -279,10 +215,7 @@ class Run:
         if not drift:
             return
         await self._found(place, drift)
-        known = {(each.account_id, each.field) for each in self.drift}
-        new = [each for each in drift if (each.account_id, each.field) not in known]
-        self.position.drifts += len(new)
-        self.drift.extend(new[: DRIFT_MAX - len(self.drift)])
+        self._add(drift)
 
     CURSOR = "SELECT cursor FROM shards WHERE shard = $1"
 
@@ -296,13 +229,6 @@ class Run:
             await self._tell(place, drift)
             return
         cursors[shard] = cursor
-
-    def _note(self, why: str) -> None:
-        """What could not be told, each sentence once."""
-        why, unknown = why.replace("\x00", "\ufffd"), self.position.unknown
-        if why not in unknown and len(unknown) < WHY_MAX:
-            unknown.append(why)
-            log.warning("reconciliation %s: %s", self.name, why)
 
 
 def by_account(drift: Sequence[Drift]) -> dict[str, list[Drift]]:

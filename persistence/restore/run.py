@@ -21,7 +21,8 @@ from persistence.operators import MEANWHILE
 from persistence.pool import Connection, Pool, open_pool
 from persistence.reconcile import remembered
 from persistence.reconcile.drift import Drift
-from persistence.reconcile.page import Behind, Page, Sides, compare
+from persistence.reconcile.page import Page, compare
+from persistence.reconcile.sides import Behind, Sides
 from persistence.reconcile.sighting import NotExaminable, Place
 from persistence.restore.claim import Claim, RestoreRefused, claim, fenced
 from persistence.restore.draining import Drained, drain, drain_others

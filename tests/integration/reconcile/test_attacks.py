@@ -17,6 +17,7 @@ from persistence.reconcile.command import place_of
 from persistence.reconcile.hands import NotRepaired
 from persistence.reconcile.repair import Repairer
 from persistence.reconcile.run import by_account
+from persistence.reconcile.sides import Sides
 from persistence.reconcile.sighting import NotExaminable
 from persistence.reconcile.work import fence_drifted
 from tests.integration.reconcile.past import ANA, BOB, NOW_MS
@@ -151,7 +152,7 @@ async def test_nothing_is_told_of_what_was_seen_under_another_number(
 
     monkeypatch.setattr(page, "examine", lost_since)
     with pytest.raises(NotExaminable, match="admitted anew"):
-        await page.compare(page.Sides(connection, redis, its), page.Page([BOB]))
+        await page.compare(Sides(connection, redis, its), page.Page([BOB]))
 
 
 async def test_a_fenced_account_stands_still_whatever_becomes_due(
