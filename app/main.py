@@ -24,12 +24,14 @@ from app.http.credits import Credits
 from app.http.door import Door
 from app.http.handlers import HANDLERS
 from app.http.health import Health
+from app.http.inbox import Inbox
 from app.http.models import Models
 from app.http.parts import Parts, Standing
 from app.http.reading import Reading
 from app.http.reconciliation import ReconciliationRuns
 from app.http.searching import Searching
 from app.http.statements import Statements
+from app.http.webhooks import Webhooks
 from app.http.wire import Answer, LedgerRequest
 from app.jwks import Jwks
 from app.ledger.acknowledgement import Acknowledgement
@@ -44,9 +46,12 @@ from app.limits import Limiter
 from app.origins import origins
 from app.settings import Settings
 from app.tokens import KEEP_SECONDS, Demands, Tokens
+from app.webhooks.configured import Doors, read_units
+from app.webhooks.receiving import Receiving, Rules
 from persistence import acknowledged, admission, served
 from persistence.backing import PostgresBacking
 from persistence.history import PostgresHistory
+from persistence.inbox.inbox import PostgresInbox
 from persistence.journaled import Journaled
 from persistence.keyring import Keyring
 from persistence.past import PostgresPast
@@ -68,7 +73,19 @@ log = structlog.get_logger("lastro.api")
 def create_app(settings: Settings) -> Litestar:
     """The API, ready to be served by any ASGI server. Opens nothing."""
     app = Litestar(
-        [Credits, Batch, Accounts, Models, Reading, Searching, Statements, ReconciliationRuns, Health],
+        [
+            Credits,
+            Batch,
+            Accounts,
+            Models,
+            Reading,
+            Searching,
+            Statements,
+            ReconciliationRuns,
+            Webhooks,
+            Inbox,
+            Health,
+        ],
         lifespan=[partial(_running, settings)],
         middleware=[Authentication],
         exception_handlers=HANDLERS,
@@ -89,9 +106,9 @@ async def _running(settings: Settings, app: Litestar) -> AsyncIterator[None]:
         for client in (redis, aside, waiting):
             stack.push_async_callback(client.aclose)
         # Pools of their own, so that slow pages delay no credits, and nothing delays a revocation or a fence.
-        pool, pages, exports, guards = [
+        pool, pages, exports, guards, kept = [
             await stack.enter_async_context(_pool(settings, of, connections))
-            for of, connections in (("ledger", 8), ("pages", 4), ("exports", 2), ("guards", 3))
+            for of, connections in (("ledger", 8), ("pages", 4), ("exports", 2), ("guards", 3), ("inbox", 4))
         ]
         acknowledgement = settings.acknowledgement
         backing = PostgresBacking(pool, partial(_admitted, acknowledgement, guards, aside))
@@ -99,12 +116,15 @@ async def _running(settings: Settings, app: Litestar) -> AsyncIterator[None]:
         ledger = Ledger(redis, backing, _limits(settings), replicas=replicas)
         keyring, rates = Keyring(guards), PostgresRates(pages, guards)
         users = await _users(settings, stack)
+        inbox = PostgresInbox(kept, pages)
+        receiving = await _receiving(settings, ledger, inbox, stack)
         app.state.parts = Parts(
             ledger=ledger,
             keys=Either(keyring, users) if users else keyring,
             history=PostgresHistory(pages, exports),
             past=PostgresPast(exports, ledger),
             searching=PostgresSearching(pages),
+            receiving=receiving,
             reconciliations=PostgresReconciliations(pages),
             acknowledging=Journaled(pool),
             checking=_Checks(ledger, aside, pool),
@@ -116,15 +136,31 @@ async def _running(settings: Settings, app: Litestar) -> AsyncIterator[None]:
         await asyncio.gather(keyring.start(), rates.start())
         stack.push_async_callback(keyring.stop)
         await ledger.start()
+        stack.push_async_callback(receiving.write_now)
+        stack.push_async_callback(inbox.write_rejected_now)
         stack.push_async_callback(ledger.stop)
         for work in (
             partial(_admit, ledger, backing, aside, acknowledgement, guards),
             partial(admission.watch, guards, lambda: ledger.terms, ledger.adopt),
             partial(acknowledged.report, guards, ledger.acknowledged),
             rates.watch,
+            receiving.write_later,
+            inbox.write_rejected,
         ):
             stack.push_async_callback(_end, asyncio.create_task(_for_ever(work)))
         yield
+
+
+async def _receiving(
+    settings: Settings, ledger: Ledger, inbox: PostgresInbox, stack: AsyncExitStack
+) -> Receiving:
+    """What the doors of webhooks do, and the keys of fal where its door is on."""
+    doors, of_fal = Doors.of(settings), None
+    if doors.fal_jwks:
+        client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        of_fal = Jwks(doors.fal_jwks, client)
+    rules = Rules(read_units(settings.webhook_units), settings.webhook_stripe_clawback == "on")
+    return Receiving(ledger, doors, rules, inbox, of_fal)
 
 
 async def _users(settings: Settings, stack: AsyncExitStack) -> Tokens | None:

@@ -78,8 +78,8 @@ LEDGER: dict[str, Row] = {
     "reservation_expired": Row(
         410,
         "The reservation ran out of time",
-        "The reservation ran out of time and its credits are released. Reserve again, deduct, or within 24 hours"
-        " of its deadline confirm with onExpired: charge, which takes from what is available.",
+        "The reservation ran out of time and its credits are released. Reserve again, deduct, or within 24"
+        " hours of its deadline confirm with onExpired: charge, which takes from what is available.",
     ),
     "idempotency_mismatch": Row(
         422,
@@ -179,7 +179,10 @@ SPECIAL: dict[tuple[str, str], str] = {
     " tell whose this one is. Repeat in a moment.",
     ("rate_limited", "key"): "One key or user may make {limit} requests a second, and as many at once after a"
     " silence. Repeat with the same Idempotency-Key after Retry-After.",
-    ("rate_limited", "account"): "At most {limit} operations a second may name one account, and as many at once"
+    (
+        "rate_limited",
+        "account",
+    ): "At most {limit} operations a second may name one account, and as many at once"
     " after a silence. Repeat with the same Idempotency-Key in a moment, or after Retry-After.",
     ("overloaded", "memory"): "Redis has little memory left, so nothing new is taken on; confirm, cancel and"
     " reads go on. Repeat with the same key in a moment.",

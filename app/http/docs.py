@@ -20,6 +20,7 @@ from app.http import (
     answers,
     batched,
     crediting,
+    inbox,
     models,
     receipts,
     reconciliation,
@@ -27,6 +28,7 @@ from app.http import (
     settling,
     spending,
     statements,
+    webhooks,
 )
 from app.http.auth import OPEN
 from app.http.problems import ProblemBody
@@ -70,6 +72,10 @@ _SHOWN = [
     reconciliation.RunBody,
     reconciliation.RunShown,
     reconciliation.Runs,
+    webhooks.Delivered,
+    inbox.Deliveries,
+    inbox.DeliveryWhole,
+    inbox.ReplayBody,
     ProblemBody,
 ]
 _POLICY = (

@@ -14,6 +14,7 @@ from app.rates import Rates
 from app.reconciliations import Reconciliations
 from app.reports import History, Past
 from app.searching import Searching
+from app.webhooks.receiving import Receiving
 
 
 class Acknowledging(Protocol):
@@ -46,7 +47,7 @@ class Parts:
 
     __slots__ = (
         "acknowledging", "checking", "history", "holds_max", "keys", "ledger", "limiter", "past", "rates",
-        "reconciliations", "room", "searching",
+        "receiving", "reconciliations", "room", "searching",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +60,7 @@ class Parts:
         searching: Searching,
         acknowledging: Acknowledging,
         checking: Checking,
+        receiving: Receiving,
         reconciliations: Reconciliations,
         rates: Rates,
         holds_max: int = 10_000,
@@ -72,6 +74,7 @@ class Parts:
         self.room = Room()
         self.acknowledging = acknowledging
         self.checking = checking
+        self.receiving = receiving
         self.reconciliations = reconciliations
         self.rates = rates
         self.holds_max = holds_max

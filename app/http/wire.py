@@ -105,11 +105,15 @@ class LedgerRequest(Request[Principal, None, State]):
 
     async def body(self) -> bytes:
         """The body, at most 1 MiB of it; `{}` where it is empty."""
+        return await self.raw_body() or b"{}"
+
+    async def raw_body(self) -> bytes:
+        """The body as it came, at most 1 MiB of it."""
         message = await self.receive()
         if message["type"] == "http.request" and not message.get("more_body", False):
             whole: bytes = message.get("body", b"")
             _bound(len(whole))
-            return whole or b"{}"
+            return whole
         announced = self.header(b"content-length")
         if announced is not None and announced.isdigit():
             _bound(int(announced))
@@ -121,7 +125,7 @@ class LedgerRequest(Request[Principal, None, State]):
             read += message.get("body", b"")
             _bound(len(read))
             if not message.get("more_body", False):
-                return bytes(read) or b"{}"
+                return bytes(read)
             message = await self.receive()
         raise invalid("The body ended too early.")
 

@@ -80,8 +80,18 @@ class Receiving:
         self._later: deque[tuple[Kept | None, Received, Settlement]] = deque()
         self._later_bytes = 0
 
+    def demand_token(self, provider: str, path: Path | None) -> None:
+        """Before the body is read.
+
+        Raises:
+            Unverified: The path is not that of a callback URL; it is counted.
+        """
+        if path is None or not callback.opens(self.doors.masters, provider, path.reservation, path.token):
+            self._reject(provider, "the token is not that of the callback URL")
+            raise Unverified
+
     async def deliver(self, provider: str, delivery: Delivery, path: Path | None) -> str:
-        """The status of what was delivered: one of the inbox's, or `duplicate`.
+        """The status of what was delivered: one of the inbox's, or `duplicate`. `path`: its token is right.
 
         Raises:
             Unverified: Nobody can tell who sent it; it is counted.
@@ -92,9 +102,9 @@ class Receiving:
             await self._verify(provider, delivery, path)
             received = self._read(provider, delivery, path)
         except (Unverified, Unreadable) as error:
-            genuine = isinstance(error, Unreadable)
-            self.inbox.reject(provider, f"not understood: {error}" if genuine else str(error))
-            log.info("webhook rejected", provider=provider, why=str(error))
+            self._reject(
+                provider, f"not understood: {error}" if isinstance(error, Unreadable) else str(error)
+            )
             raise
         kept = await self._kept(received)
         if kept is not None and kept.status not in OPEN:
@@ -138,6 +148,10 @@ class Receiving:
             self._later.popleft()
             self._later_bytes -= len(received.payload)
 
+    def _reject(self, provider: str, why: str) -> None:
+        self.inbox.reject(provider, why)
+        log.info("webhook rejected", provider=provider, why=why)
+
     async def _verify(self, provider: str, delivery: Delivery, path: Path | None) -> None:
         now = time.time()
         if provider == STRIPE:
@@ -146,15 +160,12 @@ class Receiving:
             OF_STRIPE.verify(delivery, self.doors.stripe, now)
             return
         door = self.doors.open[provider]
-        masters = self.doors.masters
-        if path is not None and not callback.opens(masters, provider, path.reservation, path.token):
-            raise Unverified("the token is not that of the callback URL")
         if provider == "fal":
             await self._verify_by_published_keys(door, delivery, now)
         elif path is None or not door.is_unsigned:
             secrets = [*door.secrets]
             if path is not None and door.by_callback:
-                secrets += (callback.secret(master, path.reservation) for master in masters)
+                secrets += (callback.secret(master, path.reservation) for master in self.doors.masters)
             door.provider.verify(delivery, secrets, now)
 
     async def _verify_by_published_keys(self, door: Door, delivery: Delivery, now: float) -> None:

@@ -1,0 +1,95 @@
+"""The doors of webhooks: `/api/webhooks/...`, open to whoever can prove who they are by the raw body."""
+
+import asyncio
+import re
+
+from litestar import Controller
+from litestar.params import FromPath
+
+from app.http.answers import Shown
+from app.http.problems import Problem, invalid
+from app.http.routes import delivering
+from app.http.wire import Answer, LedgerRequest
+from app.webhooks.event import Delivery, Unreadable, Unverified
+from app.webhooks.receiving import Path
+
+BODY_SECONDS = 10.0
+"""Nobody knows yet who is sending."""
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+
+
+class Delivered(Shown):
+    """What came of it: `verified`, `late`, `duplicate`, `waiting`, `conflict` or `refused`. All of them are
+    received, and need not be sent again.
+    """
+
+    status: str
+
+
+class Webhooks(Controller):
+    """Callbacks of providers."""
+
+    path = "/api"
+    tags = ("webhooks",)
+
+    @delivering("/webhooks/{provider:str}", name="webhook", summary="A callback of a provider")
+    async def webhook(self, provider: FromPath[str], request: LedgerRequest) -> Answer[Delivered]:
+        """Success confirms the reservation of the task, failure cancels it, progress is noted; a payment of
+        Stripe is granted. The same event again does nothing.
+        """
+        return await _delivered(request, provider, None)
+
+    @delivering("/webhook/{provider:str}", name="webhookToo", summary="The same door under another name")
+    async def webhook_too(self, provider: FromPath[str], request: LedgerRequest) -> Answer[Delivered]:
+        """As `/api/webhooks/{provider}`."""
+        return await _delivered(request, provider, None)
+
+    @delivering(
+        "/webhooks/{provider:str}/{reservation:str}/{token:str}",
+        name="callback",
+        summary="A callback to the URL that reserve handed out",
+    )
+    async def callback(
+        self,
+        provider: FromPath[str],
+        reservation: FromPath[str],
+        token: FromPath[str],
+        request: LedgerRequest,
+    ) -> Answer[Delivered]:
+        """About this one reservation. Providers that sign have to sign it all the same."""
+        return await _delivered(request, provider, Path(reservation.lower(), token))
+
+
+async def _delivered(request: LedgerRequest, provider: str, path: Path | None) -> Answer[Delivered]:
+    receiving = request.parts.receiving
+    if provider not in receiving.doors:
+        raise Problem("not_found", {"cause": "door"})
+    try:
+        if path is not None:
+            receiving.demand_token(provider, path if _UUID.fullmatch(path.reservation) else None)
+        delivery = _delivery(request, await _body(request))
+        return Answer(Delivered(await receiving.deliver(provider, delivery, path)))
+    except Unverified:
+        raise Problem("unauthenticated", {"cause": "delivery"}) from None
+    except Unreadable as error:
+        raise invalid(f"The delivery could not be understood: {error}.") from None
+
+
+async def _body(request: LedgerRequest) -> bytes:
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.raw_body()
+    except TimeoutError:
+        raise invalid(f"The body took longer than {BODY_SECONDS:g} s.") from None
+
+
+def _delivery(request: LedgerRequest, body: bytes) -> Delivery:
+    headers: dict[str, str] = {}
+    duplicated = set()
+    for raw, value in request.scope["headers"]:
+        name = raw.decode("latin-1").lower()
+        if name in headers:
+            duplicated.add(name)
+        headers[name] = value.decode("latin-1")
+    return Delivery(headers, body, frozenset(duplicated))
