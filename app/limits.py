@@ -54,8 +54,8 @@ class Left(NamedTuple):
 
     @property
     def whole_in_seconds(self) -> int:
-        """When the quota is whole again, in whole seconds."""
-        return -(-self.owed_us // SECOND)
+        """When the quota is whole again: in a second at the latest, but for what intervals were rounded up."""
+        return 1 if self.owed_us else 0
 
 
 class _Asked(NamedTuple):
