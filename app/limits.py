@@ -54,7 +54,7 @@ class Left(NamedTuple):
 
     @property
     def whole_in_seconds(self) -> int:
-        """When the quota is whole again: in a second at the latest, but for what intervals were rounded up."""
+        """When the quota is whole again: in a second at the latest, for that is its window."""
         return 1 if self.owed_us else 0
 
 

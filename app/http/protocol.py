@@ -5,6 +5,11 @@ from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.http.door import POLICY, SECURITY
+from app.http.handlers import PROBLEM
+from app.http.problems import body
+from app.http.wire import encode
+
 
 class BoundedProtocol(HttpToolsProtocol):
     """Refuses a request whose method, path and headers do not end within `HEAD_BYTES_MAX` and one reading.
@@ -47,6 +52,21 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """What is not HTTP is answered as anything else that is wrong."""
+        problem = encode(body("invalid_request", {"why": msg}))
+        headers = [
+            (b"content-type", PROBLEM),
+            (b"content-length", b"%d" % len(problem)),
+            (b"cache-control", b"no-store"),
+            (b"connection", b"close"),
+            *SECURITY,
+            POLICY,
+        ]
+        lines = [b"HTTP/1.1 400 Bad Request", *(b"%b: %b" % header for header in headers), b"", problem]
+        self.transport.write(b"\r\n".join(lines))
+        self.transport.close()
 
     def _await_head(self) -> None:
         self._head_ends = self.loop.call_later(self.HEAD_SECONDS, self.transport.close)
