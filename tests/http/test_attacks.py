@@ -4,6 +4,8 @@ import httpx
 import pytest
 
 from tests.http.steps import CREDITS, ask, batch, deduct, do, is_refused, members, op, sums
+from tests.http.test_auth import OPEN_PATHS, UUID, filled, routes
+from tests.http.test_batched_keys import SAME
 from tests.http.test_credits import grant, reserve
 
 NOBODYS = "01a1ffa5-4956-7003-abd8-99c175348713"
@@ -102,6 +104,31 @@ async def test_a_key_of_one_account_does_not_see_what_drifted_of_others(client, 
     path = f"{CREDITS}/reconciliation"
     for answer in (await alice.get(path), await alice.post(path)):
         assert (403, "forbidden") == (answer.status_code, answer.json().get("code")), answer.text
+
+
+OF_ONE_ACCOUNT = {
+    ("GET", "/api/credits/accounts"), ("GET", "/api/credits/accounts/alice"),
+    ("GET", "/api/credits/accounts/alice/statement"), ("PATCH", "/api/credits/accounts/alice"),
+    ("GET", "/api/credits/balance"), ("GET", "/api/credits/reservations"),
+    ("GET", f"/api/credits/reservations/{UUID}"), ("PUT", f"/api/credits/reservations/{UUID}/task"),
+    ("GET", "/api/credits/transactions"), ("GET", "/api/credits/transactions/1-1-1"),
+    ("GET", "/api/images/by-task-id"),
+    *(("POST", f"/api/credits/{verb}") for verb in {**SAME, **dict.fromkeys(
+        ("confirm", "cancel", "extend", "refund", "batch"))}),
+}  # fmt: skip
+"""What a key of one account may ask: its own of it, as the tests above and those of each say."""
+OF_EVERYBODY = {("GET", "/api/credits/models"), ("POST", "/api/credits/quote")}
+"""What says nothing of any account."""
+
+
+async def test_whatever_else_there_is_a_key_of_one_account_is_refused(app, alice):
+    asked = {(method, filled(path)) for method, path in routes(app) if path not in OPEN_PATHS}
+    others = {each for each in asked if each[0] != "OPTIONS"} - OF_ONE_ACCOUNT - OF_EVERYBODY
+    assert ("GET", "/api/credits/reconciliation") in others
+    body = {"modelId": "m", "base": 0, "price": 1}
+    for method, path in sorted(others):
+        answer = await alice.request(method, path, json=body if path.endswith("/models") else {})
+        assert (403, "forbidden") == (answer.status_code, answer.json()["code"]), (method, path)
 
 
 async def test_what_settings_are_refused_for_is_kept_under_no_key(client):
