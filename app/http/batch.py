@@ -19,11 +19,11 @@ from app.http.handlers import told
 from app.http.lookups import Lookups
 from app.http.pace import count_accounts
 from app.http.problems import Problem, body
-from app.http.receipts import is_conflict, journaled, made
+from app.http.receipts import callback, is_conflict, journaled, made
 from app.http.routes import several
 from app.http.wire import Answer, LedgerRequest
 from app.ledger.errors import BatchFailed, LedgerError, LedgerUnavailable, Overloaded, Unavailable
-from app.ledger.operations import Write
+from app.ledger.operations import Reserve, Write
 from app.ledger.receipts import Receipt
 
 SCOPES = frozenset({"spend", "grant", "operate"})
@@ -57,10 +57,7 @@ class Batch(Controller):
         stamps = _stamps(request, data.operations)
         asked = await _asked(request, data.operations, stamps)
         outcomes, failed = await _carried_out(request, asked, atomic=data.atomic)
-        results = [
-            _result(*each, restricted=request.restricted)
-            for each in zip(data.operations, asked, outcomes, strict=True)
-        ]
+        results = [_result(request, *each) for each in zip(data.operations, asked, outcomes, strict=True)]
         answer = BatchAnswer(results=results, failed_index=UNSET if failed is None else failed)
         receipts = [each for each in outcomes if isinstance(each, Receipt)]
         return Answer(answer, await journaled(request, receipts))
@@ -165,14 +162,14 @@ async def _carried_out(
 
 
 def _result(
-    operation: BatchedOperation, asked: Write | Failure, outcome: Outcome, *, restricted: bool
+    request: LedgerRequest, operation: BatchedOperation, asked: Write | Failure, outcome: Outcome
 ) -> Result:
     """What is told of one of them."""
     if isinstance(outcome, Problem):
         return msgspec.convert(body(outcome.code, outcome.facts) | {"replayed": False}, Result)
     if isinstance(outcome, LedgerError):
         keyed = isinstance(asked, Write) and asked.key is not None
-        problem = told(outcome, keyed=keyed, restricted=restricted)
+        problem = told(outcome, keyed=keyed, restricted=request.restricted)
         return msgspec.convert(problem | {"replayed": outcome.replayed}, Result)
     entry = outcome.entry
     result = Result(
@@ -183,6 +180,8 @@ def _result(
     )
     if operation.verb in _WITH_RESERVATION and outcome.reservation is not None:
         result.reservation = answers.reservation(outcome.reservation)
+    if isinstance(asked, Reserve):
+        result.callback = callback(request, asked, outcome)
     if operation.verb == "adjust":
         result.shortfall = entry.shortfall or 0
     if isinstance(asked, Write) and is_conflict(asked, outcome):

@@ -11,6 +11,7 @@ from app.http.answers import Balance, Reservation, Shown, Transaction
 from app.http.bodies import Asking, Body
 from app.http.crediting import AdjustBody, GrantBody, RefundBody
 from app.http.problems import ProblemBody
+from app.http.receipts import Callback
 from app.http.settling import CancelBody, ConfirmBody, ExtendBody
 from app.http.spending import DeductBody, ReserveBody
 
@@ -99,6 +100,7 @@ class Result(ProblemBody, kw_only=True):
         | UnsetType
     ) = UNSET
     reservation: Reservation | str | UnsetType = UNSET  # type: ignore[assignment]
+    callback: Callback | UnsetType = UNSET
     transaction: Transaction | UnsetType = UNSET
     balance: Balance | UnsetType = UNSET
     shortfall: int | UnsetType = UNSET

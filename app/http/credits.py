@@ -5,7 +5,7 @@ from litestar.params import FromPath, JSONBody
 
 from app.http.crediting import AdjustBody, GrantBody, RefundBody
 from app.http.reading import own, reservation_id
-from app.http.receipts import Adjusted, Moved, Settled, adjusted, headers, moved, settled
+from app.http.receipts import Adjusted, Moved, Reserved, Settled, adjusted, headers, moved, reserved, settled
 from app.http.routes import verb
 from app.http.settling import CancelBody, ConfirmBody, ExtendBody, TaskBody
 from app.http.spending import DeductBody, ReserveBody
@@ -42,11 +42,13 @@ class Credits(Controller):
         refusals=("task_conflict", "limit_reached", *_SPENDING),
         summary="Set credits aside for a job",
     )
-    async def reserve(self, data: JSONBody[ReserveBody], request: LedgerRequest) -> Answer[Settled]:
-        """The credits stay held until the job is confirmed, cancelled or out of time."""
+    async def reserve(self, data: JSONBody[ReserveBody], request: LedgerRequest) -> Answer[Reserved]:
+        """The credits stay held until the job is confirmed, cancelled or out of time. With a `provider` whose
+        webhooks are turned on: `callback`, to hand to it.
+        """
         operation = await request.operation(data)
         receipt = await request.ledger.reserve(operation)
-        return Answer(settled(receipt), await headers(request, operation, receipt))
+        return Answer(reserved(request, operation, receipt), await headers(request, operation, receipt))
 
     @verb(
         ConfirmBody,

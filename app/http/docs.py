@@ -28,6 +28,7 @@ from app.http import (
     settling,
     spending,
     statements,
+    told,
     webhooks,
 )
 from app.http.auth import OPEN
@@ -54,6 +55,7 @@ _SHOWN = [
     receipts.Moved,
     receipts.Adjusted,
     receipts.Settled,
+    receipts.Reserved,
     accounts.AccountShown,
     accounts.AccountChanged,
     answers.Balance,
@@ -76,6 +78,14 @@ _SHOWN = [
     inbox.Deliveries,
     inbox.DeliveryWhole,
     inbox.ReplayBody,
+    told.EndpointBody,
+    told.EndpointChange,
+    told.EndpointShown,
+    told.EndpointMade,
+    told.Endpoints,
+    told.EventReplayBody,
+    told.EventShown,
+    told.EventsShown,
     ProblemBody,
 ]
 _POLICY = (

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Sequence
 
+from msgspec import UNSET, UnsetType
+
 from app.http import answers
 from app.http.answers import Balance, Reservation, Shown, Transaction
 from app.http.problems import Headers
 from app.http.wire import LedgerRequest
-from app.ledger.operations import Confirm, Write
+from app.ledger.operations import Confirm, Reserve, Write
 from app.ledger.receipts import Receipt
 
 _REPLAYED = (b"idempotency-replayed", b"true")
@@ -34,6 +36,21 @@ class Settled(Shown, kw_only=True):
     reservation: Reservation
     transaction: Transaction
     balance: Balance
+
+
+class Callback(Shown, kw_only=True):
+    """What to hand to the provider: where it reports this reservation, and what it signs that with, if it is
+    given a secret. Both are for the provider alone.
+    """
+
+    url: str
+    secret: str | UnsetType = UNSET
+
+
+class Reserved(Settled, kw_only=True):
+    """What was set aside, and the balance now."""
+
+    callback: Callback | UnsetType = UNSET
 
 
 def made(receipt: Receipt) -> Transaction:
@@ -66,6 +83,30 @@ def settled(receipt: Receipt) -> Settled:
         transaction=made(receipt),
         balance=answers.balance(receipt.entry.account, receipt.account),
     )
+
+
+def reserved(request: LedgerRequest, operation: Reserve, receipt: Receipt) -> Reserved:
+    """What was set aside."""
+    assert receipt.reservation is not None, "the engine answers a reserve with its reservation"
+    return Reserved(
+        reservation=answers.reservation(receipt.reservation),
+        transaction=made(receipt),
+        balance=answers.balance(receipt.entry.account, receipt.account),
+        callback=callback(request, operation, receipt),
+    )
+
+
+def callback(request: LedgerRequest, operation: Reserve, receipt: Receipt) -> Callback | UnsetType:
+    """What the provider is to be told, where its door is on; never shown to a user, who could say that a job
+    has failed.
+    """
+    assert receipt.reservation is not None, "the engine answers a reserve with its reservation"
+    if operation.provider is None or request.caller.principal.kind == "user":
+        return UNSET
+    found = request.parts.receiving.doors.callback(operation.provider, receipt.reservation.id)
+    if found is None:
+        return UNSET
+    return Callback(url=found.url, secret=UNSET if found.secret is None else found.secret)
 
 
 def is_conflict(operation: Write, receipt: Receipt) -> bool:

@@ -18,7 +18,7 @@ PUBLIC = "https://credits.example/lastro"
 # The private key of the vectors (bytes 0 to 31), base64url, and its public one.
 FAL_PRIVATE = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
 FAL_PUBLIC = "A6EHv_POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg"
-FAL_JWKS = '{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "%s"}]}' % FAL_PUBLIC
+FAL_JWKS = f'{{"keys": [{{"kty": "OKP", "crv": "Ed25519", "x": "{FAL_PUBLIC}"}}]}}'
 
 
 def with_doors(settings: Settings, **more: str) -> Settings:
@@ -41,7 +41,12 @@ def with_doors(settings: Settings, **more: str) -> Settings:
 
 SUCCEEDED: dict[str, Any] = {
     "replicate": lambda task: {"id": task, "status": "succeeded", "metrics": {"predict_time": 2.5}},
-    "fal": lambda task: {"request_id": task, "gateway_request_id": "g", "status": "OK", "payload": {"seed": 1}},
+    "fal": lambda task: {
+        "request_id": task,
+        "gateway_request_id": "g",
+        "status": "OK",
+        "payload": {"seed": 1},
+    },
     "bfl": lambda task: {"id": task, "status": "Ready", "result": {"sample": "https://x.example/1.jpeg"}},
     "kling": lambda task: {"id": task, "status": "succeeded", "message": ""},
     "sync": lambda task: {"id": task, "status": "COMPLETED", "outputDuration": 3},
@@ -51,7 +56,7 @@ SUCCEEDED: dict[str, Any] = {
 }
 FAILED: dict[str, Any] = {
     "replicate": lambda task: {"id": task, "status": "failed", "error": "out of memory"},
-    "fal": lambda task: {"request_id": task, "gateway_request_id": "g", "status": "ERROR", "error": "broken"},
+    "fal": lambda task: {"request_id": task, "status": "ERROR", "error": "broken"},
     "bfl": lambda task: {"id": task, "status": "Content Moderated"},
     "kling": lambda task: {"id": task, "status": "failed", "message": "no"},
     "sync": lambda task: {"id": task, "status": "FAILED", "error": "no face"},
