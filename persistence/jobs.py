@@ -37,3 +37,8 @@ def reconcile() -> bool:
 def sweep() -> int:
     """Let what is due happen, where nobody touches it."""
     return bench.get().run(bench.get().sweep)
+
+
+def webhooks() -> int:
+    """Try again what stands in the inbox of webhooks, and let go of what is too old."""
+    return bench.get().run(bench.get().webhooks)

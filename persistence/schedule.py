@@ -25,6 +25,9 @@ SWEEP_SECONDS = 5
 RECONCILE_SECONDS = 5
 """How often a worker looks whether a reconciliation is due, was asked for, or goes on."""
 
+WEBHOOKS_SECONDS = 3
+"""How often the inbox is looked through: a task that was bound finds its webhook within 10 s."""
+
 EVENTS_SECONDS = 1
 """How often workers are called to tell what happens; they go on for some seconds each time."""
 
@@ -59,6 +62,7 @@ def enqueue_due(queues: Redis, now: float) -> list[str]:
         (jobs.reconcile, jobs.TASKS_QUEUE, RECONCILE_SECONDS),
         (jobs.backup, jobs.TASKS_QUEUE, BACKUP_SECONDS),
         (jobs.events, jobs.TASKS_QUEUE, EVENTS_SECONDS),
+        (jobs.webhooks, jobs.TASKS_QUEUE, WEBHOOKS_SECONDS),
     ):
         queue = Queue(queue_name, connection=queues)
         if queue.count >= QUEUED_MAX:

@@ -26,11 +26,14 @@ from app.ledger.connection import connect
 from app.ledger.errors import LedgerError
 from app.ledger.ledger import Ledger
 from app.ledger.stream import Keep
+from app.webhooks.configured import read_units
+from app.webhooks.receiving import Rules
 from persistence import admission, served
 from persistence.backing import PostgresBacking
 from persistence.backup.scheduled import Plan, backup_slice
 from persistence.drain import drain
 from persistence.events.telling import Telling
+from persistence.inbox.retrying import retry_slice
 from persistence.operators import Announcer
 from persistence.pool import Pool, open_pool
 from persistence.reconcile.sides import Behind
@@ -62,6 +65,8 @@ class Work(Struct, frozen=True, kw_only=True):
     stream_keep_bytes: int = 268_435_456
     backups: Plan | None = None
     events_to_private: bool = False
+    webhook_units: str = ""
+    webhook_takes_back: bool = False
     slice_seconds: float = SLICE_SECONDS
 
 
@@ -170,6 +175,21 @@ class Workbench:
     async def events(self) -> None:
         """Have what happens told to whom it interests, for the next seconds, beside whatever else is done."""
         self._telling.call_for()
+
+    async def webhooks(self) -> int:
+        """A slice of what stands in the inbox and is not settled. Returns how much was settled."""
+        work = self._work
+        rules = Rules(read_units(work.webhook_units), work.webhook_takes_back)
+        settling = asyncio.create_task(
+            retry_slice(self._pool, self._ledger, rules, work.slice_seconds), name="webhooks"
+        )
+        try:
+            done = await self._until_stopped(settling)
+        except (*AWAY, PostgresError, InterfaceError, InternalClientError) as error:
+            self._note("webhooks", error)
+            return 0
+        self._note("webhooks", None)
+        return done or 0
 
     async def _until_stopped(self, task: "asyncio.Task[_Result]") -> _Result | None:
         """What a task comes to; `None` when a request to stop came first, which cuts it off."""

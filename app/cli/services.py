@@ -101,6 +101,8 @@ def worker(data: Path, alive: bool) -> None:
             stream_keep_seconds=settings.stream_keep_seconds,
             stream_keep_bytes=settings.stream_keep_bytes,
             backups=_plan(settings),
+            webhook_units=settings.webhook_units,
+            webhook_takes_back=settings.webhook_stripe_clawback == "on",
             events_to_private=settings.events_to_private_addresses == "yes",
         )
     )
