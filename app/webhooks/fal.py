@@ -18,7 +18,6 @@ _USER = "x-fal-webhook-user-id"
 _TIMESTAMP = "x-fal-webhook-timestamp"
 _SIGNATURE = "x-fal-webhook-signature"
 _KEY_BYTES = 32
-_SIGNATURE_BYTES = 64
 
 
 def _key(x: str) -> bytes:
@@ -42,9 +41,7 @@ def _verify(delivery: Delivery, keys: Sequence[bytes], now: float) -> None:
     try:
         given = bytes.fromhex(signature)
     except ValueError:
-        given = b""
-    if len(given) != _SIGNATURE_BYTES:
-        raise Unverified(f"the header {_SIGNATURE} should be {_SIGNATURE_BYTES} bytes in hex")
+        raise Unverified(f"the header {_SIGNATURE} is not in hex") from None
     message = _message(request, user, timestamp, delivery.body)
     for key in keys:
         try:

@@ -1,6 +1,7 @@
 """The JSON that providers send, and how its fields are read. All that is wrong with it is `Unreadable`."""
 
 import re
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -17,10 +18,11 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 def _number(text: str) -> Decimal:
     """A number that may be computed with: one of a billion digits takes 10 bytes to write."""
-    number = Decimal(text)
-    if abs(number.adjusted()) > _DIGITS_MAX:
-        raise ValueError("a number is out of range (400 digits before or after the point)")
-    return number
+    with suppress(InvalidOperation):
+        number = Decimal(text)
+        if abs(number.adjusted()) <= _DIGITS_MAX:
+            return number
+    raise ValueError(f"a number is out of range ({_DIGITS_MAX} digits before or after the point)")
 
 
 _decode = msgspec.json.Decoder(float_hook=_number).decode
@@ -32,7 +34,7 @@ def decoded(body: bytes) -> dict[str, Any]:
         value = _decode(body)
     except RecursionError:
         raise Unreadable("the body is nested too deeply") from None
-    except (msgspec.MsgspecError, ValueError, InvalidOperation) as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         raise Unreadable(f"the body is no JSON: {error}") from None
     if not isinstance(value, dict):
         raise Unreadable("the body should be a JSON object")

@@ -132,6 +132,13 @@ def test_the_payload_keeps_numbers_as_they_were_written():
     assert Decimal("0.1") == event.payload["metrics"]["predict_time"]
 
 
+@pytest.mark.parametrize("number", ["1e401", "-1e999999999", "1e-401", "0e999999999", "1e" + "9" * 100])
+def test_a_number_that_nobody_could_compute_with_is_refused(number):
+    whole = '{"id":"a","status":"succeeded","metrics":{"predict_time":%s}}'
+    assert READ["replicate"](Delivery({}, (whole % "1e400").encode()))
+    assert "out of range" in unreadable("replicate", Delivery({}, (whole % number).encode()))
+
+
 # -- what is peculiar to one of them
 
 
