@@ -66,7 +66,7 @@ local function decide(operation)
   local remembered = operation.key and memory.recall(operation, shard)
   if remembered then return remembered end
   if operation.journaled and not memory.reaches(shard, operation.journaled) then
-    return answer.refuse('journal_backlogged', { shard = shard.number })
+    return answer.refuse('journal_backlogged', { shard = shard.number, cause = 'key' })
   end
   if shard.backlog and SPENDS[operation.verb] then
     return answer.refuse('journal_backlogged', { shard = shard.number })

@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from app.ledger.backing import Recorded
 from app.ledger.entries import Entry
-from app.ledger.errors import BatchFailed, LedgerError, ReservationNotFound
+from app.ledger.errors import KEY, BatchFailed, JournalBacklogged, LedgerError, ReservationNotFound
 from app.ledger.operations import Bind, Cancel, Confirm, Extend, Refund, Write
 from app.ledger.past import Place
 from app.ledger.receipts import Receipt
@@ -41,6 +41,12 @@ class Asked(Struct, eq=False, gc=False):
     def is_forgotten(self) -> bool:
         """Whether it names a reservation that Redis does not know; another account's it would know."""
         return says(self.answer, ReservationNotFound.word) and not self.facts
+
+    def is_unknown(self) -> bool:
+        """Whether it was not carried out because nothing of its key is remembered, and what the journal knows
+        of it does not reach as far.
+        """
+        return says(self.answer, JournalBacklogged.word) and self.facts.get("cause") == KEY
 
     def is_of_another(self) -> bool:
         """Whether the entry that answers it is of another reservation than it names."""

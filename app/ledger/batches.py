@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 
 from app.ledger.asked import Asked, Outcome, Settling, says
+from app.ledger.backing import NOWHERE
 from app.ledger.batcher import Batcher
 from app.ledger.errors import (
     AccountNotFound,
@@ -58,6 +59,18 @@ class Batches:
             await self._find_tasks(asked, count)
         await self._send([each for each in asked if each.is_open()])
         return await self.settle(asked, count)
+
+    async def recalled(self, operation: Write, count: int) -> Outcome | None:
+        """What was answered to the key of an operation, which is not carried out; `None`: nothing was."""
+        asked = Asked(operation)
+        _place([asked], count)
+        await self._recall([asked])
+        if asked.is_open():
+            operation.journaled = NOWHERE
+            await self._send([asked])
+        if asked.is_unknown() and asked.away is None:
+            return None
+        return (await self.settle([asked], count))[0]
 
     async def settle(self, asked: Sequence[Asked], count: int) -> list[Outcome]:
         """The outcomes of operations that were sent by themselves."""

@@ -28,7 +28,7 @@ LedgerError
 ├── Unavailable                   the ledger cannot answer now; repeating with the same key is safe
 │   ├── LedgerUnavailable         cause, where it is known: Redis, or what only PostgreSQL knows, is away
 │   ├── LedgerFenced              shard or account, why
-│   ├── JournalBacklogged         the journal is too far behind
+│   ├── JournalBacklogged         shard, cause: the journal is too far behind
 │   └── Overloaded                cause: the waiting queue, or the memory of Redis, is full
 └── InternalError                 a bug; nothing was written
 
@@ -41,7 +41,8 @@ FULL, NOT_PERSISTING, READ_ONLY = "full", "not_persisting", "read_only"
 TOO_FEW_REPLICAS, NOT_REPLICATED = "too_few_replicas", "not_replicated"
 JOURNAL, KEY = "journal", "key"
 """Causes of `LedgerUnavailable`. Nothing was done, but for `NOT_REPLICATED`. With the last two PostgreSQL is
-away: what is named, or whether the key was used before, stands only in the journal.
+away: what is named, or whether the key was used before, stands only in the journal. `KEY` is a cause of
+`JournalBacklogged`, too: when it was asked for the key, the journal had not enough yet.
 """
 
 QUEUE, MEMORY = "queue", "memory"

@@ -230,6 +230,17 @@ class Ledger(Reading):
             return await self._batches.together(operations, count)
         return Batched(await self._batches.each(operations, count))
 
+    async def recalled(self, operation: Write) -> Receipt | None:
+        """What was answered to the key of an operation; `None`: nothing is known of it. It is not carried
+        out, so that nothing but key, fingerprint and what they belong to has to be right.
+
+        Raises:
+            LedgerError: That was answered; or it is the key of another request (IdempotencyMismatch); or what
+                was answered cannot be known now.
+        """
+        outcome = await self._batches.recalled(operation, self._count or await self._learn_count())
+        return None if outcome is None else returned(outcome)
+
     async def pass_time(self, shard: int) -> None:
         """Let everything that is due in a shard happen."""
         await self._batcher.submit(Sweep(shard=shard))

@@ -11,7 +11,6 @@ from app.ledger.backing import NOWHERE, Extent
 from app.ledger.errors import (
     KEY,
     IdempotencyMismatch,
-    JournalBacklogged,
     LedgerError,
     LedgerFenced,
     LedgerUnavailable,
@@ -84,8 +83,7 @@ class Outcomes:
             why = f"account {asked.facts['account']} has a reservation and is missing in Redis"
             asked.outcome = LedgerFenced(shard=asked.operation.shard, why=why)
         elif not says(answer, "account_unknown") and not asked.is_forgotten():
-            error = error_of(result)
-            asked.outcome = asked.away if asked.away and isinstance(error, JournalBacklogged) else error
+            asked.outcome = asked.away if asked.away and asked.is_unknown() else error_of(result)
 
     async def _look_for_accounts(self, asked: Sequence[Asked]) -> None:
         """Redis did not know them."""

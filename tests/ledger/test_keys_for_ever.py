@@ -213,3 +213,35 @@ async def test_a_process_that_has_not_heard_of_redis_yet_asks_it_for_the_time_fi
         assert 1 == journal.asked["answered"]
     finally:
         await fresh.stop()
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["at once", "a day later"])
+async def test_what_was_answered_to_a_key_can_be_asked_without_doing_anything(
+    ledger, journal, clock, fake_redis, old
+):
+    """Such as when what was wanted has no price any more: the amount is not looked at."""
+    deduct = Deduct(account="ana", amount=5, key=uuid7(clock.now_ms), fingerprint=F)
+    first = await ledger.deduct(replace(deduct))
+    if old:
+        await journal.a_day_passes(ledger, clock)
+    before = await dump(fake_redis)
+    again = await ledger.recalled(replace(deduct, amount=1))
+    assert (first.transaction, first.entry, True) == (again.transaction, again.entry, again.replayed)
+    with pytest.raises(IdempotencyMismatch):
+        await ledger.recalled(replace(deduct, fingerprint=G))
+    for unknown in (OPAQUE, uuid7(clock.now_ms), uuid7(1)):
+        assert await ledger.recalled(replace(deduct, key=unknown)) is None
+        assert await ledger.recalled(replace(deduct, key=unknown, account="nobody")) is None
+    journal.away = True
+    with pytest.raises(LedgerUnavailable):
+        await ledger.recalled(replace(deduct, key=uuid7(1)))
+    assert not difference(without_traces(before), without_traces(await dump(fake_redis)))
+
+
+async def test_a_refusal_is_recalled_as_what_it_was(ledger):
+    deduct = Deduct(account="ana", amount=500, key=OPAQUE, fingerprint=F)
+    with pytest.raises(InsufficientCredits):
+        await ledger.deduct(replace(deduct))
+    with pytest.raises(InsufficientCredits) as refused:
+        await ledger.recalled(replace(deduct, amount=1))
+    assert refused.value.replayed

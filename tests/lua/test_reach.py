@@ -55,7 +55,7 @@ async def test_a_key_is_new_only_if_all_that_the_journal_lacked_is_remembered(
     if is_done:
         assert isinstance(result, Applied), result
     else:
-        assert ("journal_backlogged", {"shard": SHARD}) == (result.word, result.facts)
+        assert ("journal_backlogged", {"shard": SHARD, "cause": "key"}) == (result.word, result.facts)
         assert before == without_traces(await dump(direct.redis))
 
 
