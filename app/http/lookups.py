@@ -9,9 +9,13 @@ from typing import TypeVar
 from app.http import pricing
 from app.http.parts import Caller, Parts
 from app.http.problems import Problem
-from app.ledger.errors import LedgerError, LedgerUnavailable, Refused, ReservationNotFound, Unavailable
+from app.ledger.errors import (
+    JournalBacklogged,
+    LedgerError,
+    LedgerUnavailable,
+    ReservationNotFound,
+)
 from app.ledger.operations import Deduct, Refund
-from app.ledger.receipts import Receipt
 from app.ledger.refunds import RefundOf
 from app.ledger.replies import Reservation
 from app.ledger.shards import TransactionId
@@ -95,7 +99,7 @@ class Lookups:
         return _or_raise(self._prices[model, units])
 
     def is_answered(self, account: str, key: str | None) -> bool:
-        """Whether something was answered under a key whose request cannot be priced."""
+        """Whether something was answered under a key whose request cannot be priced, or nobody can tell."""
         return (account, key) in self._answered
 
     def ttl_seconds(self, model: str | None) -> int:
@@ -138,12 +142,9 @@ class Lookups:
 
     async def _look_up_keys(self, asking: list[Deduct]) -> None:
         """A repeated request is answered as the first time, whatever has become of the price since."""
-        try:
-            outcomes = (await self._parts.ledger.batch(asking)).results
-        except Unavailable:
-            return
+        outcomes = (await self._parts.ledger.batch(asking)).results
         for each, outcome in zip(asking, outcomes, strict=True):
-            if isinstance(outcome, Receipt | Refused):
+            if not isinstance(outcome, JournalBacklogged):
                 self._answered.add((each.account, each.key))
 
     async def _look_up_reservations(self) -> None:

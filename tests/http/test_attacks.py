@@ -3,12 +3,18 @@
 import httpx
 import pytest
 
+from app.main import create_app
+from tests.http.conftest import running
 from tests.http.steps import CREDITS, ask, batch, deduct, do, is_refused, members, op, sums
 from tests.http.test_auth import OPEN_PATHS, UUID, filled, routes
 from tests.http.test_batched_keys import SAME
 from tests.http.test_credits import grant, reserve
+from tests.http.test_health import client_of as client_over
+from tests.http.test_health import own  # noqa: F401 - a fixture
 
 NOBODYS = "01a1ffa5-4956-7003-abd8-99c175348713"
+OLD = "01000000-0000-7000-8000-000000000000"
+"""A key that was made long ago, and holds for ever."""
 
 
 @pytest.fixture
@@ -261,3 +267,30 @@ async def test_a_used_key_is_told_before_a_model_that_does_not_exist(client):
     await do(client, "deduct", key="k", accountId="alice", amount=5)
     await is_refused(client, "deduct", 422, "idempotency_mismatch", key="k", **BY_UNITS)
     await is_refused(client, "deduct", 404, "model_not_found", key="new", **BY_UNITS)
+
+
+async def test_what_redis_remembers_is_answered_again_while_postgres_is_away(own, own_postgres):  # noqa: F811
+    settings, token = own
+    async with running(app := create_app(settings)), client_over(app, token) as client:
+        put = f"{CREDITS}/models"
+        await client.put(put, json={"modelId": "m", "base": 0, "price": 1})
+        first = []
+        asked = [
+            ("grant", OLD, {"accountId": "alice", "amount": 100}),
+            ("deduct", "k", BY_UNITS),
+            ("adjust", "k", {"accountId": "bob", "amount": 5, "reason": "why"}),
+            ("refund", "r", {"transactionId": None, "amount": 2}),
+        ]
+        await grant(client, "bob")
+        for verb, key, body in asked:
+            if verb == "refund":
+                body["transactionId"] = first[1]["id"]
+            first.append((await do(client, verb, key=key, **body))["transaction"])
+        await client.put(put, json={"modelId": "m", "base": 0, "price": 0})
+        own_postgres.kill()
+        for (verb, key, body), transaction in zip(asked, first, strict=True):
+            again = await ask(client, verb, key=key, **body)
+            assert transaction == again.json()["transaction"], again.text
+            never = OLD.replace("8000", "9000")
+            await is_refused(client, verb, 503, "ledger_unavailable", key=never, **body)
+        assert 400 == (await ask(client, "deduct", key="new", **BY_UNITS)).status_code
