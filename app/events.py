@@ -6,7 +6,7 @@ Webhooks. The structs here are `data`: camelCase, times in RFC 3339 with millise
 left out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
@@ -230,7 +230,7 @@ class Events(Protocol):
         """All of them, oldest first."""
         ...
 
-    async def create(self, url: str, types: list[str], by: str) -> tuple[Endpoint, str]:
+    async def create(self, url: str, types: Sequence[str], by: str) -> tuple[Endpoint, str]:
         """A new one, which is told what happens from now on, and its secret, which is never told again.
 
         Raises:
@@ -239,7 +239,7 @@ class Events(Protocol):
         ...
 
     async def change(
-        self, endpoint: str, *, url: str | None, types: list[str] | None, enabled: bool | None
+        self, endpoint: str, *, url: str | None, types: Sequence[str] | None, enabled: bool | None
     ) -> Endpoint:
         """Change what is not `None`. What waited while it was off is sent when it is on again.
 
@@ -248,8 +248,8 @@ class Events(Protocol):
         """
         ...
 
-    async def remove(self, endpoint: str) -> None:
-        """For good, with all that waits for it.
+    async def remove(self, endpoint: str) -> Endpoint:
+        """For good, with all that waits for it. Returns what it was.
 
         Raises:
             EndpointNotFound

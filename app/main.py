@@ -22,6 +22,7 @@ from app.http.auth import Authentication
 from app.http.batch import Batch
 from app.http.credits import Credits
 from app.http.door import Door
+from app.http.events import Events
 from app.http.handlers import HANDLERS
 from app.http.health import Health
 from app.http.inbox import Inbox
@@ -50,6 +51,7 @@ from app.webhooks.configured import Doors, read_units
 from app.webhooks.receiving import Receiving, Rules
 from persistence import acknowledged, admission, served
 from persistence.backing import PostgresBacking
+from persistence.events.managed import PostgresEvents
 from persistence.history import PostgresHistory
 from persistence.inbox.inbox import PostgresInbox
 from persistence.journaled import Journaled
@@ -84,6 +86,7 @@ def create_app(settings: Settings) -> Litestar:
             ReconciliationRuns,
             Webhooks,
             Inbox,
+            Events,
             Health,
         ],
         lifespan=[partial(_running, settings)],
@@ -125,6 +128,7 @@ async def _running(settings: Settings, app: Litestar) -> AsyncIterator[None]:
             past=PostgresPast(exports, ledger),
             searching=PostgresSearching(pages),
             receiving=receiving,
+            events=PostgresEvents(pages, private=settings.events_to_private_addresses == "yes"),
             reconciliations=PostgresReconciliations(pages),
             acknowledging=Journaled(pool),
             checking=_Checks(ledger, aside, pool),

@@ -194,6 +194,8 @@ SPECIAL: dict[tuple[str, str], str] = {
     ("unauthenticated", "delivery"): "This delivery does not prove who sent it. Nothing was done.",
     ("not_found", "door"): "Webhooks of this provider are not taken here; the settings turn them on.",
     ("not_found", "delivery"): "The inbox has no such delivery.",
+    ("not_found", "endpoint"): "There is no such endpoint. The list of endpoints shows their ids.",
+    ("not_found", "event"): "There is no such event, or no more: they are kept for 30 days.",
     ("limit_reached", "lots"): "The account has as many lots as it may have: {limit}. Use a bucket and an"
     " expiry that it has already, or wait until some of it is spent or lapses.",
     ("limit_reached", "holds"): "The account has as many open reservations as it may have: {limit}."
@@ -202,6 +204,7 @@ SPECIAL: dict[tuple[str, str], str] = {
     " Confirm or cancel it, and reserve again.",
     ("limit_reached", "parts"): "The reservation has been confirmed in as many parts as it may have: {limit}."
     " Confirm the rest with final=true.",
+    ("limit_reached", "endpoints"): "There are as many endpoints as there may be: {limit}. Remove one first.",
     ("limit_reached", "models"): "The rate card has as many models as it may have: {limit}. Use one of them.",
 }
 """What is said instead of a row's detail where the `cause` is known, or `what` has reached its limit."""

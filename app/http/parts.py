@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 from msgspec import UNSET, UnsetType
 
 from app.access import Keys, Principal
+from app.events import Events
 from app.http.problems import Problem, invalid
 from app.http.room import Room
 from app.ledger.ledger import Ledger
@@ -46,8 +47,8 @@ class Parts:
     """All that a request may need."""
 
     __slots__ = (
-        "acknowledging", "checking", "history", "holds_max", "keys", "ledger", "limiter", "past", "rates",
-        "receiving", "reconciliations", "room", "searching",
+        "acknowledging", "checking", "events", "history", "holds_max", "keys", "ledger", "limiter", "past",
+        "rates", "receiving", "reconciliations", "room", "searching",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +62,7 @@ class Parts:
         acknowledging: Acknowledging,
         checking: Checking,
         receiving: Receiving,
+        events: Events,
         reconciliations: Reconciliations,
         rates: Rates,
         holds_max: int = 10_000,
@@ -75,6 +77,7 @@ class Parts:
         self.acknowledging = acknowledging
         self.checking = checking
         self.receiving = receiving
+        self.events = events
         self.reconciliations = reconciliations
         self.rates = rates
         self.holds_max = holds_max

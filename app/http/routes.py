@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
-from litestar import get, patch, post
+from litestar import delete, get, patch, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, Parameter, Schema
 from msgspec import Struct
@@ -223,6 +223,18 @@ def reading(
         opt={"scope": scope, "user": "read" if users else None} | ({"query": query} if query else {}),
         operation_id=name,
         operation_class=_documented(_parameters(query) if query else [], also),
+        responses=_problems((*refusals, *_ALWAYS)),
+        summary=summary,
+    )
+
+
+def removing(path: str, *, name: str, summary: str, refusals: tuple[str, ...] = ()) -> Callable[[Any], Any]:
+    """A route for operators that takes something away, and answers what that was."""
+    return delete(
+        path,
+        status_code=200,
+        opt={"scope": "operate", "user": None},
+        operation_id=name,
         responses=_problems((*refusals, *_ALWAYS)),
         summary=summary,
     )

@@ -87,6 +87,7 @@ ResourceId = Annotated[str, Meta(pattern=_PRINTABLE, description="The caller's i
 TransactionId = Annotated[str, Meta(pattern=_TRANSACTION, description="As an answer gave it.")]
 Key = Annotated[str, Meta(pattern=_PRINTABLE, description="The Idempotency-Key of this one.")]
 ReservationId = Annotated[str, Meta(pattern=_UUID, description="As a reserve answered it.")]
+Uuid = Annotated[str, Meta(pattern=_UUID, description="As an answer gave it.")]
 Priority = Annotated[int, Meta(ge=0, le=1_000_000, description="Lower is spent first; new buckets have 100.")]
 TtlSeconds = Annotated[int, Meta(ge=1, le=86_400, description="How long the credits stay held.")]
 Reason = Annotated[str, Meta(pattern=_TEXT, max_length=500, description="For people; erasable.")]
@@ -131,6 +132,14 @@ def account_id(text: str) -> str:
         return msgspec.convert(text, AccountId)
     except ValueError as error:
         raise malformed(error, place="accountId") from None
+
+
+def uuid(text: str, place: str) -> str:
+    """An id in a path, in lower case. `place`: what it is called."""
+    try:
+        return msgspec.convert(text, Uuid).lower()
+    except ValueError as error:
+        raise malformed(error, place=place) from None
 
 
 def malformed(

@@ -14,6 +14,7 @@ import httpx
 from app.events import EndpointRefused
 
 URL_MAX = 2000
+PORT_MAX = 65_535
 
 Address = IPv4Address | IPv6Address
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -65,8 +66,10 @@ def read(url: str, *, private: bool) -> httpx.URL:
         raise EndpointRefused(f"give at most {URL_MAX} printable ASCII characters without blanks")
     if read.scheme not in schemes or not read.host:
         raise EndpointRefused(f"give an absolute URL that begins with {' or '.join(schemes)}://")
-    if read.userinfo or read.fragment or port == 0:
-        raise EndpointRefused("give a URL without a user, a password, a fragment or port 0")
+    if read.userinfo or read.fragment:
+        raise EndpointRefused("give a URL without a user, a password and a fragment")
+    if port is not None and not 1 <= port <= PORT_MAX:
+        raise EndpointRefused(f"a port is 1 to {PORT_MAX}")
     if not private:
         literal = _literal(read.host)
         if literal is not None:

@@ -34,13 +34,14 @@ ORDER BY seq
 """
 
 
-async def derive(connection: Connection, now: datetime) -> int:
-    """Make the events of at most `ENTRIES_MAX` entries of one shard. Returns how many entries these were; 0:
+async def derive(connection: Connection, now: datetime, *, entries_max: int = ENTRIES_MAX) -> int:
+    """Make the events of at most `entries_max` entries of one shard. Returns how many entries these were; 0:
     there are none, or nobody listens, or others are at work on them.
 
     Args:
         connection: Outside any transaction.
         now: From when on they are delivered.
+        entries_max: How many are looked at in one transaction.
     """
     async with connection.transaction():
         wanted = await listened(connection) & JOURNALED
@@ -48,7 +49,7 @@ async def derive(connection: Connection, now: datetime) -> int:
         if taken is None:
             return 0
         shard, after = taken["shard"], taken["seq"]
-        last = min(taken["cursor"], after + ENTRIES_MAX)
+        last = min(taken["cursor"], after + entries_max)
         kinds = None if wanted & BALANCES else ENDINGS
         rows = await connection.fetch(ENTRIES, shard, after, last, kinds)
         made = await endings(connection, shard, rows)

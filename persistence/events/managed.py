@@ -63,7 +63,7 @@ class PostgresEvents:
     RETURNING id::text, url, types, enabled, why_off, by, created_at
     """
 
-    async def create(self, url: str, types: list[str], by: str) -> tuple[Endpoint, str]:
+    async def create(self, url: str, types: Sequence[str], by: str) -> tuple[Endpoint, str]:
         """A new one and its secret. What happens from now on is told.
 
         Raises:
@@ -88,7 +88,7 @@ class PostgresEvents:
     """
 
     async def change(
-        self, endpoint: str, *, url: str | None, types: list[str] | None, enabled: bool | None
+        self, endpoint: str, *, url: str | None, types: Sequence[str] | None, enabled: bool | None
     ) -> Endpoint:
         """Change what is not `None`.
 
@@ -111,17 +111,22 @@ class PostgresEvents:
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _ADVISORY_LOCK)
         await hold(connection)
 
-    REMOVE = "DELETE FROM event_endpoints WHERE id = $1"
+    REMOVE = """
+    DELETE FROM event_endpoints WHERE id = $1
+    RETURNING id::text, url, types, enabled, why_off, by, created_at
+    """
 
-    async def remove(self, endpoint: str) -> None:
-        """For good, with all that waits for it.
+    async def remove(self, endpoint: str) -> Endpoint:
+        """For good, with all that waits for it. Returns what it was.
 
         Raises:
             EndpointNotFound
         """
         async with answering(self._pool) as connection:
-            if await connection.execute(self.REMOVE, UUID(endpoint)) == "DELETE 0":
-                raise EndpointNotFound
+            row = await connection.fetchrow(self.REMOVE, UUID(endpoint))
+        if row is None:
+            raise EndpointNotFound
+        return _endpoint(row)
 
     LOG = """
     SELECT id::text, number, type, account, at, body FROM events

@@ -31,6 +31,8 @@ def plug(app: Litestar, open_ledger: Open) -> Litestar:
             searching=parts.searching,
             acknowledging=parts.acknowledging,
             checking=parts.checking,
+            receiving=parts.receiving,
+            events=parts.events,
             reconciliations=parts.reconciliations,
             rates=parts.rates,
             holds_max=parts.holds_max,
