@@ -18,10 +18,21 @@ OPEN_PATHS = {
     "/docs/openapi.json",
     "/docs/rapidoc.js",
     "/docs/{path:str}",
+    # Whose delivery it is, its signature says: tests/http/test_webhooks.py.
+    "/api/webhooks/{provider:str}",
+    "/api/webhook/{provider:str}",
+    "/api/webhooks/{provider:str}/{reservation:str}/{token:str}",
 }
 
 
-IN_PATHS = {"{reservation:str}": UUID, "{transaction:str}": "1-1-1", "{account:str}": "alice"}
+IN_PATHS = {
+    "{reservation:str}": UUID,
+    "{transaction:str}": "1-1-1",
+    "{account:str}": "alice",
+    "{delivery:str}": UUID,
+    "{endpoint:str}": UUID,
+    "{event:str}": UUID,
+}
 
 
 def filled(path: str) -> str:
@@ -141,6 +152,21 @@ MAY = {
     ("GET", "/api/credits/transactions/1-1-1"): {"spend", "read", "operate"},
     ("GET", "/api/credits/reconciliation"): {"operate"},
     ("POST", "/api/credits/reconciliation"): {"operate"},
+    ("GET", "/api/credits/events"): {"operate"},
+    ("POST", f"/api/credits/events/{UUID}/replay"): {"operate"},
+    ("GET", "/api/credits/events/endpoints"): {"operate"},
+    ("POST", "/api/credits/events/endpoints"): {"operate"},
+    ("PATCH", f"/api/credits/events/endpoints/{UUID}"): {"operate"},
+    ("DELETE", f"/api/credits/events/endpoints/{UUID}"): {"operate"},
+    ("GET", "/api/credits/webhooks"): {"operate"},
+    ("GET", f"/api/credits/webhooks/{UUID}"): {"operate"},
+    ("POST", f"/api/credits/webhooks/{UUID}/replay"): {"operate"},
+    ("GET", "/api/credits/events"): {"operate"},
+    ("POST", f"/api/credits/events/{UUID}/replay"): {"operate"},
+    ("GET", "/api/credits/events/endpoints"): {"operate"},
+    ("POST", "/api/credits/events/endpoints"): {"operate"},
+    ("PATCH", f"/api/credits/events/endpoints/{UUID}"): {"operate"},
+    ("DELETE", f"/api/credits/events/endpoints/{UUID}"): {"operate"},
 }
 
 
