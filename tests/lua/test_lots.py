@@ -7,6 +7,7 @@ from app.ledger.operations import Balance, Cancel, Confirm, Deduct, Grant, Reser
 from app.ledger.replies import Lot
 from tests.lua.direct import ANA, SHARD, Direct
 from tests.lua.invariants import check_keys
+from tests.lua.scenes import refund
 
 MINUTE = 60_000
 
@@ -165,6 +166,23 @@ async def test_what_is_held_does_not_lapse_and_what_comes_back_too_late_lapses_a
         ("cancelled", 3, 13, 3), ("lapsed", 3, 10, 3),
         ("expired", 3, 13, 0), ("lapsed", 3, 10, 0),
     ] == [(each.kind, each.amount, each.available, each.held) for each in entries]  # fmt: skip
+    await check_keys(direct.redis)
+
+
+async def test_what_comes_back_too_late_has_lapsed_before_the_answer(direct):
+    """And not with the next call only: nobody is shown credits that are gone."""
+    await grant(direct, "plan", 20, priority=1, in_ms=MINUTE)
+    await grant(direct, "extra", 10)
+    spent = (await direct.do(Deduct(account=ANA, amount=5)))[0]
+    confirmed, cancelled = direct.new_id(), direct.new_id()
+    for id_ in (confirmed, cancelled):
+        await direct.do(Reserve(account=ANA, reservation=id_, amount=6, ttl_ms=2 * MINUTE))
+    await direct.clock.advance(MINUTE)
+    for operation in (Confirm(reservation=confirmed, amount=1), Cancel(reservation=cancelled), refund(spent)):
+        _, account, _ = await direct.do(operation)
+        assert account is not None
+        assert 10 == account.available
+    assert 0 == (await direct.account()).held
     await check_keys(direct.redis)
 
 
