@@ -161,11 +161,7 @@ def config() -> OpenAPIConfig:
         opt={"scope": OPEN},
         before_request=_only_known,
         response_class=Response,
-        response_headers={
-            "content-security-policy": _POLICY.decode(),
-            "x-content-type-options": "nosniff",
-            "referrer-policy": "no-referrer",
-        },
+        response_headers={"content-security-policy": _POLICY.decode()},
         include_in_schema=False,
     )
     return OpenAPIConfig(
