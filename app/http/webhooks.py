@@ -3,7 +3,7 @@
 import asyncio
 import re
 
-from litestar import Controller
+from litestar import Controller, HttpMethod, route
 from litestar.params import FromPath
 
 from app.http.answers import Shown
@@ -11,7 +11,7 @@ from app.http.problems import Problem, invalid
 from app.http.routes import delivering
 from app.http.wire import Answer, LedgerRequest
 from app.webhooks.event import Delivery, Unreadable, Unverified
-from app.webhooks.receiving import Path
+from app.webhooks.receiving import Path, Receiving
 
 BODY_SECONDS = 10.0
 """Nobody knows yet who is sending."""
@@ -40,6 +40,18 @@ class Webhooks(Controller):
         """
         return await _delivered(request, provider, None)
 
+    @route(
+        "/webhooks/{provider:str}",
+        http_method=HttpMethod.OPTIONS,
+        opt={"scope": "open"},
+        status_code=200,
+        include_in_schema=False,
+    )
+    async def probe(self, provider: FromPath[str], request: LedgerRequest) -> Answer[bytes]:
+        """Whether there is a door: HeyGen asks when it is told of it."""
+        _demand_door(request, provider)
+        return Answer(b"", [(b"allow", b"OPTIONS, POST")], media_type=b"text/plain")
+
     @delivering("/webhook/{provider:str}", name="webhookToo", summary="The same door under another name")
     async def webhook_too(self, provider: FromPath[str], request: LedgerRequest) -> Answer[Delivered]:
         """As `/api/webhooks/{provider}`."""
@@ -62,9 +74,7 @@ class Webhooks(Controller):
 
 
 async def _delivered(request: LedgerRequest, provider: str, path: Path | None) -> Answer[Delivered]:
-    receiving = request.parts.receiving
-    if provider not in receiving.doors:
-        raise Problem("not_found", {"cause": "door"})
+    receiving = _demand_door(request, provider)
     try:
         if path is not None:
             receiving.demand_token(provider, path if _UUID.fullmatch(path.reservation) else None)
@@ -74,6 +84,13 @@ async def _delivered(request: LedgerRequest, provider: str, path: Path | None) -
         raise Problem("unauthenticated", {"cause": "delivery"}) from None
     except Unreadable as error:
         raise invalid(f"The delivery could not be understood: {error}.") from None
+
+
+def _demand_door(request: LedgerRequest, provider: str) -> Receiving:
+    receiving = request.parts.receiving
+    if provider not in receiving.doors:
+        raise Problem("not_found", {"cause": "door"})
+    return receiving
 
 
 async def _body(request: LedgerRequest) -> bytes:

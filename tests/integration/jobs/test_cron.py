@@ -12,6 +12,7 @@ from persistence.schedule import (
     QUEUED_MAX,
     RECONCILE_SECONDS,
     SWEEP_SECONDS,
+    WEBHOOKS_SECONDS,
     connect,
     enqueue_due,
 )
@@ -29,7 +30,7 @@ def test_two_crons_put_in_no_more_than_one_job_a_slice(redis_url, queues):
             for client in (queues, other, queues):
                 enqueue_due(client, NOON + second / 2)
     assert 5 == queued(queues, jobs.JOURNAL_QUEUE)
-    assert 3 + 5 == queued(queues, jobs.TASKS_QUEUE)
+    assert 3 + 5 + 2 == queued(queues, jobs.TASKS_QUEUE)
 
 
 def test_a_queue_that_nobody_empties_does_not_grow(queues):
@@ -41,7 +42,14 @@ def test_a_queue_that_nobody_empties_does_not_grow(queues):
 
 def test_a_job_that_nobody_starts_expires(queues):
     ids = enqueue_due(queues, NOON)
-    every = (JOURNAL_SECONDS, SWEEP_SECONDS, RECONCILE_SECONDS, BACKUP_SECONDS, EVENTS_SECONDS)
+    every = (
+        JOURNAL_SECONDS,
+        SWEEP_SECONDS,
+        RECONCILE_SECONDS,
+        BACKUP_SECONDS,
+        EVENTS_SECONDS,
+        WEBHOOKS_SECONDS,
+    )
     for job_id, seconds in zip(ids, every, strict=True):
         assert 0 < queues.ttl(f"rq:job:{job_id}") <= seconds + 2
 
