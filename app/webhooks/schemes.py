@@ -14,6 +14,7 @@ from typing import NamedTuple
 from app.webhooks.event import Delivery, Unverified
 
 TOLERANCE_SECONDS = 300
+KEY_BYTES_MIN = 16
 _TIMESTAMP_DIGITS_MAX = 12
 _PREFIX = "whsec_"
 
@@ -47,8 +48,8 @@ def as_base64(secret: str) -> bytes:
         key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
     except (binascii.Error, ValueError):
         key = b""
-    if not key:
-        raise ValueError(f"should be {_PREFIX} and base64, as the provider shows it")
+    if len(key) < KEY_BYTES_MIN:
+        raise ValueError(f"should be {_PREFIX} and base64 of {KEY_BYTES_MIN} bytes or more")
     return key
 
 

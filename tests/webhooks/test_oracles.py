@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.webhooks.event import Delivery, Unverified
-from app.webhooks.schemes import STANDARD
+from app.webhooks.schemes import KEY_BYTES_MIN, STANDARD
 from app.webhooks.stripe import STRIPE
 from tests.webhooks.deliveries import SECRETS, SENDERS
 
-KEYS = st.binary(min_size=1, max_size=64)
+KEYS = st.binary(min_size=KEY_BYTES_MIN, max_size=64)
 BODIES = st.text(st.characters(codec="utf-8"), max_size=200).map(str.encode)
 IDS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=40)
 HEADERS = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=60)

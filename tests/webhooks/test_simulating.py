@@ -31,7 +31,7 @@ ENVIRONMENT = {
     "LASTRO_WEBHOOK_GENERIC_SECRETS": f"{SECRETS['generic']},callback",
     "LASTRO_WEBHOOK_LUMA_SECRETS": "callback",
     **{
-        f"LASTRO_WEBHOOK_{name.upper()}_SECRETS": f"{SECRETS[name]}, whsec_b3RoZXI="
+        f"LASTRO_WEBHOOK_{name.upper()}_SECRETS": f"{SECRETS[name]}, whsec_b3RoZXIgb3RoZXIgb3RoZXIgb3RoZXI="
         for name in ("replicate", "kling", "sync", "heygen", "stripe")
     },
 }
@@ -56,7 +56,7 @@ class Door:
         except Unverified as why:
             return Answer({"code": "unauthenticated", "detail": str(why)}, "401 Unauthorized")
         self.events.append(SENDERS[name].read(delivery))
-        return Answer({"status": "verified\u001b[2J"})
+        return Answer({"status": "verified"})
 
     def _open(self, name: str, rest: str) -> None:
         reservation, _, token = rest.partition("/")
@@ -119,7 +119,7 @@ async def test_what_is_a_little_late_is_taken(server, door):
 
 
 async def test_a_door_that_refuses_what_is_right_is_found(server, door):
-    door.secrets["replicate"] = ["whsec_b3RoZXI="]
+    door.secrets["replicate"] = ["whsec_b3RoZXIgb3RoZXIgb3RoZXIgb3RoZXI="]
     done = await simulate("replicate", "--url", server.url, "--task", TASK)
     assert 1 == done.exit_code
     assert "should be 200" in done.output
@@ -245,10 +245,15 @@ async def test_nobody_at_home_is_exit_code_2(server):
     assert "does not answer" in await refused("replicate", "--task", TASK, "--url", gone.url)
 
 
-async def test_no_answer_steers_the_terminal(server):
-    done = await simulate("replicate", "--task", TASK, "--url", server.url)
-    assert "verified" in done.output
-    assert "\x1b" not in done.output
+async def test_no_answer_steers_the_terminal():
+    async def steering(_request: Request) -> Answer:
+        return Answer(b"a\x1b[2Jb\nc\x07" + b"d" * 10_000)
+
+    async with serving(steering) as server:
+        done = await simulate("replicate", "--task", TASK, "--url", server.url)
+        (line,) = done.output.splitlines()
+        assert line.startswith("succeeded  200  a [2Jb c ddd")
+        assert len(line) < 400
 
 
 async def test_no_secret_is_shown(server):

@@ -220,6 +220,7 @@ def test_luma_proves_nothing_whatever_is_set():
         ("replicate", "whsec_", "base64"),
         ("kling", "not base64!", "base64"),
         ("kling", "whsec_YQ", "base64"),
+        ("generic", "whsec_" + base64.b64encode(bytes(15)).decode(), "16 bytes or more"),
         ("generic", "whsec_é", "base64"),
         ("bfl", "", "empty"),
         ("stripe", "", "empty"),
