@@ -20,6 +20,7 @@ from app.http import (
     answers,
     batched,
     crediting,
+    examples,
     inbox,
     models,
     receipts,
@@ -128,12 +129,12 @@ class _Document(JsonRenderPlugin):
 
 
 def described(document: dict[str, Any]) -> dict[str, Any]:
-    """Litestar's document with msgspec's schemas, which are those that bodies are read by.
+    """Litestar's document with msgspec's schemas, which are those that bodies are read by, and with examples.
 
     Litestar's own leave out what is at most, what is at least 0, and that unknown fields are refused.
     """
     _, schemas = msgspec.json.schema_components(_SHOWN, ref_template="#/components/schemas/{name}")
-    return document | {"components": document["components"] | {"schemas": schemas}}
+    return examples.added(document | {"components": document["components"] | {"schemas": schemas}})
 
 
 @cache
@@ -174,7 +175,14 @@ def config() -> OpenAPIConfig:
             security_schemes={
                 "key": SecurityScheme(
                     type="http", scheme="bearer", description="An API key of `lastro keys create`."
-                )
+                ),
+                "user": SecurityScheme(
+                    type="http",
+                    scheme="bearer",
+                    bearer_format="JWT",
+                    description="A user's token, of whoever lets users in: for reading what is theirs, and for"
+                    " what `LASTRO_USER_SCOPES` names.",
+                ),
             }
         ),
         security=[{"key": []}],

@@ -98,6 +98,11 @@ def _of_users(verb: str) -> str | None:
     return verb if verb in VERBS else None
 
 
+def _security(user: str | frozenset[str] | None) -> list[dict[str, list[str]]]:
+    """With what one may come: a key, and where there is something for users, a token of theirs."""
+    return [{"key": []}, {"user": []}] if user else [{"key": []}]
+
+
 def verb(
     body: type[Asking],
     *,
@@ -173,6 +178,7 @@ def _writing(
         return_dto=None,
         status_code=status,
         opt={"scope": scope, "user": user},
+        security=_security(user),
         operation_id=name,
         operation_class=_documented(headers or [_KEY, _ACK]),
         responses=_problems((*refusals, *_ALWAYS, *_WRITING)),
@@ -198,6 +204,7 @@ def operating(
         return_dto=None,
         status_code=status,
         opt={"scope": scope, "user": _of_users(name)},
+        security=_security(_of_users(name)),
         operation_id=name,
         responses=_problems((*refusals, *_ALWAYS, "body_too_large")),
         summary=summary,
@@ -221,6 +228,7 @@ def reading(
     return get(
         path,
         opt={"scope": scope, "user": "read" if users else None} | ({"query": query} if query else {}),
+        security=_security("read" if users else None),
         operation_id=name,
         operation_class=_documented(_parameters(query) if query else [], also),
         responses=_problems((*refusals, *_ALWAYS)),
@@ -234,6 +242,7 @@ def removing(path: str, *, name: str, summary: str, refusals: tuple[str, ...] = 
         path,
         status_code=200,
         opt={"scope": "operate", "user": None},
+        security=_security(None),
         operation_id=name,
         responses=_problems((*refusals, *_ALWAYS)),
         summary=summary,

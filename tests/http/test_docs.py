@@ -8,11 +8,12 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 
-from app.http import batched, crediting, settling, spending
+from app.http import batched, crediting, docs, examples, settling, spending
 from app.http.codes import TABLE
 from app.http.queries import TransactionsQuery
+from app.http.wire import Strict
 from app.main import create_app
 from app.settings import Settings
 
@@ -91,7 +92,7 @@ async def test_every_code_is_described_somewhere_but_those_of_paths_that_do_not_
         for status, answer in operation["responses"].items()
         if int(status) >= 400
     ])))  # fmt: skip
-    assert TABLE.keys() - {"not_found", "method_not_allowed", "batch_failed"} == described
+    assert TABLE.keys() - {"method_not_allowed", "batch_failed"} == described
 
 
 async def test_what_a_batch_takes_and_answers_is_described(document):
@@ -107,10 +108,74 @@ async def test_what_a_batch_takes_and_answers_is_described(document):
         assert alone["properties"].keys() | {"operation", "idempotencyKey"} == batched_["properties"].keys()
         assert {*alone.get("required", ()), "operation"} == set(batched_["required"])
     result = schemas["Result"]["properties"].keys()
-    shown = ("ProblemBody", "Settled", "Moved", "Adjusted")
+    shown = ("ProblemBody", "Reserved", "Moved", "Adjusted")
     assert {"status", "replayed", "conflict"} | {
         name for of in shown for name in schemas[of]["properties"]
     } == result
+
+
+def operations(document):
+    return [each for path in document["paths"].values() for each in path.values()]
+
+
+def is_of(schema, value, document) -> None:
+    rooted = {**schema, "components": document["components"]}
+    Draft202012Validator(rooted, format_checker=FormatChecker()).validate(value)
+
+
+async def test_every_body_has_an_example_that_its_route_would_take(document):
+    bodies = {each.__name__: each for each in docs._SHOWN}
+    taken = set()
+    for operation in operations(document):
+        for of in operation.get("requestBody", {}).get("content", {}).values():
+            value = of["examples"]["usual"]["value"]
+            is_of(of["schema"], value, document)
+            name = of["schema"]["$ref"].rpartition("/")[2]
+            assert Strict[bodies[name]].decode(json.dumps(value).encode())
+            taken.add(operation["operationId"])
+    assert examples.BODIES.keys() == taken
+
+
+async def test_every_answer_has_an_example_of_its_schema(document):
+    given = set()
+    for operation in operations(document):
+        for status, response in operation["responses"].items():
+            for media_type, of in response["content"].items():
+                if status.startswith("2") and media_type == "application/json":
+                    is_of(of["schema"], of["examples"]["usual"]["value"], document)
+                    given.add(operation["operationId"])
+    assert examples.ANSWERS.keys() == given == {each["operationId"] for each in operations(document)}
+
+
+async def test_every_error_has_its_body_and_an_example_for_each_of_its_codes(document):
+    for operation in operations(document):
+        wrong = {int(status): each for status, each in operation["responses"].items() if int(status) >= 400}
+        if operation["operationId"] in ("live", "ready"):
+            continue
+        assert {400, 401, 500, 503} <= wrong.keys(), operation["operationId"]
+        for status, response in wrong.items():
+            of = response["content"]["application/problem+json"]
+            assert of["examples"], (operation["operationId"], status)
+            for code, reference in of["examples"].items():
+                assert {"$ref": f"#/components/examples/{code}"} == reference
+                value = document["components"]["examples"][code]["value"]
+                is_of(of["schema"], value, document)
+                assert (status, code) == (value["status"], value["code"])
+                assert "unknown)" not in value["detail"]
+
+
+async def test_every_route_says_with_what_one_may_come(document):
+    key, user = {"key": []}, {"user": []}
+    for operation in operations(document):
+        tags = operation["tags"]
+        name = operation["operationId"]
+        if tags == ["health"] or name in ("webhook", "webhookToo", "callback"):
+            assert [{}] == operation["security"]
+        elif name in ("balance", "transactions", "transaction", "reservation", "deduct", "reserve", "quote"):
+            assert [key, user] == operation["security"]
+        else:
+            assert key == operation["security"][0]
+    assert {"key", "user"} == document["components"]["securitySchemes"].keys()
 
 
 async def test_the_viewer_comes_with_the_program_and_may_load_nothing_else(stranger):
