@@ -33,9 +33,7 @@ def refuse(address: Address) -> None:
     Raises:
         EndpointRefused: Why.
     """
-    inner = _inside(address)
-    if inner is not None:
-        refuse(inner)
+    address = _inside(address) or address
     if not address.is_global or address.is_multicast or address.is_reserved or address in _OF_CLOUDS:
         raise EndpointRefused(f"{address} is no address of the public internet")
 

@@ -5,6 +5,7 @@ Of the answer its status counts. Nothing of its body is read, and nothing that a
 
 import asyncio
 import ssl
+from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple, Self
 
@@ -112,8 +113,14 @@ class Sender:
 def _why(error: Exception) -> str:
     """In our own words: what the other side has written stands in some of these errors."""
     if isinstance(error, httpx.ConnectError):
-        is_tls = isinstance(error.__cause__ and error.__cause__.__cause__, ssl.SSLError)
+        is_tls = any(isinstance(each, ssl.SSLError) for each in _causes(error))
         return "its certificate is not good" if is_tls else "could not connect"
     if isinstance(error, httpx.ProtocolError):
         return "its answer is not HTTP"
     return "the connection broke"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
