@@ -72,9 +72,7 @@ async def test_the_real_cost_is_that_of_the_units_at_the_price_that_was_reserved
     ids = [await held_by_units(client, "replicate", task) for task in ("some", "none", "less")]
     unpriced = await reserved(client, provider="replicate", taskId="unpriced")
     await rate(client, modelId="m", base="100", price="100")
-    some = msgspec.json.decode(
-        b'{"id": "some", "status": "succeeded", "metrics": {"predict_time": 3.20000001}}'
-    )
+    some = {"id": "some", "status": "succeeded", "metrics": {"predict_time": 3.20000001}}
     assert "verified" == await told(stranger, "replicate", some)
     none = {"id": "none", "status": "succeeded", "metrics": {"predict_time": "soon"}}
     assert "verified" == await told(stranger, "replicate", none)

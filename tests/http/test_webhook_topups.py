@@ -1,0 +1,184 @@
+"""Payments of Stripe: each is granted once, and what goes back is taken back once, in any order."""
+
+import random
+import time
+from itertools import permutations
+from typing import Any
+
+import httpx
+import pytest
+
+from app.settings import Settings
+from persistence.inbox.retrying import retry_slice
+from tests.http.doors import deliver, inbox, told, with_doors
+from tests.http.steps import balance, members, setting, sums
+from tests.http.test_webhook_waiting import dies
+
+
+@pytest.fixture
+async def settings(settings: Settings) -> Settings:
+    return with_doors(settings, webhook_stripe_clawback="on")
+
+
+def event(kind: str, about: dict[str, Any], name: str = "evt_1", **more: Any) -> dict[str, Any]:
+    return {"id": name, "type": kind, "created": int(time.time()), "data": {"object": about} | more}
+
+
+def checkout(credits_: str = "100", payment: str = "pi_1", **more: Any) -> dict[str, Any]:
+    about = {
+        "payment_status": "paid",
+        "payment_intent": payment,
+        "client_reference_id": "alice",
+        "metadata": {"lastro_credits": credits_},
+    }
+    return event("checkout.session.completed", about | more)
+
+
+def refunded(before: int, after: int, total: int = 999, payment: str = "pi_1") -> dict[str, Any]:
+    charge = {"id": "ch_1", "payment_intent": payment, "amount": total, "amount_refunded": after}
+    return event("charge.refunded", charge, f"evt_{after}", previous_attributes={"amount_refunded": before})
+
+
+async def pay(client: httpx.AsyncClient, body: dict[str, Any]) -> str:
+    return await told(client, "stripe", body)
+
+
+async def test_a_paid_checkout_is_granted_once_whatever_tells_of_it(client, stranger):
+    paid = checkout(metadata={"lastro_credits": "100", "lastro_bucket": "paid", "lastro_expires_days": "30"})
+    later = paid | {"id": "evt_2", "type": "checkout.session.async_payment_succeeded", "created": 1}
+    assert ["verified", "duplicate", "duplicate"] == [
+        await pay(stranger, each) for each in (paid, paid, later)
+    ]
+    now = await balance(client)
+    (lot,) = now["buckets"]
+    assert (100, "paid", True) == (now["available"], lot["bucket"], "expiresAt" in lot)
+    (row,) = await inbox(client)
+    assert ("stripe", "verified", "alice", 100, 3, "stripe:pi_1") == members(
+        row, "provider", "status", "accountId", "amount", "deliveries", "taskId"
+    )
+
+
+async def test_an_invoice_is_granted_to_the_account_of_its_metadata(client, stranger):
+    invoice = {
+        "id": "in_1",
+        "total": 500,
+        "subscription_details": {"metadata": {"lastro_account": "bob", "lastro_credits": "70"}},
+    }
+    assert ["verified", "duplicate"] == [
+        await pay(stranger, event("invoice.paid", invoice)) for _ in range(2)
+    ]
+    assert (70, 0) == (await sums(client, "bob"))[:2]
+
+
+async def test_what_cannot_be_granted_is_kept_with_the_reason(client, stranger):
+    bodies = {
+        "nothing of lastro_credits": checkout(metadata={}, payment="pi_1") | {"id": "evt_1"},
+        "`lastro_credits` should": checkout("many", "pi_2") | {"id": "evt_2"},
+        "account id": checkout(client_reference_id="a b", payment_intent="pi_3") | {"id": "evt_3"},
+        "account_closed": checkout("5", "pi_4", client_reference_id="closed") | {"id": "evt_4"},
+    }
+    await setting(client, account="closed", status="closed")
+    for body in bodies.values():
+        assert ["refused", "duplicate"] == [await pay(stranger, body) for _ in range(2)]
+    rows = {row["why"]: row for row in await inbox(client, status="refused")}
+    for why in bodies:
+        assert [why] == [why for each in rows if why in each], rows.keys()
+    await setting(client, account="closed", status="active")
+    row = next(row for why, row in rows.items() if "account_closed" in why)
+    answer = await client.post(f"/api/credits/webhooks/{row['id']}/replay")
+    assert ("verified", 5) == members(answer.json(), "status", "amount")
+    assert (5, 0) == (await sums(client, "closed"))[:2]
+
+
+async def test_what_moves_no_credits_is_noted_once_for_each_kind(client, stranger):
+    for number in range(3):
+        unpaid = checkout(payment_status="unpaid") | {"id": f"evt_{number}"}
+        assert "verified" == await pay(stranger, unpaid)
+        assert "verified" == await pay(stranger, event("customer.created", {}, f"evt_c{number}"))
+    assert [("customer.created", 3), ("checkout.session.completed", 3)] == [
+        (row["providerStatus"], row["deliveries"]) for row in await inbox(client)
+    ]
+
+
+async def test_a_grant_that_was_not_noted_is_not_made_again(client, stranger, monkeypatch, app, database):
+    with monkeypatch.context() as crash:
+        crash.setattr(app.state.parts.receiving.inbox, "settle", dies)
+        assert 500 == (await deliver(stranger, "stripe", checkout())).status_code
+    assert (100, 0, 1) == await sums(client)
+    later = checkout() | {"created": 5, "id": "evt_2"}
+    assert "verified" == await pay(stranger, later)
+    assert (100, 0, 1) == await sums(client)
+
+
+async def test_what_goes_back_in_steps_and_in_any_order_takes_each_share_once(client, stranger):
+    """333 and 666 and 999 coins of 999, for 100 credits: 33, 33 and 34 of them."""
+    for number, order in enumerate(permutations([(0, 333), (333, 666), (666, 999)])):
+        account, payment = f"user-{number}", f"pi_{number}"
+        await pay(stranger, checkout("100", payment, client_reference_id=account))
+        left = 100
+        for before, after in order:
+            step = refunded(before, after, payment=payment)
+            assert "verified" == await pay(stranger, step)
+            assert "duplicate" == await pay(stranger, step)
+            left -= 100 * after // 999 - 100 * before // 999
+            assert left == (await sums(client, account))[0]
+        assert 0 == left
+
+
+async def test_what_is_not_there_any_more_cannot_be_taken_and_is_said(client, stranger):
+    await pay(stranger, checkout())
+    await client.post("/api/credits/deduct", json={"accountId": "alice", "amount": 80})
+    assert "verified" == await pay(stranger, refunded(0, 999))
+    assert (0, 0) == (await sums(client))[:2]
+    row = (await inbox(client))[0]
+    assert ("80 credits were not there any more", -20) == members(row, "why", "amount")
+
+
+async def test_a_dispute_takes_all_of_it_back(client, stranger):
+    await pay(stranger, checkout())
+    dispute = {"id": "dp_1", "payment_intent": "pi_1", "amount": 999, "status": "needs_response"}
+    assert "verified" == await pay(stranger, event("charge.dispute.created", dispute))
+    assert (0, 0) == (await sums(client))[:2]
+
+
+async def test_a_refund_that_comes_before_its_payment_waits_for_it(client, stranger, app, database):
+    assert "waiting" == await pay(stranger, refunded(0, 999))
+    parts = app.state.parts
+    assert 0 == await retry_slice(database, parts.ledger, parts.receiving._rules, 5.0)
+    await pay(stranger, checkout("100", "pi_other"))
+    assert 0 == await retry_slice(database, parts.ledger, parts.receiving._rules, 5.0)
+    await pay(stranger, checkout())
+    assert 1 == await retry_slice(database, parts.ledger, parts.receiving._rules, 5.0)
+    assert (100, 0) == (await sums(client))[:2]
+
+
+async def test_nothing_is_taken_back_unless_it_is_wanted(client, stranger, app):
+    receiving = app.state.parts.receiving
+    receiving._rules = type(receiving._rules)({})
+    await pay(stranger, checkout())
+    assert "refused" == await pay(stranger, refunded(0, 999))
+    assert (100, 0) == (await sums(client))[:2]
+    (row,) = await inbox(client, status="refused")
+    assert ("alice", True) == (row["accountId"], "LASTRO_WEBHOOK_STRIPE_CLAWBACK is off" in row["why"])
+    receiving._rules = type(receiving._rules)({}, takes_back=True)
+    answer = await client.post(f"/api/credits/webhooks/{row['id']}/replay")
+    assert ("verified", -100) == members(answer.json(), "status", "amount")
+
+
+async def test_shares_of_any_sizes_add_up_to_the_grant(client, stranger):
+    chance = random.Random(7)
+    for number in range(5):
+        account, payment, total = f"any-{number}", f"pi_any_{number}", chance.randrange(1, 5_000)
+        credits_ = chance.randrange(1, 10_000)
+        await pay(stranger, checkout(str(credits_), payment, client_reference_id=account))
+        steps = sorted({chance.randrange(1, total + 1) for _ in range(4)} | {total})
+        pairs = list(zip([0, *steps], steps, strict=False))
+        chance.shuffle(pairs)
+        for before, after in pairs:
+            assert "verified" == await pay(stranger, refunded(before, after, total, payment))
+        assert (0, 0) == (await sums(client, account))[:2]
+
+
+async def test_stripe_has_no_callback_urls(stranger):
+    path = "/api/webhooks/stripe/0190a000-0000-7000-8000-00000000abcd/x"
+    assert 401 == (await deliver(stranger, "stripe", checkout(), path=path)).status_code
