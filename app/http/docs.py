@@ -180,7 +180,7 @@ def config() -> OpenAPIConfig:
                     type="http",
                     scheme="bearer",
                     bearer_format="JWT",
-                    description="A user's token, of whoever lets users in: for reading what is theirs, and for"
+                    description="A user's token, of whoever lets users in: to read what is theirs, and for"
                     " what `LASTRO_USER_SCOPES` names.",
                 ),
             }
