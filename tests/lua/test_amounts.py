@@ -9,10 +9,11 @@ import pytest
 from app.ledger import keys
 from app.ledger.credits import CREDITS_MAX
 from app.ledger.entries import Entry
-from app.ledger.operations import Balance, Confirm, Deduct, Grant, Reserve
+from app.ledger.operations import Adjust, Balance, Confirm, Deduct, Grant, Reserve
 from tests.lua.direct import ANA, BIA, SHARD, Direct
 from tests.lua.dump import dump, without_traces
 from tests.lua.invariants import check_keys
+from tests.lua.scenes import deduct, grant, refund, reserve
 
 AMOUNTS = [
     1,
@@ -176,4 +177,16 @@ async def test_every_text_of_the_journal_is_an_entry_written_without_waste(direc
             assert text == json.dumps(members, separators=(",", ":")).encode()
             kinds.append(entry.kind)
     assert {"granted", "deducted", "reserved", "confirmed", "expired", "lapsed"} == set(kinds)
+    await check_keys(direct.redis)
+
+
+async def test_what_is_held_counts_towards_the_largest_balance(direct):
+    await grant(direct, CREDITS_MAX)
+    spent = await deduct(direct, 5)
+    await reserve(direct, 10)
+    await grant(direct, 5)
+    for asked in (refund(spent), Adjust(account=ANA, amount=1), Grant(account=ANA, amount=1)):
+        refused = await direct.refused(asked)
+        facts = {"available": CREDITS_MAX - 10, "held": 10}
+        assert ("balance_overflow", facts) == (refused.word, refused.facts)
     await check_keys(direct.redis)
