@@ -31,8 +31,8 @@ class Then(Struct):
 
     `link` and `at_ms` are those of the call before, as far as anybody still knows. What an entry has changed
     does not say what it was before: `unsure` are the settings of which account, and the deadline or the task
-    of which reservation, that were changed from there on; `guessed` the buckets of which account whose
-    priority was set. `owed`: how much an account owed at most until what it may owe was changed.
+    of which reservation, that were changed from there on. `owed`: how much an account owed at most until what
+    it may owe was changed.
     """
 
     first: int
@@ -43,5 +43,4 @@ class Then(Struct):
     reservations: dict[str, Reservation]
     refunded: dict[str, int] = {}
     unsure: set[tuple[str, str]] = set()
-    guessed: dict[str, set[str]] = {}
     owed: dict[str, int] = {}

@@ -5,7 +5,7 @@ it has emptied may have left no row. Whatever is guessed here does not outlive t
 onto it again, and those lead to what Redis has now.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
@@ -17,17 +17,12 @@ from persistence.reconcile.lost import NotAdoptable
 Rows = dict[tuple[str, int], Lot]
 
 
-def lots_before(lots: Sequence[Lot], entry: Entry, guessed: Collection[str]) -> list[Lot]:
-    """The lots before an entry.
+def lots_before(lots: Sequence[Lot], entry: Entry) -> list[Lot]:
+    """The lots before an entry, from those after it.
 
-    An empty row stands for its bucket's priority alone. It stood there before for certain where that is
-    another one than a new bucket has; otherwise the bucket may be new with this entry, and a row would keep
-    a priority that was set before there was anything to have it.
-
-    Args:
-        lots: After it.
-        entry: Of the same account.
-        guessed: The buckets whose priority this entry or a later one has set.
+    An empty row stands for its bucket's priority alone. Where that is the one that a new bucket has there may
+    have been none, and a row would keep a priority that an earlier entry set before there was anything to
+    have it. Where it is another one, the row was there, or an entry sets it again.
 
     Raises:
         NotAdoptable: The entry did not lead to them.
@@ -42,7 +37,7 @@ def lots_before(lots: Sequence[Lot], entry: Entry, guessed: Collection[str]) -> 
             rows[lot.bucket, lot.expires_at_ms] = lot
         elif lot.bucket == OVERDRAFT or any(each.bucket == lot.bucket for each in rows.values()):
             continue
-        elif lot.priority != PRIORITY and lot.bucket not in guessed:
+        elif lot.priority != PRIORITY:
             rows[lot.bucket, 0] = replace(lot, expires_at_ms=0)
     return sorted(rows.values(), key=spending_order)
 

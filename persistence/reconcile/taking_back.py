@@ -26,9 +26,7 @@ def take_back(then: Then, entry: Entry, sequence: int) -> None:
             f"Entry {sequence} is version {entry.version} of {entry.account}, which Redis has as {version}: "
             "repair Redis first, from a backup of its data."
         )
-    if entry.priority is not None and entry.bucket is not None:
-        then.guessed.setdefault(entry.account, set()).add(entry.bucket)
-    lots = lots_before(account.lots, entry, then.guessed.get(entry.account, ()))
+    lots = lots_before(account.lots, entry)
     if entry.version == 1:
         del then.accounts[entry.account]
     else:

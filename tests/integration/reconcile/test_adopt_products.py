@@ -81,6 +81,28 @@ async def test_what_was_given_back_in_lost_entries_is_not_given_back_again(
     assert 8 == answer.facts["left"]
 
 
+async def test_what_was_changed_again_later_is_until_then_as_postgresql_has_it(
+    caller, redis, worker, connection, urls
+):
+    products = await Products(caller, redis).happen()
+    await keep_journal(worker)
+    standing = """
+    SELECT overdraft_limit, expires_at FROM accounts JOIN reservations USING (account) WHERE id::text = $1
+    """
+    before = await connection.fetchrow(standing, products.part)
+    await products.ask(Deduct(shard=0, account=ANA, amount=1), products.capture(2, "second"))
+    lost = await last(redis)
+    await products.ask(
+        Configure(shard=0, account=ANA, overdraft_limit=100),
+        Extend(shard=0, reservation=products.part, ttl_ms=80_000_000),
+    )
+    await lose(redis, lost)
+    await adopt(*urls, "ana")
+    assert before == await connection.fetchrow(standing, products.part)
+    await keep_journal(worker)
+    assert 100 == (await connection.fetchrow(standing, products.part))["overdraft_limit"]
+
+
 async def test_nothing_that_was_written_beside_a_job_comes_to_stand_beside_another(
     caller, redis, worker, urls, tmp_path
 ):

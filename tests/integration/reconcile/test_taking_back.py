@@ -44,18 +44,6 @@ def test_a_bucket_that_has_a_priority_that_nobody_gave_it_was_there_before():
     assert [Lot("plan", 10, 0, 0, 0, 2)] == lots_before([Lot("plan", 10, 7, 6, 0, 2)], granted)
 
 
-def test_a_bucket_whose_priority_came_with_an_entry_may_be_new_with_it():
-    granted = entry("granted", 2, [("plan", 0, 6, 0)], bucket="plan", priority=10)
-    assert [] == lots_before([Lot("plan", 10, 0, 6, 0, 2)], granted)
-
-
-def test_a_bucket_whose_priority_came_later_may_be_new():
-    granted = entry("granted", 2, [("plan", 0, 6, 0)], bucket="plan")
-    repaid = entry("granted", 3, [("overdraft", 0, 5, 0)], bucket="plan", priority=10)
-    found = lots_before([Lot("plan", 10, 0, 6, 0, 2)], granted, repaid)
-    assert ["overdraft"] == [lot.bucket for lot in found]
-
-
 def test_a_lot_that_was_used_up_is_what_its_empty_row_was():
     spent = entry("deducted", 2, [("plan", 7, -6, 0)])
     assert [Lot("plan", 10, 7, 6, 0, 1)] == lots_before([Lot("plan", 10, 0, 0, 0, 1)], spent)
