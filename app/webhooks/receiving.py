@@ -50,14 +50,16 @@ class Rules(Struct, frozen=True):
     takes_back: bool = False
 
 
-async def act(ledger: Ledger, payments: Payments, rules: Rules, received: Received) -> Settlement:
-    """Do what a delivery asks for, or find that it was done.
+async def act(
+    ledger: Ledger, payments: Payments, rules: Rules, received: Received, *, again: bool = False
+) -> Settlement:
+    """Do what a delivery asks for, or find that it was done. `again`: although it was refused before.
 
     Raises:
         Unavailable, BackingUnavailable: Nothing can be told or done now; repeating is safe.
     """
     if received.provider == STRIPE:
-        return await topups.act(ledger, payments, received, takes_back=rules.takes_back)
+        return await topups.act(ledger, payments, received, takes_back=rules.takes_back, again=again)
     return await settle(ledger, rules.units, received.event(), reservation=received.path or None)
 
 
@@ -123,7 +125,7 @@ class Receiving:
         received = await self.inbox.received(row)
         if received is None:
             return False
-        settlement = await act(self._ledger, self.inbox, self._rules, received)
+        settlement = await act(self._ledger, self.inbox, self._rules, received, again=True)
         _log(received, settlement)
         await self.inbox.settle(row, received, settlement, again=True)
         return True

@@ -4,10 +4,13 @@ A payment's grant stands under a key of its own, which holds for ever; so does e
 whatever order they come in and however often.
 """
 
+from typing import TypeVar
+
 from msgspec import Struct
+from msgspec.structs import replace
 
 from app.ledger.entries import seal
-from app.ledger.errors import Refused
+from app.ledger.errors import IdempotencyMismatch, Refused
 from app.ledger.ledger import Ledger, fingerprint
 from app.ledger.operations import Adjust, Grant
 from app.ledger.receipts import Receipt
@@ -18,6 +21,10 @@ from app.webhooks.settling import Settlement, worded
 from app.webhooks.stripe import STRIPE, Other, Payment, Reversal
 
 DAY_MS = 86_400_000
+ATTEMPTS_MAX = 10
+
+Kind = TypeVar("Kind", Grant, Adjust)
+
 BY = "webhook:stripe"
 
 
@@ -70,7 +77,9 @@ def _kept(delivery: Delivery, named: str, word: str, outcome: Outcome, task: str
     )
 
 
-async def act(ledger: Ledger, payments: Payments, received: Received, *, takes_back: bool) -> Settlement:
+async def act(
+    ledger: Ledger, payments: Payments, received: Received, *, takes_back: bool, again: bool = False
+) -> Settlement:
     """Do what a delivery of Stripe asks for, or find that it was done.
 
     Args:
@@ -78,6 +87,7 @@ async def act(ledger: Ledger, payments: Payments, received: Received, *, takes_b
         payments: What was paid before.
         received: As `received` made it.
         takes_back: Whether credits are taken back when money goes back.
+        again: It was refused before, and that is to be forgotten.
 
     Raises:
         Unavailable, BackingUnavailable: Nothing can be told or done now; repeating is safe.
@@ -88,13 +98,13 @@ async def act(ledger: Ledger, payments: Payments, received: Received, *, takes_b
         return Settlement(status="refused", why=str(error))
     match told:
         case Payment():
-            return await _grant(ledger, told)
+            return await _grant(ledger, told, again=again)
         case Reversal():
-            return await _take_back(ledger, payments, told, takes_back=takes_back)
+            return await _take_back(ledger, payments, told, takes_back=takes_back, again=again)
     return Settlement(status="refused" if told.is_payment else "verified", why=told.why)
 
 
-async def _grant(ledger: Ledger, paid: Payment) -> Settlement:
+async def _grant(ledger: Ledger, paid: Payment, *, again: bool) -> Settlement:
     days = paid.expires_days
     content = _Paid(paid.account, paid.credits, paid.bucket, days)
     notes = seal(f"Stripe {paid.event}")
@@ -111,14 +121,15 @@ async def _grant(ledger: Ledger, paid: Payment) -> Settlement:
         notes_hash=notes.hash,
     )
     try:
-        receipt = await ledger.grant(operation)
+        free = await _free(ledger, operation) if again else operation
+        receipt = free if isinstance(free, Receipt) else await ledger.grant(free)
     except Refused as error:
         return Settlement(status="refused", why=worded(error), account=paid.account)
     return _done(receipt)
 
 
 async def _take_back(
-    ledger: Ledger, payments: Payments, reversal: Reversal, *, takes_back: bool
+    ledger: Ledger, payments: Payments, reversal: Reversal, *, takes_back: bool, again: bool
 ) -> Settlement:
     granted = await payments.granted(reversal.keys)
     if granted is None:
@@ -146,10 +157,39 @@ async def _take_back(
         notes_hash=notes.hash,
     )
     try:
-        receipt = await ledger.adjust(operation)
+        free = await _free(ledger, operation) if again else operation
+        receipt = free if isinstance(free, Receipt) else await ledger.adjust(free)
     except Refused as error:
         return Settlement(status="refused", why=worded(error), account=granted.account)
     return _done(receipt)
+
+
+async def _free(ledger: Ledger, operation: Kind) -> Kind | Receipt:
+    """The operation under a key that no refusal is remembered for, or what was done under any of them.
+
+    All are asked each time: Redis forgets refusals after a day, and the journal nothing that was done.
+
+    Raises:
+        Refused: As often as this nobody tries on one day.
+    """
+    refused: Refused | None = None
+    free: Kind | None = None
+    for attempt in range(1, ATTEMPTS_MAX + 1):
+        key = operation.key if attempt == 1 else f"{operation.key}#{attempt}"
+        try:
+            done = await ledger.recalled(replace(operation, key=key))
+        except IdempotencyMismatch:
+            raise
+        except Refused as error:
+            refused = error
+            continue
+        if done is not None:
+            return done
+        free = free or replace(operation, key=key)
+    if free is None:
+        assert refused is not None, "each attempt is free, done or refused"
+        raise refused
+    return free
 
 
 def _share(granted: Granted, coins: int, of: Reversal) -> int:

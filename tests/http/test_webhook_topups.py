@@ -87,7 +87,28 @@ async def test_what_cannot_be_granted_is_kept_with_the_reason(client, stranger):
     row = next(row for why, row in rows.items() if "account_closed" in why)
     answer = await client.post(f"/api/credits/webhooks/{row['id']}/replay")
     assert ("verified", 5) == members(answer.json(), "status", "amount")
+    for _ in range(2):
+        await client.post(f"/api/credits/webhooks/{row['id']}/replay")
     assert (5, 0) == (await sums(client, "closed"))[:2]
+
+
+async def test_a_grant_under_a_later_key_is_found_when_the_refusal_is_forgotten(
+    app, client, stranger, redis, monkeypatch
+):
+    """The operator's attempt died before it was noted, and a day later somebody tries again."""
+    await setting(client, status="closed")
+    assert "refused" == await pay(stranger, checkout("5"))
+    await setting(client, status="active")
+    (row,) = await inbox(client)
+    again = f"/api/credits/webhooks/{row['id']}/replay"
+    with monkeypatch.context() as crash:
+        crash.setattr(app.state.parts.receiving.inbox, "settle", dies)
+        assert 500 == (await client.post(again)).status_code
+    assert 5 == (await sums(client))[0]
+    forgotten = [key async for key in redis.scan_iter("lastro:*:operation:*") if key.endswith(b"pi_1")]
+    assert 1 == await redis.delete(*forgotten)
+    assert ("verified", 5) == members((await client.post(again)).json(), "status", "amount")
+    assert 5 == (await sums(client))[0]
 
 
 async def test_what_moves_no_credits_is_noted_once_for_each_kind(client, stranger):
