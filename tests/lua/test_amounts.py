@@ -13,7 +13,7 @@ from app.ledger.operations import Adjust, Balance, Confirm, Deduct, Grant, Reser
 from tests.lua.direct import ANA, BIA, SHARD, Direct
 from tests.lua.dump import dump, without_traces
 from tests.lua.invariants import check_keys
-from tests.lua.scenes import deduct, grant, refund, reserve
+from tests.lua.scenes import deduct, grant, refund, reserve, rows
 
 AMOUNTS = [
     1,
@@ -189,4 +189,11 @@ async def test_what_is_held_counts_towards_the_largest_balance(direct):
         refused = await direct.refused(asked)
         facts = {"available": CREDITS_MAX - 10, "held": 10}
         assert ("balance_overflow", facts) == (refused.word, refused.facts)
+    await check_keys(direct.redis)
+
+
+async def test_what_moves_along_to_another_lot_does_not_come_in(direct):
+    await grant(direct, CREDITS_MAX - 5, "plan", 60_000)
+    await grant(direct, 5, "plan", 120_000, rollover=CREDITS_MAX)
+    assert [("plan", CREDITS_MAX, 0)] == await rows(direct)
     await check_keys(direct.redis)
