@@ -19,6 +19,11 @@ def journal() -> int:
     return bench.get().run(bench.get().journal)
 
 
+def ask() -> None:
+    """Have providers asked of whose tasks nothing is heard."""
+    return bench.get().run(bench.get().ask)
+
+
 def backup() -> bool:
     """Take the backup that is due, for a slice of time."""
     return bench.get().run(bench.get().backup)

@@ -31,6 +31,9 @@ WEBHOOKS_SECONDS = 3
 EVENTS_SECONDS = 1
 """How often workers are called to tell what happens; they go on for some seconds each time."""
 
+ASK_SECONDS = 3
+"""How often workers are called to ask silent providers; they go on for some seconds each time."""
+
 BACKUP_SECONDS = 5
 """How often a worker looks whether a backup is due or goes on."""
 
@@ -62,6 +65,7 @@ def enqueue_due(queues: Redis, now: float) -> list[str]:
         (jobs.reconcile, jobs.TASKS_QUEUE, RECONCILE_SECONDS),
         (jobs.backup, jobs.TASKS_QUEUE, BACKUP_SECONDS),
         (jobs.events, jobs.TASKS_QUEUE, EVENTS_SECONDS),
+        (jobs.ask, jobs.TASKS_QUEUE, ASK_SECONDS),
         (jobs.webhooks, jobs.TASKS_QUEUE, WEBHOOKS_SECONDS),
     ):
         queue = Queue(queue_name, connection=queues)

@@ -29,6 +29,7 @@ from app.ledger.stream import Keep
 from app.webhooks.configured import read_units
 from app.webhooks.receiving import Rules
 from persistence import admission, served
+from persistence.asking import Asking
 from persistence.backing import PostgresBacking
 from persistence.backup.scheduled import Plan, backup_slice
 from persistence.drain import drain
@@ -65,6 +66,7 @@ class Work(Struct, frozen=True, kw_only=True):
     stream_keep_bytes: int = 268_435_456
     backups: Plan | None = None
     events_to_private: bool = False
+    poll_keys: dict[str, str] = {}
     webhook_units: str = ""
     webhook_takes_back: bool = False
     slice_seconds: float = SLICE_SECONDS
@@ -86,6 +88,7 @@ class Workbench:
         self._backing: PostgresBacking
         self._ledger: Ledger
         self._telling: Shift
+        self._asking: Shift | None = None
 
     def open(self) -> None:
         """Returns when jobs can be run. Redis and PostgreSQL need not be there yet."""
@@ -176,6 +179,11 @@ class Workbench:
         """Have what happens told to whom it interests, for the next seconds, beside whatever else is done."""
         self._telling.call_for()
 
+    async def ask(self) -> None:
+        """Have silent providers asked, where this worker has keys for that, for the next seconds."""
+        if self._asking is not None:
+            self._asking.call_for()
+
     async def webhooks(self) -> int:
         """A slice of what stands in the inbox and is not settled. Returns how much was settled."""
         work = self._work
@@ -259,6 +267,8 @@ class Workbench:
             await self._ledger.start()
             stack.push_async_callback(self._ledger.stop)
             self._telling = await self._shift_of_events(stack)
+            if self._work.poll_keys:
+                self._asking = await self._shift_of_questions(stack)
             self._opened.set_result(None)
             await self._closing.wait()
 
@@ -267,6 +277,14 @@ class Workbench:
         stack.push_async_callback(_close, pool)
         telling = await stack.enter_async_context(Telling(pool, private=self._work.events_to_private))
         shift = Shift("events", partial(self._turn_of, "events", telling.turn), telling.stop)
+        stack.push_async_callback(shift.stop)
+        return shift
+
+    async def _shift_of_questions(self, stack: AsyncExitStack) -> Shift:
+        work = self._work
+        units = read_units(work.webhook_units)
+        asking = await stack.enter_async_context(Asking(self._pool, self._ledger, work.poll_keys, units))
+        shift = Shift("asking", partial(self._turn_of, "asking", asking.turn), asking.stop)
         stack.push_async_callback(shift.stop)
         return shift
 

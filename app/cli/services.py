@@ -101,11 +101,23 @@ def worker(data: Path, alive: bool) -> None:
             stream_keep_seconds=settings.stream_keep_seconds,
             stream_keep_bytes=settings.stream_keep_bytes,
             backups=_plan(settings),
+            poll_keys=_poll_keys(settings),
             webhook_units=settings.webhook_units,
             webhook_takes_back=settings.webhook_stripe_clawback == "on",
             events_to_private=settings.events_to_private_addresses == "yes",
         )
     )
+
+
+def _poll_keys(settings: "Settings") -> dict[str, str]:
+    """The keys of the providers that are asked."""
+    keys = {
+        "bfl": settings.poll_bfl_key,
+        "luma": settings.poll_luma_key,
+        "runway": settings.poll_runway_key,
+        "sync": settings.poll_sync_key,
+    }
+    return {provider: key for provider, key in keys.items() if key}
 
 
 def _plan(settings: "Settings") -> "Plan | None":

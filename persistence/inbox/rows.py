@@ -73,11 +73,11 @@ async def settle(
         REPLAYABLE if again else OPEN,
     )
     if changed == "UPDATE 1":
-        await _tell(connection, row, received, settlement)
+        await _tell(connection, received, settlement)
 
 
-async def _tell(connection: Connection, row: int, received: Received, settlement: Settlement) -> None:
-    """`provider.finished`: once for each row and what was done."""
+async def _tell(connection: Connection, received: Received, settlement: Settlement) -> None:
+    """`provider.finished`: once for what was done, also when it came by several ways."""
     if received.outcome not in ("succeeded", "failed") or settlement.status in ("waiting", "conflict"):
         return
     if settlement.reservation is None or settlement.account is None:
@@ -92,7 +92,7 @@ async def _tell(connection: Connection, row: int, received: Received, settlement
         transaction_id=_given(settlement.transaction),
         payload=msgspec.Raw(received.payload.encode()),
     )
-    once = f"provider.finished {row} {settlement.transaction or ''}"
+    once = f"provider.finished {settlement.reservation} {settlement.transaction or ''}"
     await Outbox.put(connection, "provider.finished", settlement.account, finished, once=once)
 
 

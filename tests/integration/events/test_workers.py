@@ -1,4 +1,4 @@
-"""Real workers and cron: what happens is told within two seconds, and nothing is lost when they are killed."""
+"""Real workers and cron: what happens is told within two seconds, and nothing is lost with who is killed."""
 
 import asyncio
 import time

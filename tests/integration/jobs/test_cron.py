@@ -6,6 +6,7 @@ from redis import Redis
 
 from persistence import jobs
 from persistence.schedule import (
+    ASK_SECONDS,
     BACKUP_SECONDS,
     EVENTS_SECONDS,
     JOURNAL_SECONDS,
@@ -30,7 +31,7 @@ def test_two_crons_put_in_no_more_than_one_job_a_slice(redis_url, queues):
             for client in (queues, other, queues):
                 enqueue_due(client, NOON + second / 2)
     assert 5 == queued(queues, jobs.JOURNAL_QUEUE)
-    assert 3 + 5 + 2 == queued(queues, jobs.TASKS_QUEUE)
+    assert 3 + 5 + 2 + 2 == queued(queues, jobs.TASKS_QUEUE)
 
 
 def test_a_queue_that_nobody_empties_does_not_grow(queues):
@@ -48,6 +49,7 @@ def test_a_job_that_nobody_starts_expires(queues):
         RECONCILE_SECONDS,
         BACKUP_SECONDS,
         EVENTS_SECONDS,
+        ASK_SECONDS,
         WEBHOOKS_SECONDS,
     )
     for job_id, seconds in zip(ids, every, strict=True):
