@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,27 @@ END = "# end of a block"
 
 Answer = dict[str, Any]
 
-needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="the examples are written for curl")
+needs_curl = pytest.mark.skipif(
+    None in (shutil.which("curl"), shutil.which("openssl")),
+    reason="the examples are written for curl and openssl",
+)
+
+
+class LetsUsersIn(LastroUp):
+    """As the guide for integrators has it."""
+
+    def environment(self) -> Mapping[str, str]:
+        users = {
+            "LASTRO_JWT_SECRETS": "a-secret-of-32-bytes-that-only-both-know",
+            "LASTRO_USER_SCOPES": "reserve",
+        }
+        return {**super().environment(), **users}
 
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[LastroUp]:
     with reachable_folder() as folder:
-        lastro = LastroUp(folder)
+        lastro = LetsUsersIn(folder)
         lastro.start()
         yield lastro
         lastro.stop()
