@@ -37,7 +37,7 @@ class Scheme(NamedTuple):
 
 def as_text(secret: str) -> bytes:
     """The key of senders that take the secret as it stands, whatever it begins with."""
-    if not secret:
+    if not secret.strip():
         raise ValueError("is empty")
     return secret.encode()
 

@@ -87,7 +87,7 @@ def test_whatever_is_in_the_headers_we_prove_no_more_than_the_library_does(data,
         assert standard_proves(delivery, secret)
 
 
-@given(st.text(st.characters(codec="ascii"), min_size=1, max_size=64), BODIES, DRIFTS)
+@given(IDS, BODIES, DRIFTS)  # a secret of spaces is one that neither takes
 def test_what_we_sign_as_stripe_its_library_proves(secret, of, drift):
     delivery = Delivery(STRIPE.sign(of, secret, time.time() + drift, ""), of)
     assert stripe_proves(delivery, secret)

@@ -238,6 +238,7 @@ def test_luma_proves_nothing_whatever_is_set():
         ("generic", "whsec_é", "base64"),
         ("bfl", "", "empty"),
         ("stripe", "", "empty"),
+        ("sync", " \t\r\n", "empty"),
         ("fal", "AAAA", "32 bytes"),
         ("fal", FAL_PRIVATE + "AAAA", "32 bytes"),
         ("fal", "é" * 43, "32 bytes"),
