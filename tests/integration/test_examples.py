@@ -32,21 +32,24 @@ needs_curl = pytest.mark.skipif(
 )
 
 
-class LetsUsersIn(LastroUp):
-    """As the guide for integrators has it."""
+class WithDoors(LastroUp):
+    """As the guides for integrators and about webhooks have it."""
 
     def environment(self) -> Mapping[str, str]:
-        users = {
+        doors = {
             "LASTRO_JWT_SECRETS": "a-secret-of-32-bytes-that-only-both-know",
             "LASTRO_USER_SCOPES": "reserve",
+            "LASTRO_PUBLIC_URL": "https://credits.example",
+            "LASTRO_WEBHOOK_MASTER_SECRETS": "a-master-secret-of-thirty-two-bytes",
+            "LASTRO_WEBHOOK_GENERIC_SECRETS": "callback",
         }
-        return {**super().environment(), **users}
+        return {**super().environment(), **doors}
 
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[LastroUp]:
     with reachable_folder() as folder:
-        lastro = LetsUsersIn(folder)
+        lastro = WithDoors(folder)
         lastro.start()
         yield lastro
         lastro.stop()
