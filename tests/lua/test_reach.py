@@ -83,8 +83,10 @@ async def test_of_a_journal_that_could_not_be_asked_nothing_is_done_and_what_is_
     assert "idempotency_mismatch" == (await direct.refused(other)).word
 
 
-async def test_the_refusal_is_not_kept_under_the_key(direct):
+@pytest.mark.parametrize("atomic", [False, True], ids=["alone", "all or nothing"])
+async def test_the_refusal_is_not_kept_under_the_key(direct, atomic):
     *_, everything = await two_entries(direct)
-    await direct.refused(grant("k", NOWHERE))
+    reply = await direct.send(grant("k", NOWHERE), atomic=atomic)
+    assert "journal_backlogged" == reply.results[0].word
     applied, _, _ = await direct.do(grant("k", everything))
     assert not applied.replayed
