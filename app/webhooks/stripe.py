@@ -1,6 +1,6 @@
 """Stripe's payments and what takes them back. What it tells of anything else is `Other`.
 
-A payment is for us when its metadata say `lastro_credits`. A shop sells other things too.
+A payment grants what its metadata say (`lastro_credits`).
 """
 
 import re
