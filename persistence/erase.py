@@ -1,4 +1,5 @@
-"""Erases the personal text of an account that is closed: reasons, metadata, resource ids.
+"""Erases the personal text of an account that is closed: reasons, metadata, resource ids, and what providers
+and other systems were told of it.
 
 The entries stay, and with them every credit and the chain; they carry only the salted hashes of what is gone.
 The order of the steps is the promise: nothing is called erased while Redis still shows it. Redis' stream has
@@ -74,6 +75,8 @@ async def erase(
         notes = await connection.fetchval(ERASE, account, by, reason)
         await connection.execute(ERASE_ORPHANS, row["shard"], account)
         await connection.execute(ERASE_REPAIRS, account)
+        await connection.execute(ERASE_TOLD, account)
+        await connection.execute(ERASE_EVENTS, account)
     await barrier("after commit")
     return Erased(notes, reservations)
 
@@ -117,6 +120,11 @@ ERASE_REPAIRS = """
 UPDATE repairs SET before = before - 'reservations', after = (after #- '{account,reservations}') - 'wrong'
 WHERE account = $1 AND side = 'redis'
 """
+
+# What providers told of its jobs. That they did stays, so that they cannot tell it again.
+ERASE_TOLD = "UPDATE webhook_inbox SET payload = NULL, reason = NULL, resource = NULL WHERE account = $1"
+
+ERASE_EVENTS = "DELETE FROM events WHERE account = $1"
 
 WRITTEN_AT = "SELECT at FROM journal WHERE shard = $1 AND seq = $2"
 

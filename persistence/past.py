@@ -57,7 +57,7 @@ class PostgresPast:
             Overloaded: Too many long histories are being added up.
         """
         await self._arrive(account, at, now)
-        version = await self._version_before(account, at + _STEP)
+        (version,) = await self._versions_before(account, at + _STEP)
         if version == 0:
             return NOTHING
         async with answering(self._pool) as connection:
@@ -74,8 +74,8 @@ class PostgresPast:
             AccountNotFound, JournalBacklogged
         """
         await self._arrive(account, min(until, now), now)
-        first = await self._version_before(account, since)
-        last = await self._version_before(account, until)
+        # In one snapshot: what is journaled between two looks would be in the one and not in the other.
+        first, last = await self._versions_before(account, since, until)
         return Statement(
             opening=await self._standing(account, first),
             closing=await self._standing(account, last),
@@ -103,13 +103,19 @@ class PostgresPast:
             row = await connection.fetchrow(self.JOURNALED, account)
         return (row["version"], row["last_at"]) if row else (0, None)
 
-    VERSION_BEFORE = "SELECT version_before($1, $2)"
+    VERSIONS_BEFORE = """
+    SELECT version_before($1, moment) FROM unnest($2::timestamptz[]) WITH ORDINALITY AS asked (moment, place)
+    ORDER BY place
+    """
 
-    async def _version_before(self, account: str, moment: datetime) -> int:
+    async def _versions_before(self, account: str, *moments: datetime) -> list[int]:
         async with answering(self._pool) as connection:
-            found: int | None = await connection.fetchval(self.VERSION_BEFORE, account, moment)
-        if found is None:
-            raise Contradiction(f"The journal of {account} has no entry where one must be.")
+            rows = await connection.fetch(self.VERSIONS_BEFORE, account, moments)
+        found: list[int] = []
+        for (version,) in rows:
+            if version is None:
+                raise Contradiction(f"The journal of {account} has no entry where one must be.")
+            found.append(version)
         return found
 
     STANDING = "SELECT available, held, version FROM journal WHERE account = $1 AND version = $2"

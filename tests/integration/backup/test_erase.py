@@ -232,6 +232,28 @@ async def test_entries_that_were_salvaged_lose_their_notes_too(life, database):
     assert tuple(kept) == ('{"account": {"held": 1}}', '{"account": {}}')
 
 
+async def test_what_providers_told_and_others_were_told_goes_with_it(life, database):
+    await life.live()
+    await life.trim()
+    for account in ("ana", "bob"):
+        await database.execute(
+            """
+            INSERT INTO webhook_inbox (provider, named, outcome, status, account, resource, reason, payload)
+            VALUES ('sync', $1, 'failed', 'verified', $1, 'secret-image', 'a secret reason', '{}')
+            """,
+            account,
+        )
+        await database.execute(
+            "INSERT INTO events (type, account, at, body) VALUES ('x', $1, now(), 'secret-image')", account
+        )
+    await life.erase()
+    told = await database.fetch("SELECT account, payload, reason, resource FROM webhook_inbox ORDER BY id")
+    assert [("ana", None, None, None), ("bob", "{}", "a secret reason", "secret-image")] == [
+        tuple(each) for each in told
+    ]
+    assert [("bob",)] == [tuple(each) for each in await database.fetch("SELECT account FROM events")]
+
+
 async def test_an_erased_account_is_backed_up_brought_back_and_restored(
     life, database, redis, redis_url, second, second_url, tmp_path
 ):
