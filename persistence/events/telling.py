@@ -15,6 +15,9 @@ from persistence.pool import Pool, answering
 QUIET_SECONDS = 0.25
 """How long something new may go unnoticed."""
 
+RESTS = 2.0
+"""For so many times as long as it has worked."""
+
 NOBODY_SECONDS = 1.0
 WATCH_SECONDS = 1.0
 FORGET_SECONDS = 60.0
@@ -40,8 +43,7 @@ class Telling:
     async def turn(self) -> float:
         """Do a piece of what there is to do. Returns for how many seconds nothing need be done.
 
-        It rests for as long as it has worked: however much there is to tell, most of the machine is the
-        ledger's.
+        It rests for longer than it has worked: however much there is to tell, the machine is the ledger's.
 
         Raises:
             BackingUnavailable
@@ -59,7 +61,7 @@ class Telling:
                 self._next_watch = began + WATCH_SECONDS
                 made += await watch(connection, self._clock())
         await self.delivering.go_on()
-        return time.monotonic() - began if made else QUIET_SECONDS
+        return RESTS * (time.monotonic() - began) if made else QUIET_SECONDS
 
     async def stop(self) -> None:
         """Let go of what is being sent, for others to take up. It may be begun again."""
