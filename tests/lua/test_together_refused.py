@@ -104,6 +104,16 @@ async def test_the_refusal_is_remembered_under_its_key_and_the_others_are_not(di
     await check_keys(direct.redis)
 
 
+async def test_a_key_of_another_request_keeps_its_answer(direct):
+    await grant(direct, 100)
+    asked = Deduct(account=ANA, amount=50, **keyed())
+    first, _, _ = await direct.do(asked)
+    mismatch = await direct.together(Deduct(account=ANA, amount=1, **keyed(fingerprint="g" * 16)))
+    assert ["idempotency_mismatch"] == words(mismatch)
+    again, _, _ = await direct.do(asked)
+    assert (first.entry, True) == (again.entry, again.replayed)
+
+
 async def test_a_fenced_account_fails_all(direct):
     await grant(direct, 100)
     await direct.do(Grant(account=EVE, amount=100, open=True))
