@@ -15,6 +15,7 @@ from app.webhooks.providers import Provider
 from app.webhooks.schemes import stamped
 
 EXPIRES_DAYS_MAX = 36_500
+_PERIODS = ("subscription_cycle", "subscription_create")
 _KEY_MAX = 255
 _SECONDS_MAX = 253_402_300_799  # the year 9999
 _ACCOUNT = re.compile(r"[A-Za-z0-9._:@+-]{1,128}", re.ASCII)
@@ -66,7 +67,9 @@ class Reversal(Struct, frozen=True, kw_only=True):
 
 
 class Other(Struct, frozen=True, kw_only=True):
-    """Nothing to be done. `why` in words, for the inbox; `is_payment`: something was paid, but no credits."""
+    """Nothing to be done. `why` in words, for the inbox; `is_payment`: something was paid, and no credits are
+    named anywhere.
+    """
 
     kind: str
     event: str
@@ -113,7 +116,7 @@ class _Told(NamedTuple):
 def _payment(told: _Told, about: dict[str, Any], noted: dict[str, Any], *by: str) -> Payment | Other:
     """`about`: what was paid; `noted`: its metadata; `by`: see `_key`."""
     if "lastro_credits" not in noted:
-        return told.other("its metadata say nothing of lastro_credits", is_payment=True)
+        return told.other("its metadata say nothing of lastro_credits", is_payment=_stands_alone(about))
     account = noted.get("lastro_account") or about.get("client_reference_id")
     if not isinstance(account, str) or not _ACCOUNT.fullmatch(account):
         raise Unreadable("`client_reference_id` or the metadata's `lastro_account` should be an account id")
@@ -130,6 +133,15 @@ def _payment(told: _Told, about: dict[str, Any], noted: dict[str, Any], *by: str
         event=told.event,
         at=told.at,
     )
+
+
+def _stands_alone(about: dict[str, Any]) -> bool:
+    """Whether nothing else that Stripe tells of this payment might say how many credits it is for.
+
+    A checkout with an invoice and that invoice tell of one payment; an invoice for no period, as that of a
+    changed plan, may be for something else.
+    """
+    return about.get("invoice") is None and about.get("billing_reason", _PERIODS[0]) in _PERIODS
 
 
 def _reversal(told: _Told, about: dict[str, Any], before: int, after: int) -> Reversal:

@@ -101,6 +101,29 @@ def test_a_checkout_that_sells_something_else_moves_nothing(metadata):
     assert isinstance(read(checkout(metadata=metadata)), Other)
 
 
+@pytest.mark.parametrize(
+    ("delivery", "is_payment"),
+    [
+        (checkout(metadata={}), True),
+        (checkout(metadata={}, invoice="in_1", payment_intent=None), False),
+        (invoice(parent=None), True),
+        (invoice(parent=None, billing_reason="subscription_create"), True),
+        (invoice(parent=None, billing_reason="manual"), False),
+        (invoice(billing_reason="subscription_update"), False),
+        (invoice(parent=None, billing_reason=["a"]), False),
+        (invoice(parent=None, billing_reason=None), False),
+        (invoice(total=0), False),
+        (checkout(payment_status="unpaid"), False),
+    ],
+)
+def test_a_payment_that_names_no_credits_anywhere_is_told_from_one_that_another_event_explains(
+    delivery, is_payment
+):
+    told = read(delivery)
+    assert isinstance(told, Other)
+    assert is_payment == told.is_payment
+
+
 def test_a_checkout_and_its_invoice_are_one_payment():
     started = read(checkout(invoice="in_1", payment_intent=None))
     assert "stripe:in_1" == started.key == read(invoice()).key
