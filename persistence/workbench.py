@@ -34,7 +34,7 @@ from persistence.backing import PostgresBacking
 from persistence.backup.scheduled import Plan, backup_slice
 from persistence.drain import drain
 from persistence.events.telling import Telling
-from persistence.inbox.retrying import retry_slice
+from persistence.inbox.retrying import Position, retry_slice
 from persistence.operators import Announcer
 from persistence.pool import Pool, open_pool
 from persistence.reconcile.sides import Behind
@@ -81,6 +81,7 @@ class Workbench:
         self._thread = threading.Thread(target=self._turn, name="workbench", daemon=True)
         self._troubles: dict[str, str] = {}
         self._announcer = Announcer()
+        self._retried = Position()
         self._loop: asyncio.AbstractEventLoop
         self._stopping: asyncio.Event
         self._closing: asyncio.Event
@@ -189,7 +190,7 @@ class Workbench:
         work = self._work
         rules = Rules(read_units(work.webhook_units), work.webhook_takes_back)
         settling = asyncio.create_task(
-            retry_slice(self._pool, self._ledger, rules, work.slice_seconds), name="webhooks"
+            retry_slice(self._pool, self._ledger, rules, work.slice_seconds, self._retried), name="webhooks"
         )
         try:
             done = await self._until_stopped(settling)

@@ -15,26 +15,46 @@ from app.webhooks.receiving import Rules, act
 from persistence.inbox import rows
 from persistence.pool import Pool, answering
 
-ROWS_MAX = 200
+LOOKED_MAX = 20_000
+"""Rows that one question looks at, of those that are not settled."""
+
 ABANDONED_SECONDS = 10
 """After which whoever received a row and has not settled it has died, or has no answer of the ledger."""
 
 GONE_MAX = 1_000
+_ID_MAX = 2**63 - 1
 
 log = logging.getLogger(__name__)
 
 
-async def retry_slice(pool: Pool, ledger: Ledger, rules: Rules, seconds: float) -> int:
+class Position:
+    """Where a slice had to stop for want of time: the next one goes on there. One for each process."""
+
+    def __init__(self) -> None:
+        self.before = _ID_MAX
+
+
+async def retry_slice(
+    pool: Pool, ledger: Ledger, rules: Rules, seconds: float, position: Position | None = None
+) -> int:
     """Act on what can be acted on, for about so long. Returns how many rows were settled.
 
     Raises:
         BackingUnavailable, Unavailable: PostgreSQL or the ledger is away; nothing is lost by that.
     """
     ends, settled = time.monotonic() + seconds, 0
-    for row in await _ready(pool):
-        if time.monotonic() > ends:
+    position = position or Position()
+    while time.monotonic() < ends:
+        ready, behind = await _ready(pool, position.before)
+        for row in ready:
+            if time.monotonic() > ends:
+                break
+            position.before = row
+            settled += await _try_again(pool, ledger, rules, row)
+        else:
+            position.before = behind or _ID_MAX
+        if position.before == _ID_MAX:
             break
-        settled += await _try_again(pool, ledger, rules, row)
     await _give_up(pool)
     while time.monotonic() < ends and await _forget(pool):
         pass
@@ -43,29 +63,39 @@ async def retry_slice(pool: Pool, ledger: Ledger, rules: Rules, seconds: float) 
 
 # Waiting: their task or the reservation that they name is known by now, or the payment whose money went back.
 READY = """
-SELECT id FROM webhook_inbox inbox
-WHERE status = 'received' AND tried_at < clock_timestamp() - make_interval(secs => $2)
-OR status = 'waiting' AND (
-  EXISTS (
-    SELECT FROM reservations r
-    WHERE r.task = inbox.task AND (r.provider = inbox.provider OR r.provider IS NULL)
-  )
-  OR EXISTS (SELECT FROM reservations r WHERE r.id IN (inbox.own::uuid, nullif(inbox.path, '')::uuid))
-  OR inbox.outcome = 'reversed' AND EXISTS (
-    SELECT FROM webhook_inbox paid
-    WHERE paid.provider = inbox.provider AND paid.path = '' AND paid.outcome = 'succeeded'
-      AND paid.named = ANY (string_to_array(inbox.named, ' ')) AND paid.status = 'verified'
-  )
+WITH looked AS MATERIALIZED (
+  SELECT id, provider, path, named, outcome, task, own, status, tried_at FROM webhook_inbox
+  WHERE status IN ('received', 'waiting') AND id < $1 ORDER BY id DESC LIMIT $2
 )
-ORDER BY tried_at LIMIT $1
+SELECT count(*) AS looked, min(id) AS last, array_agg(id ORDER BY id DESC) FILTER (
+  WHERE status = 'received' AND tried_at < clock_timestamp() - make_interval(secs => $3)
+  OR status = 'waiting' AND (
+    EXISTS (
+      SELECT FROM reservations r
+      WHERE r.task = looked.task AND (r.provider = looked.provider OR r.provider IS NULL)
+    )
+    OR EXISTS (SELECT FROM reservations r WHERE r.id IN (looked.own::uuid, nullif(looked.path, '')::uuid))
+    OR looked.outcome = 'reversed' AND EXISTS (
+      SELECT FROM webhook_inbox paid
+      WHERE paid.provider = looked.provider AND paid.path = '' AND paid.outcome = 'succeeded'
+        AND paid.named = ANY (string_to_array(looked.named, ' ')) AND paid.status = 'verified'
+    )
+  )
+) AS ready
+FROM looked
 """
 
 TRIED = "UPDATE webhook_inbox SET tried_at = clock_timestamp() WHERE id = $1"
 
 
-async def _ready(pool: Pool) -> list[int]:
+async def _ready(pool: Pool, before: int) -> tuple[list[int], int | None]:
+    """The ids of those that can be acted on, newest first, and behind which id it goes on: `LOOKED_MAX` are
+    looked at.
+    """
     async with answering(pool) as connection:
-        return [row["id"] for row in await connection.fetch(READY, ROWS_MAX, float(ABANDONED_SECONDS))]
+        row = await connection.fetchrow(READY, before, LOOKED_MAX, float(ABANDONED_SECONDS))
+    assert row is not None, "counts are one row"
+    return row["ready"] or [], row["last"] if row["looked"] == LOOKED_MAX else None
 
 
 class _Payments:

@@ -33,7 +33,7 @@ CREATE TABLE webhook_inbox (
   UNIQUE (provider, path, named, outcome)
 );
 
-CREATE INDEX webhook_inbox_open ON webhook_inbox (tried_at) WHERE status IN ('received', 'waiting');
+CREATE INDEX webhook_inbox_open ON webhook_inbox (id) WHERE status IN ('received', 'waiting');
 CREATE INDEX webhook_inbox_status ON webhook_inbox (status, id);
 CREATE INDEX webhook_inbox_task ON webhook_inbox (task, id) WHERE task IS NOT NULL;
 CREATE INDEX webhook_inbox_reservation ON webhook_inbox (reservation, id) WHERE reservation IS NOT NULL;

@@ -1,14 +1,17 @@
 """Callbacks that come before their task is known, and crashes between the steps: nothing is lost."""
 
 import json
+from contextlib import suppress
 
 import pytest
 
 from app.ledger.errors import LedgerUnavailable
 from app.settings import Settings
 from app.webhooks.inbox import Received
+from app.webhooks.receiving import Rules
 from app.webhooks.settling import Settlement
-from persistence.inbox.retrying import retry_slice
+from persistence.inbox import retrying
+from persistence.inbox.retrying import Position, retry_slice
 from tests.http.doors import FAILED, SUCCEEDED, deliver, inbox, reserved, told, url, with_doors
 from tests.http.steps import do, find, sums
 from tests.integration.ledgers import journal_all
@@ -187,3 +190,27 @@ async def test_who_listens_is_told_what_the_provider_said_once(client, stranger,
         "transactionId": row["transactionId"],
         "payload": SUCCEEDED["sync"]("t"),
     } == data
+
+
+async def test_slices_that_end_early_look_at_every_row_in_turn(client, stranger, app, database, monkeypatch):
+    """Many wait, and a slice has time for few: the next one goes on, and begins anew at the end."""
+    monkeypatch.setattr(retrying, "LOOKED_MAX", 2)
+    for number in range(5):
+        assert "waiting" == await told(stranger, "sync", SUCCEEDED["sync"](f"nobody's-{number}"))
+    ids = [int(row["id"]) for row in await inbox(client)]
+    position, seen = Position(), []
+    looked_at = retrying._ready
+
+    async def one_look(pool, before):
+        if seen and seen[-1] is not None:
+            seen.append(None)
+            raise Died
+        seen.append(before)
+        return await looked_at(pool, before)
+
+    monkeypatch.setattr(retrying, "_ready", one_look)
+    for _ in range(3):
+        with suppress(Died):
+            await retry_slice(database, app.state.parts.ledger, Rules({}), 5.0, position)
+    assert [ids[1], ids[3]] == [each for each in seen if each is not None][1:3]
+    assert retrying._ID_MAX == position.before
