@@ -271,7 +271,7 @@ def _demand_url(field: str, value: str | None, schemes: tuple[str, ...]) -> None
 
 def _explained(error: str, given: Mapping[str, str], folder: str) -> str:
     """The sentence of msgspec, `Expected ... - at `$.LASTRO_PORT``, with variable and value."""
-    if missing := re.search(r"missing required field `(\w+)`", error):
+    if missing := re.match(r"Object missing required field `(\w+)`", error):
         return (
             f"{missing[1]} is not set, and no running `lastro up` was found in {folder}; "
             "set it, start `make run`, or name another folder with --data"

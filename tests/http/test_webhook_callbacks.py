@@ -4,10 +4,13 @@ import hashlib
 import hmac
 from datetime import UTC, datetime
 
+import httpx
 import pytest
 import standardwebhooks
 
+from app.main import create_app
 from app.settings import Settings
+from tests.http.conftest import running
 from tests.http.doors import (
     MASTERS,
     PUBLIC,
@@ -19,6 +22,7 @@ from tests.http.doors import (
     url,
     with_doors,
 )  # fmt: skip
+from tests.http.people import settings_with_users, token
 from tests.http.steps import ask, batch, do, find, members, op, sums
 
 NEW_MASTER = "a-third-master-secret-which-is-the-new-one"
@@ -200,3 +204,20 @@ async def test_our_id_in_the_payload_is_enough(client, stranger):
     body["event_data"]["callback_id"] = made["reservation"]["id"]
     assert "verified" == await told(stranger, "heygen", body)
     assert ("confirmed", 50) == members(await find(client, made["reservation"]["id"]), "status", "captured")
+
+
+async def test_users_are_never_shown_a_callback(app, client, settings, database):
+    """Who has the URL can say that the job has failed, and has the work for nothing."""
+    await do(client, "grant", accountId="alice", amount=100)
+    application = create_app(settings_with_users(settings))
+    async with running(application):
+        user = httpx.AsyncClient(
+            transport=httpx.ASGITransport(application, raise_app_exceptions=False),
+            base_url="http://lastro.test",
+            headers={"authorization": f"Bearer {token('alice')}"},
+        )
+        body = {"accountId": "alice", "amount": 1, "provider": "bfl"}
+        for _ in range(2):
+            assert "callback" not in await do(user, "reserve", key="k", **body)
+        (inside,) = await batch(user, op("reserve", **body))
+        assert (201, False) == (inside["status"], "callback" in inside)
