@@ -161,12 +161,6 @@ MAY = {
     ("GET", "/api/credits/webhooks"): {"operate"},
     ("GET", f"/api/credits/webhooks/{UUID}"): {"operate"},
     ("POST", f"/api/credits/webhooks/{UUID}/replay"): {"operate"},
-    ("GET", "/api/credits/events"): {"operate"},
-    ("POST", f"/api/credits/events/{UUID}/replay"): {"operate"},
-    ("GET", "/api/credits/events/endpoints"): {"operate"},
-    ("POST", "/api/credits/events/endpoints"): {"operate"},
-    ("PATCH", f"/api/credits/events/endpoints/{UUID}"): {"operate"},
-    ("DELETE", f"/api/credits/events/endpoints/{UUID}"): {"operate"},
 }
 
 
