@@ -158,9 +158,10 @@ class Delivering:
     async def _gone(self, endpoint: str, row: Record) -> None:
         """Nobody wants to be told there any more."""
         async with answering(self._pool) as connection, connection.transaction():
+            # The endpoint first, as whoever removes it locks it first.
+            await connection.execute(self.OFF, endpoint, "It answered 410 (gone).", row["url"])
             what = (HTTPStatus.GONE, _said(HTTPStatus.GONE), "dead", self._clock(), row["attempts"])
             await connection.execute(self.FAILED, row["event"], endpoint, *what)
-            await connection.execute(self.OFF, endpoint, "It answered 410 (gone).", row["url"])
         _log.error("endpoint %s answered 410 and is off", endpoint)
 
 
