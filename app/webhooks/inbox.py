@@ -139,10 +139,11 @@ class Kept(Struct, frozen=True):
 
 
 class Granted(Struct, frozen=True):
-    """What a payment was granted."""
+    """What a payment was granted; `reversed`: how much of that was to be taken back since."""
 
     account: str
     credits: int
+    reversed: int
 
 
 class Payments(Protocol):

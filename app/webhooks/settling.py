@@ -41,6 +41,7 @@ class Settlement(Struct, frozen=True, kw_only=True):
         reservation: Which one, as far as that is known; likewise its account and the caller's resource.
         transaction: What was done, now or the first time.
         credits: How many it moved.
+        due: Of money that went back: how many were to be taken.
     """
 
     status: Status
@@ -50,6 +51,7 @@ class Settlement(Struct, frozen=True, kw_only=True):
     resource: str | None = None
     transaction: str | None = None
     credits: int | None = None
+    due: int | None = None
 
 
 class _Contradiction(Exception):

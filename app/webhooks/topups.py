@@ -41,7 +41,6 @@ class _Reversed(Struct):
     """What the key of an adjustment is compared by."""
 
     account: str
-    credits: int
 
 
 def received(delivery: Delivery) -> Received:
@@ -138,11 +137,12 @@ async def _take_back(
     if not takes_back:
         why = f"{gone}; LASTRO_WEBHOOK_STRIPE_CLAWBACK is off, and no credits were taken"
         return Settlement(status="refused", why=why, account=granted.account)
-    taken = _share(granted, reversal.amount_after, reversal) - _share(
+    share = _share(granted, reversal.amount_after, reversal) - _share(
         granted, reversal.amount_before, reversal
     )
-    if taken == 0:
-        why = f"{gone}, which is less than a credit"
+    taken = min(share, granted.credits - granted.reversed)  # a dispute is about what a refund gave back too
+    if taken <= 0:
+        why = f"{gone}, for which no credit is left to be taken"
         return Settlement(status="verified", why=why, account=granted.account)
     notes = seal(f"Stripe {reversal.event}: {gone}")
     assert notes is not None, "there is a reason"
@@ -152,7 +152,7 @@ async def _take_back(
         short="take",
         by=BY,
         key=f"{reversal.keys[0]} {reversal.kind} {reversal.amount_after}",
-        fingerprint=fingerprint("adjust", _Reversed(granted.account, taken)),
+        fingerprint=fingerprint("adjust", _Reversed(granted.account)),
         notes=notes.text,
         notes_hash=notes.hash,
     )
@@ -161,7 +161,9 @@ async def _take_back(
         receipt = free if isinstance(free, Receipt) else await ledger.adjust(free)
     except Refused as error:
         return Settlement(status="refused", why=worded(error), account=granted.account)
-    return _done(receipt)
+    done = _done(receipt)
+    entry = receipt.entry  # of the first time, if it was done before
+    return replace(done, due=(entry.shortfall or 0) - entry.amount)
 
 
 async def _free(ledger: Ledger, operation: Kind) -> Kind | Receipt:

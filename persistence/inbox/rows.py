@@ -47,7 +47,7 @@ async def receive(connection: Connection, received: Received) -> Kept:
 SETTLE = """
 UPDATE webhook_inbox
 SET status = $2, why = left($3, 1000), reservation = $4, account = $5, resource = $6, transaction = $7,
-  credits = $8, tried_at = clock_timestamp(),
+  credits = $8, due = $10, tried_at = clock_timestamp(),
   settled_at = CASE WHEN $2 <> 'waiting' THEN clock_timestamp() END
 WHERE id = $1 AND status = ANY ($9::text[])
 """
@@ -71,6 +71,7 @@ async def settle(
         settlement.transaction,
         settlement.credits,
         REPLAYABLE if again else OPEN,
+        settlement.due,
     )
     if changed == "UPDATE 1":
         await _tell(connection, received, settlement)
@@ -125,7 +126,15 @@ ORDER BY id LIMIT 1
 """
 
 
+REVERSED = """
+SELECT coalesce(sum(due), 0)::bigint FROM webhook_inbox
+WHERE outcome = 'reversed' AND status = 'verified' AND string_to_array(named, ' ') && $1::text[]
+"""
+
+
 async def granted(connection: Connection, keys: tuple[str, ...]) -> Granted | None:
-    """What a payment was granted that is known by one of these keys."""
+    """What a payment was granted that is known by one of these keys, and what of it went back since."""
     row = await connection.fetchrow(GRANTED, keys)
-    return None if row is None else Granted(row["account"], row["credits"])
+    if row is None:
+        return None
+    return Granted(row["account"], row["credits"], await connection.fetchval(REVERSED, keys))

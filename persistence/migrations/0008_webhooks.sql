@@ -3,6 +3,7 @@
 -- path: the reservation whose callback URL was called. named: what the payload names; of rejected deliveries, which are
 -- counted and not kept, the hour and the reason. own: the reservation that the payload names. payload: the JSON as it
 -- came, for 30 days. reservation, account, resource, transaction, credits: what it was found to be about and what was done.
+-- due: of money that went back, how many of the credits that it had bought were to be taken.
 CREATE TABLE webhook_inbox (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   provider text NOT NULL,
@@ -24,6 +25,7 @@ CREATE TABLE webhook_inbox (
   resource text,
   transaction text,
   credits bigint,
+  due bigint CHECK (due >= 0),
   deliveries bigint NOT NULL DEFAULT 1 CHECK (deliveries >= 1),
   received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   last_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -37,5 +39,6 @@ CREATE INDEX webhook_inbox_open ON webhook_inbox (id) WHERE status IN ('received
 CREATE INDEX webhook_inbox_status ON webhook_inbox (status, id);
 CREATE INDEX webhook_inbox_task ON webhook_inbox (task, id) WHERE task IS NOT NULL;
 CREATE INDEX webhook_inbox_reservation ON webhook_inbox (reservation, id) WHERE reservation IS NOT NULL;
+CREATE INDEX webhook_inbox_reversed ON webhook_inbox (id) WHERE outcome = 'reversed';
 CREATE INDEX webhook_inbox_payload ON webhook_inbox (received_at) WHERE payload IS NOT NULL;
 CREATE INDEX webhook_inbox_passing ON webhook_inbox (last_at) WHERE status IN ('rejected', 'unknown');

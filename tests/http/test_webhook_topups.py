@@ -162,6 +162,26 @@ async def test_a_dispute_takes_all_of_it_back(client, stranger):
     assert (0, 0) == (await sums(client))[:2]
 
 
+async def test_a_refund_and_a_dispute_take_no_more_than_the_payment_gave(client, stranger):
+    """In both orders, also where a part of it had been spent; what was bought otherwise stays."""
+    dispute = {"id": "dp_1", "amount": 999, "status": "needs_response"}
+    for account, refund_first in (("one", True), ("two", False)):
+        payment = f"pi_{account}"
+        await pay(stranger, checkout("100", payment, client_reference_id=account))
+        await client.post("/api/credits/deduct", json={"accountId": account, "amount": 90})
+        steps = [
+            refunded(0, 333, payment=payment),
+            event("charge.dispute.created", dispute | {"payment_intent": payment}),
+        ]
+        for step in steps if refund_first else reversed(steps):
+            assert "verified" == await pay(stranger, step)
+        assert 0 == (await sums(client, account))[0]
+        await pay(stranger, checkout("50", f"pi_new_{account}", client_reference_id=account))
+        for before, after in ((333, 666), (666, 999)):
+            assert "verified" == await pay(stranger, refunded(before, after, payment=payment))
+        assert 50 == (await sums(client, account))[0]
+
+
 async def test_a_refund_that_comes_before_its_payment_waits_for_it(client, stranger, app, database):
     assert "waiting" == await pay(stranger, refunded(0, 999))
     parts = app.state.parts
