@@ -1,9 +1,22 @@
 """Webhooks that are as they should be: each provider's success confirms, its failure cancels, once."""
 
+import httpx
 import pytest
 
+from app.jwks import Jwks
 from app.settings import Settings
-from tests.http.doors import FAILED, SIGNING, SUCCEEDED, deliver, inbox, reserved, told, url, with_doors
+from tests.http.doors import (
+    FAILED,
+    FAL_JWKS,
+    SIGNING,
+    SUCCEEDED,
+    deliver,
+    inbox,
+    reserved,
+    told,
+    url,
+    with_doors,
+)
 from tests.http.steps import ask, do, find, members, sums
 
 
@@ -111,3 +124,39 @@ async def test_webhooks_are_in_the_journal_under_their_name(client, stranger, jo
         again.json()["transaction"]["by"],
         again.headers["idempotency-replayed"],
     )
+
+
+async def test_keys_of_fal_that_were_changed_are_fetched_once_they_are_missed(app, client, stranger):
+    """One question however many forgeries come; what was known stays while nobody answers."""
+    asked: list[str] = []
+    published = ['{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "' + "A" * 43 + '"}]}']
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return httpx.Response(200, stream=httpx.ByteStream(published[-1].encode()))
+
+    time_ = [0.0]
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as source:
+        jwks = Jwks("https://fal.example/jwks.json", source, clock=lambda: time_[0])
+        app.state.parts.receiving._of_fal = jwks
+        await reserved(client, provider="fal", taskId="t")
+        body = SUCCEEDED["fal"]("t")
+        for _ in range(3):
+            assert 401 == (await deliver(stranger, "fal", body)).status_code
+        assert 1 == len(asked)
+        published.append(FAL_JWKS)
+        time_[0] += 31
+        assert "verified" == await told(stranger, "fal", body)
+        for _ in range(3):
+            assert "duplicate" == await told(stranger, "fal", body)
+        assert 2 == len(asked)
+
+
+async def test_while_the_keys_of_fal_were_never_fetched_it_is_to_be_sent_again(app, stranger):
+    async def away(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("away")
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(away)) as source:
+        app.state.parts.receiving._of_fal = Jwks("https://fal.example/jwks.json", source)
+        answer = await deliver(stranger, "fal", SUCCEEDED["fal"]("t"))
+        assert (503, "ledger_unavailable") == (answer.status_code, answer.json()["code"])
