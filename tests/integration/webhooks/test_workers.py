@@ -11,7 +11,6 @@ from app.webhooks.inbox import Received
 from app.webhooks.settling import Settlement
 from persistence.inbox.inbox import PostgresInbox
 from persistence.workbench import Workbench
-from tests.integration.jobs.conftest import ledger, processes, queues, work  # noqa: F401
 from tests.integration.jobs.waiting import at_work
 from tests.processes import CRON, WORKER, argument
 
@@ -26,7 +25,7 @@ SUCCEEDED = Received(
 )
 
 
-async def waits(database: asyncpg.Pool, ledger) -> tuple[PostgresInbox, int, str]:  # noqa: F811
+async def waits(database: asyncpg.Pool, ledger) -> tuple[PostgresInbox, int, str]:
     """A callback whose task nobody knows, and the reservation that it is going to be of."""
     inbox = PostgresInbox(database, database)
     kept = await inbox.receive(SUCCEEDED)
@@ -42,7 +41,7 @@ async def test_a_task_that_is_bound_finds_its_callback_within_ten_seconds(
     ledger,
     work,
     processes,
-    database,  # noqa: F811
+    database,
 ):
     inbox, row, id_ = await waits(database, ledger)
     work = msgspec.structs.replace(work, webhook_units="sync=/outputDuration")
@@ -59,7 +58,7 @@ async def test_a_task_that_is_bound_finds_its_callback_within_ten_seconds(
     assert ("verified", id_, 6) == (found.status, found.reservation, found.credits)
 
 
-async def test_a_worker_without_postgres_or_redis_goes_on_later(ledger, work, database):  # noqa: F811
+async def test_a_worker_without_postgres_or_redis_goes_on_later(ledger, work, database):
     inbox, row, _ = await waits(database, ledger)
     away = msgspec.structs.replace(work, database_url="postgresql://nobody@127.0.0.1:1/none")
     bench = Workbench(away)
