@@ -27,7 +27,9 @@ end
 """
 
 
-@pytest.mark.parametrize("name", ["apply", "admit", "birth", "fence", "survey", "trim", "read", "examine"])
+@pytest.mark.parametrize(
+    "name", ["apply", "admit", "birth", "fence", "survey", "trim", "read", "examine", "limit"]
+)
 def test_every_script_is_lua_that_redis_would_compile(name):
     script = scripts.load(name)
     assert script.sha == hashlib.sha1(script.text.encode(), usedforsecurity=False).hexdigest()
