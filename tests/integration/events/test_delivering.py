@@ -239,6 +239,17 @@ async def test_whoever_dies_between_claiming_and_noting_loses_nothing(database, 
     assert (6, 3) == (len(ids), len(set(ids)))
 
 
+async def test_what_another_worker_is_claiming_is_passed_by(database, managed, clock):
+    endpoint, _ = await managed.create("http://127.0.0.1:9/", [], "key:test")
+    await put(database, clock, 2 * AT_ONCE)
+    until = clock() + timedelta(seconds=20)
+    async with database.acquire() as other, other.transaction():
+        theirs = await other.fetch(Delivering.CLAIM, endpoint.id, clock(), AT_ONCE, until)
+        async with asyncio.timeout(5):
+            ours = await database.fetch(Delivering.CLAIM, endpoint.id, clock(), AT_ONCE, until)
+    assert 2 * AT_ONCE == len({row["event"] for row in (*theirs, *ours)})
+
+
 async def test_many_workers_send_each_event_once(database, managed, clock):
     async with receiving() as receiver:
         await managed.create(receiver.url, [], "key:test")

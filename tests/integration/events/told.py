@@ -53,7 +53,7 @@ class _History:
             self._quiet_low[account] = False
         if available > 0 and available >= 1.1 * threshold:
             self._quiet_depleted[account] = False
-        if available < threshold and not self._quiet_low.get(account, False):
+        if 0 < threshold and available < threshold and not self._quiet_low.get(account, False):
             self._quiet_low[account] = True
             yield "balance.low"
         if available <= 0 and not self._quiet_depleted.get(account, True):
