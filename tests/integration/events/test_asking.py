@@ -199,6 +199,16 @@ async def test_only_open_tasks_of_providers_with_a_key_are_asked_about(
     assert ["wanted"] == provider.asked
 
 
+async def test_two_who_would_ask_at_once_take_turns(database, reserve):
+    reservation = await reserve("task-1")
+    values = (list(KEYS), await deadline(database, reservation) - TTL / 4, 16, 15.0, 300.0, 5.0)
+    async with database.acquire() as other, other.transaction():
+        assert 1 == len(await other.fetch(Asking.CLAIM, *values))
+        ours = asyncio.create_task(database.fetch(Asking.CLAIM, *values))
+        await asyncio.wait({ours}, timeout=0.3)
+    assert [] == await ours
+
+
 async def test_so_many_are_asked_about_at_once_and_whoever_stops_leaves_the_others_for_later(
     database, ledger, asker, reserve, provider, clock
 ):
