@@ -41,6 +41,7 @@ async def test_credits_move_while_postgresql_is_away_and_the_journal_catches_up(
     async def caught_up() -> bool:
         return await lag(inspection) < 100
 
+    book.patience_seconds = 300  # new keys of grants are not answered before it is back
     async with inspection.town.at_work():
         await asyncio.to_thread(stage.postgres.kill)
         await until(behind)

@@ -18,7 +18,6 @@ from tests.chaos.storm.answers import fits
 from tests.chaos.storm.records import Applied, Balance, Book, Look, Record, Refused
 
 ANSWER_SECONDS = 3.0
-PATIENCE_SECONDS = 60.0
 GIVE_UP_SHARE = 0.03
 NEVER_SHARE = 0.3
 HANG_UP_SHARE = 0.01
@@ -48,7 +47,7 @@ class Asking:
 
     async def ask(self, record: Record, *, stubborn: bool = False) -> None:
         """Send it until its outcome is known; without a key, once. `stubborn`: never give up early."""
-        ends = time.monotonic() + PATIENCE_SECONDS
+        ends = time.monotonic() + self._book.patience_seconds
         pause = _PAUSE_SECONDS
         while not await self._once(record):
             if not record.key or self._book.findings.count:  # once something is broken, nobody has to wait
@@ -57,7 +56,8 @@ class Asking:
                 self._give_up(record)
                 return
             if time.monotonic() > ends:
-                self._book.findings.add(f"no definite answer within {PATIENCE_SECONDS:g} s: {record.story()}")
+                waited = f"{self._book.patience_seconds:g} s"
+                self._book.findings.add(f"no definite answer within {waited}: {record.story()}")
                 return
             await asyncio.sleep(pause * self._rng.uniform(0.5, 1.0))
             pause = min(2 * pause, _PAUSE_SECONDS_MAX)

@@ -165,6 +165,8 @@ class Book:
         self.later: list[Record] = []
         self.excused: set[str] = set()
         """Codes of a 503 that those who ask must put up with; they ask again later."""
+        self.patience_seconds = 60.0
+        """Within which there must be a definite answer, to those who do not give up."""
         self.told: dict[str, int] = {}
         self.answered = 0
         self.silence = 0.0
