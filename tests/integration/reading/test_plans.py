@@ -113,7 +113,7 @@ WALKED = [
     (reservations(status="confirmed"), "reservations_pkey"),
     (reservations(status="pending"), "reservations_open"),
     (reservations(status="expired"), "reservations_expired"),
-    (reservations(status="pending", due_before=NOON), "reservations_open"),
+    (reservations(status="pending", due_before=NOON), "reservations_deadline"),
     (reservations(due_before=NOON), "reservations_pkey"),
     (reservations(model="model-7"), "reservations_model"),
     (reservations(account="user-7"), "reservations_account"),
