@@ -107,7 +107,9 @@ class Workbench:
         Where servers hang so that it does not, the process ends all the same: a crash costs nothing.
         """
         self._loop.call_soon_threadsafe(self._stopping.set)
-        self._loop.call_soon_threadsafe(self._loop.call_later, STOP_SECONDS, os._exit, 1)
+        ending = threading.Timer(STOP_SECONDS, os._exit, (1,))  # not of the loop, which may be what hangs
+        ending.daemon = True
+        ending.start()
 
     def run(self, job: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
         """The result of a job; whatever interrupts the waiting cancels it."""
