@@ -1,0 +1,120 @@
+"""What can be set, read once from `LASTRO_*` and never changed afterwards. Opens nothing.
+
+`python -m app.settings` prints the table of the README.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from app.ledger.acknowledgement import Acknowledgement
+from app.origins import origins
+from app.settings.watching import OfWatching
+from app.settings.wording import PREFIX, variable
+from app.tokens import Demands
+from app.webhooks.configured import Doors, read_units
+
+_REDIS_SCHEMES = ("redis", "rediss", "unix")
+_DATABASE_SCHEMES = ("postgresql", "postgres")
+
+
+class SettingsError(Exception):
+    """A setting is missing, unknown or wrong; the text names the variable, its value and what is wanted."""
+
+
+class Settings(OfWatching, frozen=True, kw_only=True, rename=variable):
+    """All of it, group upon group, because a struct has one base. Every field is the environment variable
+    `LASTRO_<FIELD>`; units are in the names.
+    """
+
+    def __post_init__(self) -> None:
+        if not self.queue_url:
+            msgspec.structs.force_setattr(self, "queue_url", self.redis_url)
+        for field, schemes in (
+            ("redis_url", _REDIS_SCHEMES),
+            ("queue_url", _REDIS_SCHEMES),
+            ("database_url", _DATABASE_SCHEMES),
+        ):
+            _demand_url(field, getattr(self, field), schemes)
+        self.acknowledgement  # noqa: B018 - raises where it is none
+        Doors.of(self)
+        read_units(self.webhook_units)
+        Demands.of(self)
+        origins(self.cors_origins)
+
+    @property
+    def acknowledgement(self) -> Acknowledgement:
+        """What `ack` names."""
+        try:
+            return Acknowledgement.of(self.ack)
+        except ValueError as error:
+            raise ValueError(f"{variable('ack')}={self.ack} {error}") from None
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] = os.environ, *, folder: str = ".lastro") -> "Settings":
+        """The settings of an environment, of which everything else than `LASTRO_*` is ignored. `folder`: in
+        which somebody has looked for a running `lastro up`, for the error.
+
+        Raises:
+            SettingsError: See there. An unknown `LASTRO_*` is an error, because it is a misspelt one.
+        """
+        given = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
+        if unknown := sorted(given.keys() - names()):
+            raise SettingsError(f"{unknown[0]}={_shown(given[unknown[0]])} is not a setting of Lastro")
+        try:
+            return msgspec.convert(given, cls, strict=False)
+        except msgspec.ValidationError as error:
+            raise SettingsError(_explained(str(error), given, folder)) from error
+
+    def environment(self) -> dict[str, str]:
+        """The same settings as environment variables, for child processes."""
+        return {name: str(value) for name, value in msgspec.to_builtins(self).items() if value is not None}
+
+
+def names() -> frozenset[str]:
+    """Every environment variable that is read."""
+    return frozenset(field.encode_name for field in msgspec.structs.fields(Settings))
+
+
+def table() -> str:
+    """All settings as a Markdown table."""
+    rows = ["| setting | default | what it is |", "|---|---|---|"]
+    for field in msgspec.structs.fields(Settings):
+        meta = _meta(field)
+        default = "required" if field.required else (meta.extra or {}).get("default", f"`{field.default}`")
+        rows.append(f"| `{field.encode_name}` | {default} | {meta.description} |")
+    return "\n".join(rows)
+
+
+def _meta(field: msgspec.structs.FieldInfo) -> Meta:
+    found: Any = field.type.__metadata__[0]
+    assert isinstance(found, Meta)
+    return found
+
+
+def _demand_url(field: str, value: str | None, schemes: tuple[str, ...]) -> None:
+    if value is not None and urlsplit(value).scheme not in schemes:
+        starts = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise ValueError(f"{variable(field)}={_shown(value)} should start with {starts}")
+
+
+def _explained(error: str, given: Mapping[str, str], folder: str) -> str:
+    """The sentence of msgspec, `Expected ... - at `$.LASTRO_PORT``, with variable and value."""
+    if missing := re.match(r"Object missing required field `(\w+)`", error):
+        return (
+            f"{missing[1]} is not set, and no running `lastro up` was found in {folder}; "
+            "set it, start `make run`, or name another folder with --data"
+        )
+    what, _, where = error.partition(" - at `$.")
+    name = where.rstrip("`")
+    return f"{name}={_shown(given[name])}: {what[0].lower()}{what[1:]}" if name in given else error
+
+
+def _shown(value: str) -> str:
+    """A value without the password that a URL may carry."""
+    return re.sub(r"//.*@", "//***@", value)
