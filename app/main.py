@@ -12,10 +12,10 @@ from functools import partial
 import httpx
 import structlog
 from litestar import Litestar
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from app.access import Either
+from app.admitting import admitted, keep_admitted
+from app.checking import Checks
 from app.http import docs
 from app.http.accounts import Accounts
 from app.http.auth import Authentication
@@ -27,7 +27,7 @@ from app.http.handlers import HANDLERS
 from app.http.health import Health
 from app.http.inbox import Inbox
 from app.http.models import Models
-from app.http.parts import Parts, Standing
+from app.http.parts import Parts
 from app.http.reading import Reading
 from app.http.reconciliation import ReconciliationRuns
 from app.http.searching import Searching
@@ -35,12 +35,8 @@ from app.http.statements import Statements
 from app.http.webhooks import Webhooks
 from app.http.wire import Answer, LedgerRequest
 from app.jwks import Jwks
-from app.ledger.acknowledgement import Acknowledgement
-from app.ledger.admission import CLOCKS_APART_MS_HEALTHY, clocks_apart_ms, demand_fit_server
-from app.ledger.backing import Backing, BackingUnavailable, NotAdmitted, Terms
 from app.ledger.batcher import Limits
 from app.ledger.connection import connect
-from app.ledger.headroom import is_memory_short
 from app.ledger.ledger import Ledger
 from app.ledger.replicas import Replicas
 from app.limits import Limiter
@@ -49,7 +45,7 @@ from app.settings import Settings
 from app.tokens import KEEP_SECONDS, Demands, Tokens
 from app.webhooks.configured import Doors, read_units
 from app.webhooks.receiving import Receiving, Rules
-from persistence import acknowledged, admission, served
+from persistence import acknowledged, admission
 from persistence.backing import PostgresBacking
 from persistence.events.managed import PostgresEvents
 from persistence.history import PostgresHistory
@@ -57,17 +53,14 @@ from persistence.inbox.inbox import PostgresInbox
 from persistence.journaled import Journaled
 from persistence.keyring import Keyring
 from persistence.past import PostgresPast
-from persistence.pool import Pool, answering, open_pool
+from persistence.pool import Pool, open_pool
 from persistence.rates import PostgresRates
 from persistence.reconcile.recorded import PostgresReconciliations
 from persistence.searching import PostgresSearching
 
-ADMIT_SECONDS = 1.0
-CHECK_SECONDS = 1.0
 CLOSE_SECONDS = 0.7
 AGAIN_SECONDS = 1.0
 CANCEL_AGAIN_SECONDS = 0.05
-LOST_SHOWN_SECONDS = 3600.0
 
 log = structlog.get_logger("lastro.api")
 
@@ -114,7 +107,7 @@ async def _running(settings: Settings, app: Litestar) -> AsyncIterator[None]:
             for of, connections in (("ledger", 8), ("pages", 4), ("exports", 2), ("guards", 3), ("inbox", 4))
         ]
         acknowledgement = settings.acknowledgement
-        backing = PostgresBacking(pool, partial(_admitted, acknowledgement, guards, aside))
+        backing = PostgresBacking(pool, partial(admitted, acknowledgement, guards, aside))
         replicas = Replicas(waiting, acknowledgement.replicas) if acknowledgement.replicas else None
         ledger = Ledger(redis, backing, _limits(settings), replicas=replicas)
         keyring, rates = Keyring(guards), PostgresRates(pages, guards)
@@ -131,7 +124,7 @@ async def _running(settings: Settings, app: Litestar) -> AsyncIterator[None]:
             events=PostgresEvents(pages, private=settings.events_to_private_addresses == "yes"),
             reconciliations=PostgresReconciliations(pages),
             acknowledging=Journaled(pool),
-            checking=_Checks(ledger, aside, pool),
+            checking=Checks(ledger, aside, pool),
             rates=rates,
             holds_max=settings.holds_max,
             limiter=_limiter(settings, stack),
@@ -144,7 +137,7 @@ async def _running(settings: Settings, app: Litestar) -> AsyncIterator[None]:
         stack.push_async_callback(inbox.write_rejected_now)
         stack.push_async_callback(ledger.stop)
         for work in (
-            partial(_admit, ledger, backing, aside, acknowledgement, guards),
+            partial(keep_admitted, ledger, backing, aside, acknowledgement, guards),
             partial(admission.watch, guards, lambda: ledger.terms, ledger.adopt),
             partial(acknowledged.report, guards, ledger.acknowledged),
             rates.watch,
@@ -200,45 +193,6 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-async def _admitted(acknowledgement: Acknowledgement, guards: Pool, redis: Redis) -> Terms:
-    """The terms of a Redis that can keep what its answers promise."""
-    await acknowledgement.demand(redis)
-    return await admission.admit(guards, redis)
-
-
-async def _admit(
-    ledger: Ledger, backing: Backing, redis: Redis, acknowledgement: Acknowledgement, guards: Pool
-) -> None:
-    """Have the Redis admitted before the first request needs it, and again after it was lost or replaced; and
-    while it is the admitted one, let PostgreSQL know that it is alive.
-
-    One that has become unfit (it may evict now, or its clock was set) is served no longer; one whose memory
-    is nearly full takes on nothing new.
-    """
-    while True:
-        terms, alive = ledger.terms, ""
-        try:
-            if terms is None or terms.refused:  # which may be the right one now, or have caught up
-                ledger.adopt(await backing.admit())
-            else:
-                clock_ms = admission.this_machines_clock_ms()
-                server = await demand_fit_server(redis, terms.ledger, terms.shards, clock_ms)
-                await acknowledgement.demand(redis)
-                if server == terms.server:
-                    alive = server
-                elif server and terms.server:
-                    ledger.adopt(await backing.admit())
-            ledger.heed_memory(is_short=await is_memory_short(redis))
-        except NotAdmitted as error:
-            if terms is not None:
-                log.warning("redis is no longer fit", why=str(error))
-            ledger.dismiss(str(error))
-        except (BackingUnavailable, RedisError, OSError):
-            pass  # whoever asks is told so; nothing is decided by silence
-        noting = [served.note(guards, alive)] if alive else []
-        await asyncio.gather(asyncio.sleep(ADMIT_SECONDS), *noting)
-
-
 async def _for_ever(work: Callable[[], Awaitable[None]]) -> None:
     """Go on after an error that nobody has thought of, and say so."""
     while True:
@@ -247,45 +201,6 @@ async def _for_ever(work: Callable[[], Awaitable[None]]) -> None:
         except Exception:
             log.exception("background work failed; going on")
         await asyncio.sleep(AGAIN_SECONDS)
-
-
-class _Checks:
-    """`Checking` over what this process uses."""
-
-    def __init__(self, ledger: Ledger, redis: Redis, pool: Pool) -> None:
-        self._ledger = ledger
-        self._redis = redis
-        self._pool = pool
-
-    async def standing(self) -> Standing:
-        apart_ms, postgres = await asyncio.gather(self._clocks_apart_ms(), self._postgres_answers())
-        redis = apart_ms is not None
-        terms = self._ledger.terms
-        failing = [name for name, answers in (("redis", redis), ("postgres", postgres)) if not answers]
-        if abs(apart_ms or 0) > CLOCKS_APART_MS_HEALTHY:
-            failing.append("clock")
-        if self._ledger.acknowledged.has_lost(LOST_SHOWN_SECONDS):
-            failing.append("acknowledged_lost")
-        if terms is None:
-            return Standing(serves=False, failing=[*failing, "admission"])
-        fenced = [f"shard:{shard}" for shard in sorted(terms.fences)]
-        return Standing(serves=redis and len(fenced) < terms.shards, failing=failing + fenced)
-
-    async def _clocks_apart_ms(self) -> int | None:
-        """`None`: Redis does not answer."""
-        try:
-            async with asyncio.timeout(CHECK_SECONDS):
-                return await clocks_apart_ms(self._redis, admission.this_machines_clock_ms())
-        except (RedisError, OSError, TimeoutError):
-            return None
-
-    async def _postgres_answers(self) -> bool:
-        try:
-            async with answering(self._pool, CHECK_SECONDS) as connection:
-                await connection.execute("SELECT 1")
-        except BackingUnavailable:
-            return False
-        return True
 
 
 async def _end(task: "asyncio.Task[None]") -> None:
