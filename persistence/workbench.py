@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import Future
+from concurrent import futures
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, TypeVar
@@ -45,6 +45,7 @@ from persistence.shift import AGAIN_SECONDS, Shift
 SLICE_SECONDS = 2.0
 CLOSE_SECONDS = 1.0
 STOP_SECONDS = 3.0
+SIGNAL_SECONDS = 0.25
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -77,7 +78,7 @@ class Workbench:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._opened: Future[None] = Future()
+        self._opened: futures.Future[None] = futures.Future()
         self._thread = threading.Thread(target=self._turn, name="workbench", daemon=True)
         self._troubles: dict[str, str] = {}
         self._announcer = Announcer()
@@ -115,6 +116,9 @@ class Workbench:
         """The result of a job; whatever interrupts the waiting cancels it."""
         running = asyncio.run_coroutine_threadsafe(job(), self._loop)
         try:
+            # A signal that comes just when a thread begins to wait is heard when it ends waiting.
+            while not futures.wait((running,), SIGNAL_SECONDS).done:
+                pass
             return running.result()
         finally:
             running.cancel()

@@ -1,7 +1,6 @@
 """Keys of others: how often they are asked for, what stays while they are away, and what is not believed."""
 
 import asyncio
-import contextlib
 import gzip
 from collections.abc import AsyncIterator, Callable
 
@@ -10,6 +9,7 @@ import msgspec
 import pytest
 
 from app.jwks import AGAIN_SECONDS, BYTES_MAX, FIRST_AGAIN_SECONDS, Jwks, KeysUnavailable, demand_source
+from tests.listening import listening
 
 OLD, NEW = {"kty": "OKP", "kid": "old"}, {"kty": "OKP", "kid": "new"}
 
@@ -36,23 +36,14 @@ class Source:
             self.more,
         ]
         writer.write("".join(f"{line}\r\n" for line in [*filter(None, lines), ""]).encode() + self.body)
-        await ended(writer)
-
-
-async def ended(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    with contextlib.suppress(ConnectionError):
-        await writer.wait_closed()
 
 
 @pytest.fixture
 async def source() -> AsyncIterator[Source]:
     source = Source()
-    server = await asyncio.start_server(source.serve, "127.0.0.1", 0)
-    source.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks.json"
-    yield source
-    server.close()
-    await server.wait_closed()
+    async with listening(source.serve) as port:
+        source.url = f"http://127.0.0.1:{port}/jwks.json"
+        yield source
 
 
 class Clock:
@@ -143,25 +134,16 @@ async def test_a_source_that_does_not_listen_or_never_ends_is_away(client, clock
     with pytest.raises(KeysUnavailable):
         await Jwks("http://127.0.0.1:1/", client, clock=clock).keys()
 
-    over = asyncio.Event()
-
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
-        while not over.is_set():
+        while True:
             writer.write(b" ")
             await asyncio.sleep(0.01)
-        await ended(writer)
 
     monkeypatch.setattr("app.jwks.FETCH_SECONDS", 0.2)
-    server = await asyncio.start_server(drip, "127.0.0.1", 0)
-    try:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with listening(drip) as port:
         with pytest.raises(KeysUnavailable):
-            await Jwks(url, client, clock=clock).keys()
-    finally:
-        over.set()
-        server.close()
-        await server.wait_closed()
+            await Jwks(f"http://127.0.0.1:{port}/", client, clock=clock).keys()
 
 
 async def test_keys_that_are_given_are_never_asked_for(client, clock):

@@ -1,13 +1,14 @@
 """A real HTTP server that keeps what it is sent and answers what it is told to."""
 
 import asyncio
-import contextlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 import msgspec
+
+from tests.listening import listening
 
 
 class Request(NamedTuple):
@@ -38,24 +39,9 @@ class Server:
         self.requests: list[Request] = []
         self.answer = Answer()
         self.url = ""
-        self.serving: set[asyncio.Task[None]] = set()
         self._answering = answering
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving = asyncio.current_task()
-        assert serving is not None
-        self.serving.add(serving)
-        try:
-            await self._serve(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # whoever asked has gone, or the test is over
-        finally:
-            self.serving.discard(serving)
-            writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         line, *rest = head.split("\r\n")[:-2]
         headers = {name.lower(): value for name, _, value in (each.partition(": ") for each in rest)}
@@ -77,14 +63,6 @@ class Server:
 @asynccontextmanager
 async def serving(answering: Answering | None = None) -> AsyncIterator[Server]:
     server = Server(answering)
-    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-    try:
+    async with listening(server.serve) as port:
+        server.url = f"http://127.0.0.1:{port}"
         yield server
-    finally:
-        listening.close()
-        while server.serving:
-            for each in server.serving:
-                each.cancel()
-            await asyncio.wait(server.serving)
-        await listening.wait_closed()

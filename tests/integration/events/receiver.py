@@ -10,6 +10,8 @@ from typing import NamedTuple
 import msgspec
 from standardwebhooks import Webhook
 
+from tests.listening import listening
+
 
 class Got(NamedTuple):
     """A request as it came."""
@@ -94,11 +96,8 @@ class Receiver:
             self.got.append(Got(headers, body))
             await self.behave(writer)
             await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
         finally:
             self.open -= 1
-            writer.close()
 
     def events(self) -> list[str]:
         """The types of what came, in order."""
@@ -109,12 +108,8 @@ class Receiver:
 async def receiving(port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]:
     """A receiver that listens as long as the block lasts."""
     receiver = Receiver()
-    server = await asyncio.start_server(receiver.serve, "127.0.0.1", port, ssl=tls)
-    receiver.port = server.sockets[0].getsockname()[1]
-    try:
+    async with listening(receiver.serve, port, tls) as receiver.port:
         yield receiver
-    finally:
-        server.close()
 
 
 def is_signed(got: Got, secret: str) -> bool:

@@ -17,6 +17,7 @@ from persistence.pool import open_pool
 from tests.integration.books import Shop, assert_equal
 from tests.integration.journal.workers import SHARDS
 from tests.integration.streams import Caller, forge, replace_server
+from tests.listening import listening
 
 
 async def journaled(database, rows: int, seconds: float = 10.0) -> None:
@@ -177,13 +178,13 @@ class LosesTheAnswer:
         self.cut = asyncio.Event()
 
     async def __aenter__(self) -> str:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        port = self._server.sockets[0].getsockname()[1]
+        self._listening = listening(self._serve)
+        port = await self._listening.__aenter__()
         place = self._url.netloc.rpartition("@")[0] + f"@127.0.0.1:{port}"
         return urlunsplit(self._url._replace(netloc=place))
 
     async def __aexit__(self, *_: object) -> None:
-        self._server.close()
+        await self._listening.__aexit__(None, None, None)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         behind_reader, behind_writer = await asyncio.open_connection(self._url.hostname, self._url.port)
@@ -199,8 +200,7 @@ class LosesTheAnswer:
             behind_writer.write(data)
         back.cancel()
         await asyncio.wait({back})
-        for each in (behind_writer, writer):
-            each.close()
+        behind_writer.close()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
