@@ -7,42 +7,22 @@ PostgreSQL keeps the SHA-256 of the whole. Nobody guesses 256 bits, so a slow ha
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from asyncpg import UniqueViolationError
-from msgspec import Struct
 
 from app.access import SCOPES
+from app.api_keys import ApiKey, KeyNotFound, KeyRefused
 from persistence.pool import Pool, answering
+
+__all__ = ["ApiKey", "KeyNotFound", "KeyRefused", "PostgresApiKeys", "create", "listed", "revoke"]
 
 _LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SECRET_LETTERS = 43  # 62^43 > 2^256
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _TOKEN = re.compile(rb"lk_[a-z0-9]{8}_[0-9A-Za-z]{43}")
 _ACCOUNT = re.compile(r"[A-Za-z0-9._:@+-]{1,128}", re.ASCII)
-
-
-class KeyRefused(ValueError):
-    """What was asked for a new key cannot be; the text names it."""
-
-
-class KeyNotFound(LookupError):
-    """No key in force has this name, prefix or id."""
-
-
-class ApiKey(Struct, frozen=True):
-    """A key as `list` shows it. `last_used_at` is up to a minute behind."""
-
-    id: str
-    name: str
-    prefix: str
-    scopes: list[str]
-    account: str | None
-    created_at: datetime
-    expires_at: datetime | None
-    last_used_at: datetime | None
-    revoked_at: datetime | None
 
 
 def hashed(token: bytes) -> bytes:
@@ -133,3 +113,21 @@ async def revoke(pool: Pool, key: str) -> list[str]:
     if not rows:
         raise KeyNotFound(f"no key in force has the name, prefix or id {key!r}")
     return [row["name"] for row in rows]
+
+
+class PostgresApiKeys:
+    """`app.api_keys.ApiKeys` over a pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def listed(self) -> list[ApiKey]:
+        return await listed(self._pool)
+
+    async def create(
+        self, name: str, scopes: Sequence[str], account: str | None, expires_at: datetime | None
+    ) -> str:
+        return await create(self._pool, name, scopes, account=account, expires_at=expires_at)
+
+    async def revoke(self, key: str) -> None:
+        await revoke(self._pool, key)

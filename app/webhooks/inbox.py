@@ -131,6 +131,31 @@ class RowPage(Struct, frozen=True):
     next_cursor: str | None
 
 
+LATELY_ROWS_MAX = 5_000
+
+
+class Lately(Struct, frozen=True):
+    """What one provider told in the last 24 hours that came to `status`; seconds are `None` where there is
+    nothing to measure.
+
+    Args:
+        provider, status: Which.
+        rows, deliveries, last_at: How many, how often they came, and when last.
+        callback_median_seconds, callback_slow_seconds: From the reservation to the callback, half of them and
+            95 in a hundred within.
+        settling_slow_seconds: From the callback until it was acted on, 95 in a hundred within.
+    """
+
+    provider: str
+    status: RowStatus
+    rows: int
+    deliveries: int
+    last_at: datetime
+    callback_median_seconds: float | None
+    callback_slow_seconds: float | None
+    settling_slow_seconds: float | None
+
+
 class Kept(Struct, frozen=True):
     """A delivery that stands in the inbox, as it was before it came this time."""
 
@@ -188,6 +213,10 @@ class Inbox(Payments, Protocol):
         Raises:
             app.reports.InvalidCursor: `cursor` is not one that a page of the same filter gave.
         """
+        ...
+
+    async def lately(self) -> list[Lately]:
+        """Of the last 24 hours, by provider and status; of the newest `LATELY_ROWS_MAX` rows only."""
         ...
 
     async def row(self, row: int) -> Row | None:

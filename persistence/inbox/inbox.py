@@ -8,11 +8,11 @@ from msgspec import Meta
 
 from app.ledger.backing import BackingUnavailable
 from app.reports import PAGE_MAX
-from app.webhooks.inbox import Granted, Kept, Received, Row, RowFilter, RowPage
+from app.webhooks.inbox import Granted, Kept, Lately, Received, Row, RowFilter, RowPage
 from app.webhooks.settling import Settlement
 from persistence import cursors
 from persistence.conditions import Conditions
-from persistence.inbox import rejected, rows
+from persistence.inbox import rejected, rows, summary
 from persistence.pool import Pool, answering
 
 ANSWER_SECONDS = 1.5
@@ -91,6 +91,10 @@ class PostgresInbox:
             found = [_row(each) for each in await connection.fetch(statement, limit + 1, *conditions.values)]
         next_cursor = cursors.write(which, (found[limit - 1].id,)) if len(found) > limit else None
         return RowPage(found[:limit], next_cursor)
+
+    async def lately(self) -> list[Lately]:
+        async with answering(self._pages) as connection:
+            return await summary.lately(connection)
 
     ROW = """
     SELECT id, provider, outcome, status, why, word, task, reason, reservation, account, resource,
