@@ -8,12 +8,12 @@ _EXPLAIN_SECONDS = 10.0
 
 
 class Readiness:
-    """Of the API at a host and port. `url` is where people find it."""
+    """Of the API at a host and port. `url` is where people find it, `answer` what it said last, in words."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
         self._port = port
-        self._answer = "no answer yet"
+        self.answer = "no answer yet"
         self._explain_at = time.monotonic() + _EXPLAIN_SECONDS
         shown = f"[{self._host}]" if ":" in self._host else self._host
         self.url = f"http://{shown}:{port}"
@@ -26,11 +26,11 @@ class Readiness:
             answer = connection.getresponse()
             text = answer.read(1000).decode(errors="replace")
         except (OSError, http.client.HTTPException) as error:
-            self._answer = str(error)
+            self.answer = str(error)
             return False
         finally:
             connection.close()
-        self._answer = f"{answer.status} {text}"
+        self.answer = f"{answer.status} {text}"
         return answer.status == http.HTTPStatus.OK
 
     def explanation(self) -> str | None:
@@ -38,4 +38,4 @@ class Readiness:
         if time.monotonic() < self._explain_at:
             return None
         self._explain_at = float("inf")
-        return f"not ready yet: {self._answer}"
+        return f"not ready yet: {self.answer}"

@@ -54,8 +54,9 @@ class Api:
         self._readiness = Readiness("127.0.0.1", port)
 
     async def is_ready(self) -> bool:
-        """Whether it says so."""
-        return self.process.alive and await asyncio.to_thread(self._readiness.ask)
+        """Whether it says so of every shard: one that was rolled forward opens within a second."""
+        answers = self.process.alive and await asyncio.to_thread(self._readiness.ask)
+        return answers and "shard:" not in self._readiness.answer
 
 
 class Stage:
