@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job
+from rq.worker import BaseWorker
 
 from app import queues as told
 from app.queues import AtWork, FailedJob, QueuesUnavailable
@@ -86,7 +87,7 @@ def _look(queues: Redis) -> AtWork:
     )
 
 
-def _worker(worker: SimpleWorker, since: datetime) -> told.Worker:
+def _worker(worker: BaseWorker, since: datetime) -> told.Worker:
     return told.Worker(
         name=f"{worker.hostname}:{worker.pid}",
         state=worker.get_state(),
