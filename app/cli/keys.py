@@ -44,7 +44,7 @@ def create_key(
     spend    deduct, reserve, confirm, cancel, extend, name tasks, quote; includes read
     grant    grant, refund
     read     balances, statements, reservations, transactions, accounts, the rate card
-    operate  adjust, settings of accounts, prices, reconciliation; includes read
+    operate  adjust, settings of accounts, prices, reconciliation, webhooks, events; includes read
 
     A batch needs for each of its operations what that one needs alone.
     """  # noqa: D301
