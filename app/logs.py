@@ -1,10 +1,32 @@
-"""Logging: one line an event on standard error; JSON, or colours where a person is looking."""
+"""Logging: one line an event on standard error; JSON, or colours where a person is looking.
+
+A line that is written while a request is answered names that request (`request_id`), whoever writes it.
+"""
 
 import logging
 import logging.config
+import re
 import sys
+from collections.abc import Iterable
+from contextvars import ContextVar
+from random import getrandbits
+from typing import Any
 
 import structlog
+
+HEADER = b"x-request-id"
+_SANE = re.compile(rb"[A-Za-z0-9._:@/+=-]{1,128}")
+
+request_id: ContextVar[bytes] = ContextVar("request_id")
+"""Of the request that is being answered; set by the outermost door."""
+
+
+def id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The id that a caller gives its request, where it is a sane one; else a new one."""
+    for name, value in headers:
+        if name == HEADER and _SANE.fullmatch(value):
+            return value
+    return b"%016x" % getrandbits(64)
 
 
 def set_up(level: str = "info") -> None:
@@ -15,6 +37,7 @@ def set_up(level: str = "info") -> None:
     """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_request,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -35,9 +58,24 @@ def set_up(level: str = "info") -> None:
         cache_logger_on_first_use=True,
     )
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
+        foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(), _without_colours],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
     )
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    for noisy in ("asyncio", "httpx", "httpcore"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _add_request(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    asked = request_id.get(None)
+    if asked is not None:
+        event.setdefault("request_id", asked.decode())
+    return event
+
+
+def _without_colours(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Uvicorn repeats its messages for terminals."""
+    event.pop("color_message", None)
+    return event

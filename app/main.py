@@ -33,6 +33,7 @@ from app.http.reconciliation import ReconciliationRuns
 from app.http.searching import Searching
 from app.http.statements import Statements
 from app.http.webhooks import Webhooks
+from app.http.wide import Watch
 from app.http.wire import Answer, LedgerRequest
 from app.jwks import Jwks
 from app.ledger.batcher import Limits
@@ -67,6 +68,7 @@ log = structlog.get_logger("lastro.api")
 
 def create_app(settings: Settings) -> Litestar:
     """The API, ready to be served by any ASGI server. Opens nothing."""
+    watch = Watch(settings.log_requests)
     app = Litestar(
         [
             Credits,
@@ -90,7 +92,7 @@ def create_app(settings: Settings) -> Litestar:
         openapi_config=docs.config(),
         logging_config=None,
     )
-    app.asgi_handler = Door(app.asgi_handler, origins(settings.cors_origins))
+    app.asgi_handler = Door(app.asgi_handler, watch, origins(settings.cors_origins))
     return app
 
 

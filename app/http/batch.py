@@ -54,6 +54,7 @@ class Batch(Controller):
         `failedIndex` says of which it failed. One without a key of its own has `<Idempotency-Key>#<index>`.
         Tasks and transactions that they name are looked up before the first of them is done.
         """
+        request.scope["asked"] = data  # type: ignore[typeddict-unknown-key]
         stamps = _stamps(request, data.operations)
         asked = await _asked(request, data.operations, stamps)
         outcomes, failed = await _carried_out(request, asked, atomic=data.atomic)

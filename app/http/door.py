@@ -1,17 +1,21 @@
 """The outermost door: what every answer says, whatever it is, and what browsers ask before they ask.
 
-Every answer carries `SECURITY`, also one to a path that does not exist and one about a bug. An answer that
-has a content policy of its own (the viewer's) keeps it. Pages of other origins may read answers only if their
-origin is on the list; a preflight of theirs is answered here and costs nothing. Nothing is said to any other.
+Every answer carries `SECURITY` and the id of its request, also one to a path that does not exist and one
+about a bug. An answer that has a content policy of its own (the viewer's) keeps it. Pages of other origins
+may read answers only if their origin is on the list; a preflight of theirs is answered here and costs
+nothing. Nothing is said to any other.
 """
 
 from collections.abc import Iterable
+from time import perf_counter
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPResponseStartEvent, Message, Receive, Scope, Send
 
+from app import logs
 from app.http import pace
 from app.http.problems import Headers
+from app.http.wide import Watch
 
 SECURITY = [
     (b"x-content-type-options", b"nosniff"),
@@ -26,21 +30,29 @@ _PREFLIGHT = [
     (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE"),
     (
         b"access-control-allow-headers",
-        b"authorization, content-type, idempotency-key, if-none-match, lastro-ack",
+        b"authorization, content-type, idempotency-key, if-none-match, lastro-ack, x-request-id",
     ),
     (b"access-control-max-age", b"%d" % PREFLIGHT_SECONDS),
 ]
 _EXPOSED = (
     b"access-control-expose-headers",
-    b"etag,idempotency-replayed,lastro-conflict,lastro-journaled,ratelimit,ratelimit-policy,retry-after",
+    b",".join(
+        (
+            *(b"etag", b"idempotency-replayed", b"lastro-conflict", b"lastro-journaled"),
+            *(b"ratelimit", b"ratelimit-policy", b"retry-after", logs.HEADER),
+        )
+    ),
 )
 
 
 class Door:
-    """ASGI around the whole application. `allowed`: the origins of pages that may ask from a browser."""
+    """ASGI around the whole application. `allowed`: the origins of pages that may ask from a browser.
+    `watch`: who is told of every request that went through.
+    """
 
-    def __init__(self, app: ASGIApp, allowed: Iterable[bytes] = ()) -> None:
+    def __init__(self, app: ASGIApp, watch: Watch, allowed: Iterable[bytes] = ()) -> None:
         self._app = app
+        self._watch = watch
         self._allowed = frozenset(allowed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,12 +62,23 @@ class Door:
             await _answer_preflight(shared, send)
             return
 
+        began, status, watch = perf_counter(), 0, self._watch
+        id_ = logs.id_of(scope["headers"])
+        logs.request_id.set(id_)
+
         async def sealed(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                _seal(message, scope, shared)
+                status = message["status"]
+                _seal(message, scope, [(logs.HEADER, id_), *shared])
             await send(message)
 
-        await self._app(scope, receive, sealed)
+        watch.open += 1
+        try:
+            await self._app(scope, receive, sealed)
+        finally:
+            watch.open -= 1
+            watch.ended(scope, status, perf_counter() - began)
 
     def _sharing(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """What is said about sharing with the page that asks: to a page that is not on the list nothing."""

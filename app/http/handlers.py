@@ -11,8 +11,9 @@ from litestar.exceptions import (
     MethodNotAllowedException,
     NotFoundException,
 )
-from litestar.types import ExceptionHandlersMap
+from litestar.types import ExceptionHandlersMap, Receive, Scope, Send
 
+from app.events import ENDPOINTS_MAX, EndpointNotFound, EndpointRefused, EndpointsFull, EventsRefused
 from app.http.codes import TABLE
 from app.http.problems import Headers, Problem, body
 from app.http.wire import Answer, LedgerRequest
@@ -36,11 +37,19 @@ _HIDDEN = _HIDDEN_FROM_ALL | {"task_conflict": {"reservation"}, "ledger_fenced":
 """What a key of one account is not told: it may be about others."""
 
 
-def _shown(problem: dict[str, Any], headers: Headers) -> Answer[dict[str, Any]]:
+class Told(Answer[dict[str, Any]]):
+    """A problem, whose code is noted for whoever counts them."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["code"] = self.content["code"]  # type: ignore[typeddict-unknown-key]
+        await super().__call__(scope, receive, send)
+
+
+def _shown(problem: dict[str, Any], headers: Headers) -> Told:
     status = problem["status"]
     if status == UNAVAILABLE:
         headers = [*headers, (b"retry-after", b"%d" % RETRY_AFTER_SECONDS)]
-    return Answer(problem, headers, status, PROBLEM)
+    return Told(problem, headers, status, PROBLEM)
 
 
 def _answer(code: str, facts: Mapping[str, int | str], headers: Headers) -> Answer[dict[str, Any]]:
@@ -80,6 +89,16 @@ def _of_cursor(_: Any, __: InvalidCursor) -> Answer[dict[str, Any]]:
     return _answer("invalid_cursor", {}, [])
 
 
+def _of_events(_: Any, error: EventsRefused) -> Answer[dict[str, Any]]:
+    match error:
+        case EndpointRefused():
+            return _answer("invalid_request", {"why": f"`url`: {error}.", "field": "url"}, [])
+        case EndpointsFull():
+            return _answer("limit_reached", {"what": "endpoints", "limit": ENDPOINTS_MAX}, [])
+    what = "endpoint" if isinstance(error, EndpointNotFound) else "event"
+    return _answer("not_found", {"cause": what}, [])
+
+
 def _of_litestar(request: Request[Any, Any, Any], error: HTTPException) -> Answer[dict[str, Any]]:
     match error:
         case NotFoundException():
@@ -92,7 +111,8 @@ def _of_litestar(request: Request[Any, Any, Any], error: HTTPException) -> Answe
 
 
 def _of_bug(request: Request[Any, Any, Any], error: Exception) -> Answer[dict[str, Any]]:
-    log.error("bug", path=request.scope["path"], exc_info=error)
+    # not the path: the token of a callback URL stands in it
+    log.error("bug", route=request.scope.get("path_template"), exc_info=error)
     return _answer("internal_error", {}, [])
 
 
@@ -113,6 +133,7 @@ HANDLERS: ExceptionHandlersMap = {
     Problem: _of_problem,
     BackingUnavailable: _of_backing,
     InvalidCursor: _of_cursor,
+    EventsRefused: _of_events,  # type: ignore[dict-item]
     HTTPException: _of_litestar,
     Exception: _of_bug,
 }

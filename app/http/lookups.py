@@ -10,6 +10,7 @@ from app.http import pricing
 from app.http.parts import Caller, Parts
 from app.http.problems import Problem
 from app.ledger.errors import (
+    ANOTHERS,
     JournalBacklogged,
     LedgerError,
     LedgerUnavailable,
@@ -114,7 +115,7 @@ class Lookups:
         """
         found = _or_raise(self._located[named]) if isinstance(named, tuple) else named
         if self._restricted and not self._caller.owns(_or_raise(self._found[found]).account):
-            raise ReservationNotFound
+            raise ReservationNotFound(ANOTHERS)
         return found
 
     def captured(self, named: Named, units: int | str) -> int:

@@ -135,6 +135,7 @@ def _captured(confirm: Confirm, receipt: Receipt) -> int | None:
 
 async def headers(request: LedgerRequest, operation: Write, receipt: Receipt) -> Headers:
     """What the answer says about how it came about."""
+    request.scope["receipt"] = receipt  # type: ignore[typeddict-unknown-key]
     found = [_REPLAYED] if receipt.replayed else []
     if is_conflict(operation, receipt):
         found.append(_CONFLICT)

@@ -8,6 +8,8 @@ from app.http import shapes
 from app.http.bodies import Asking, Stamp, given, sealed
 from app.http.lookups import Lookups, Named
 from app.http.problems import Problem
+from app.ledger import confirming
+from app.ledger.errors import ReservationNotFound
 from app.ledger.operations import Bind, Cancel, Confirm, Extend
 
 
@@ -64,7 +66,7 @@ class ConfirmBody(Settling, kw_only=True):
 
     def operation(self, stamp: Stamp, lookups: Lookups) -> Confirm:
         return Confirm(
-            reservation=lookups.id_of(self.named),
+            reservation=self.found(stamp, lookups),
             amount=self.captured(lookups),
             final=self.final,
             over_capture=given(self.over_capture),
@@ -75,6 +77,19 @@ class ConfirmBody(Settling, kw_only=True):
             key=stamp.key,
             fingerprint=stamp.fingerprint,
         )
+
+    def found(self, stamp: Stamp, lookups: Lookups) -> str:
+        """The id of the reservation. That there is none is told here: the ledger is not asked then."""
+        try:
+            return lookups.id_of(self.named)
+        except ReservationNotFound as error:
+            looked_for = {
+                "reservation": given(self.reservation_id),
+                "task": given(self.task_id),
+                "provider": given(self.provider),
+            }
+            confirming.not_found(looked_for, error, stamp.by)
+            raise
 
     def captured(self, lookups: Lookups) -> int | None:
         """How many credits, where it says so."""

@@ -42,7 +42,9 @@ class Streamed(Answer[T]):
                 try:
                     await self._send(first, pieces, receive, send)
                 except Exception as error:
-                    log.warning("an answer was cut off", path=scope["path"], why=str(error) or repr(error))
+                    log.warning(
+                        "an answer was cut off", route=scope["path_template"], why=str(error) or repr(error)
+                    )
                     raise
 
     async def _send(self, first: bytes, rest: Pieces, receive: Receive, send: Send) -> None:

@@ -154,6 +154,7 @@ class LedgerRequest(Request[Principal, None, State]):
 
     async def operation(self, data: Asking) -> Any:
         """What the body asks of the ledger."""
+        self.scope["asked"] = data  # type: ignore[typeddict-unknown-key]
         stamp, lookups = self.stamp(data), Lookups(self.parts, self.caller)
         account = data.whose()
         if self.parts.limiter is not None and account is not UNSET:
@@ -179,9 +180,11 @@ class LedgerRequest(Request[Principal, None, State]):
                 raise invalid("Each query name may be given once.")
             for name in query.integers & values.keys():
                 values[name] = _whole(str(values[name]))
-            return msgspec.convert(values, query)
+            found = msgspec.convert(values, query)
         except ValueError as error:
             raise malformed(error, "query", of=query) from None
+        self.scope["asked"] = found  # type: ignore[typeddict-unknown-key]
+        return found
 
 
 def _bound(size: int) -> None:

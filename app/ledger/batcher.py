@@ -29,6 +29,7 @@ from app.ledger.replicas import Answered, Replicas
 from app.ledger.replies import Declined, Reply
 from app.ledger.scripts import Script
 from app.ledger.serving import Serving, cause_of
+from app.ledger.tally import Tally
 from app.ledger.tickets import Answer, Group, Ticket, fail, fenced, shards_of
 from app.ledger.waiting import Waiting
 
@@ -71,6 +72,7 @@ class Batcher:
     ) -> None:
         self.serving = Serving(backing)
         self.clock = Clock()
+        self.tally = Tally()
         self.memory_is_short = False
         self._replicas = replicas
         self._redis = redis
@@ -81,6 +83,11 @@ class Batcher:
         self._waiting = Waiting()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many operations wait for the call in flight."""
+        return len(self._waiting)
 
     def start(self) -> None:
         """Begin to carry. Redis and PostgreSQL need not be there yet."""
@@ -215,6 +222,7 @@ class Batcher:
             return False
         except UNKNOWN as error:
             flight.unknown = flight.unknown or not isinstance(error, BusyLoadingError)
+            self.tally.unanswered += 1
             log.warning("redis did not answer", extra={"error": repr(error), "number": flight.number})
             return False
         except RedisError as error:
@@ -270,6 +278,7 @@ class Batcher:
             operations,
             flight.atomic,
         )
+        began = time.perf_counter()
         answered = await self._redis.execute_command(  # type: ignore[no-untyped-call]
             "EVALSHA",
             self._script.sha,
@@ -278,6 +287,7 @@ class Batcher:
             *[keys.meta(shard) for shard in shards],
             _encode(call),
         )
+        self.tally.call(len(operations), time.perf_counter() - began)
         return replies.decode(answered)
 
     async def _load(self) -> None:

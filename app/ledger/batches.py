@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
+from app.ledger import errors
 from app.ledger.asked import Asked, Outcome, Settling, says
 from app.ledger.backing import NOWHERE
 from app.ledger.batcher import Batcher
@@ -204,7 +205,7 @@ def _place(asked: Sequence[Asked], count: int) -> None:
         if type(operation) in _SETTLING:
             shard = shard_of_reservation(each.settling.reservation, count)
             if shard is None:
-                each.outcome = ReservationNotFound()
+                each.outcome = ReservationNotFound(errors.NO_SHARD)
                 continue
             operation.shard = shard
         else:

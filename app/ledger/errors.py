@@ -86,10 +86,22 @@ class AccountNotFound(Refused):
     word = "account_not_found"
 
 
+EVERYWHERE = "Redis, then the journal"
+ANOTHERS = "Redis or the journal, where it is another account's"
+NO_SHARD = "nowhere: its id names no shard of this ledger"
+
+
 class ReservationNotFound(Refused):
-    """No such reservation, no reservation of such a task, or not this account's."""
+    """No such reservation, no reservation of such a task, or not this account's.
+
+    `looked`: where it was looked for. For the log alone: whose it is, is not told to who asks.
+    """
 
     word = "reservation_not_found"
+
+    def __init__(self, looked: str = EVERYWHERE) -> None:
+        super().__init__()
+        self.looked = looked
 
 
 class ReservationCancelled(Refused):

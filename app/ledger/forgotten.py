@@ -4,6 +4,7 @@ Such a reservation has ended more than 24 hours ago, so only its ending is left 
 """
 
 from app.ledger.errors import (
+    ANOTHERS,
     ReservationCancelled,
     ReservationConfirmed,
     ReservationExpired,
@@ -21,7 +22,7 @@ def settled_outcome(operation: Confirm | Cancel | Extend | Bind, reservation: Re
         ReservationNotFound, ReservationCancelled, ReservationConfirmed, ReservationExpired, TaskConflict
     """
     if operation.account is not None and operation.account != reservation.account:
-        raise ReservationNotFound
+        raise ReservationNotFound(ANOTHERS)
     if isinstance(operation, Bind):
         return _bound(operation, reservation)
     settled_at_ms = reservation.settled_at_ms or 0

@@ -6,13 +6,13 @@ from typing import TypeVar
 from msgspec.structs import replace
 from redis.asyncio import Redis
 
-from app.ledger import scripts
+from app.ledger import confirming, scripts
 from app.ledger.acknowledged import Acknowledged
 from app.ledger.asked import Asked, Settling, says
 from app.ledger.backing import Backing, Terms
 from app.ledger.batcher import Batcher, Limits
 from app.ledger.batches import Batches
-from app.ledger.errors import AccountNotFound, ReservationNotFound
+from app.ledger.errors import NO_SHARD, AccountNotFound, LedgerError, ReservationNotFound
 from app.ledger.lasting import is_beyond_memory
 from app.ledger.operations import (
     Adjust,
@@ -71,6 +71,7 @@ class Ledger(Reading):
         batcher = Batcher(redis, script or scripts.load("apply"), backing, limits or Limits(), replicas)
         past = Past(backing)
         super().__init__(batcher, past)
+        self.tally = batcher.tally
         self.acknowledged = Acknowledged()
         self._batches = Batches(batcher, self._present, Outcomes(past, self._present, self.acknowledged))
 
@@ -86,6 +87,11 @@ class Ledger(Reading):
     def terms(self) -> Terms | None:
         """What this process and its Redis agreed on last; `None` while it may not serve."""
         return self._batcher.serving.terms
+
+    @property
+    def waiting(self) -> int:
+        """How many operations wait for the call in flight."""
+        return self._batcher.waiting
 
     @property
     def why_not(self) -> str:
@@ -140,6 +146,7 @@ class Ledger(Reading):
             ReservationNotFound, ReservationCancelled, ReservationExpired, AccountFrozen, AccountClosed,
             ExceedsReservation, LimitReached, CreditsHeld, InsufficientCredits, IdempotencyMismatch
         """
+        confirming.started([operation])
         return await self._of_reservation(operation)
 
     async def cancel(self, operation: Cancel) -> Receipt:
@@ -196,6 +203,16 @@ class Ledger(Reading):
             AccountClosed, AccountNotEmpty, OverdraftInUse, IdempotencyMismatch
         """
         operation.shard = shard_of(operation.account, self._count or await self._learn_count())
+        try:
+            configured = await self._configured(operation)
+        except LedgerError as error:
+            self.tally.count(operation, error)
+            raise
+        if configured.receipt is not None:
+            self.tally.count(operation, configured.receipt)
+        return configured
+
+    async def _configured(self, operation: Configure) -> Configured:
         answer = await self._batcher.submit(operation)
         if says(answer, "account_unknown"):
             error = await self._unknown(operation.account, operation.shard)
@@ -226,9 +243,19 @@ class Ledger(Reading):
             LedgerUnavailable, InternalError: Of an atomic batch as a whole.
         """
         count = self._count or await self._learn_count()
-        if atomic:
-            return await self._batches.together(operations, count)
-        return Batched(await self._batches.each(operations, count))
+        confirming.started(operations)
+        try:
+            if atomic:
+                batched = await self._batches.together(operations, count)
+            else:
+                batched = Batched(await self._batches.each(operations, count))
+        except LedgerError as error:
+            for each in operations:
+                self._note(each, error)
+            raise
+        for each, outcome in zip(operations, batched.results, strict=True):
+            self._note(each, outcome)
+        return batched
 
     async def recalled(self, operation: Write) -> Receipt | None:
         """What was answered to the key of an operation; `None`: nothing is known of it. It is not carried
@@ -245,29 +272,43 @@ class Ledger(Reading):
         """Let everything that is due in a shard happen."""
         await self._batcher.submit(Sweep(shard=shard))
 
-    # Redis mostly knows all that is needed: then nothing else is awaited than its answer.
-
     async def _of_account(self, operation: Grant | Deduct | Reserve | Refund | Adjust) -> Receipt:
         operation.shard = shard_of(operation.account, self._count or await self._learn_count())
-        if operation.key is not None and is_beyond_memory(operation, self.now_ms):
-            return await self._recalled(operation)
-        answer = await self._batcher.submit(operation)
-        return receipt_of(operation, answer, self.acknowledged) or await self._settled(operation, answer)
+        return await self._carried_out(operation)
 
     async def _of_reservation(self, operation: Settling) -> Receipt:
         shard = shard_of_reservation(operation.reservation, self._count or await self._learn_count())
         if shard is None:
-            raise ReservationNotFound
+            error = ReservationNotFound(NO_SHARD)
+            self._note(operation, error)
+            raise error
         operation.shard = shard
-        if operation.key is not None and is_beyond_memory(operation, self.now_ms):
-            return await self._recalled(operation)
-        answer = await self._batcher.submit(operation)
-        return receipt_of(operation, answer, self.acknowledged) or await self._settled(operation, answer)
+        return await self._carried_out(operation)
 
-    async def _recalled(self, operation: Write) -> Receipt:
-        """The journal is asked first."""
-        return returned((await self._batches.each([operation], self._count))[0])
+    async def _carried_out(self, operation: Write) -> Receipt:
+        """Redis mostly knows all that is needed: then nothing else is awaited than its answer. Where the key
+        may be older than its memory, the journal is asked first.
+        """
+        try:
+            if operation.key is not None and is_beyond_memory(operation, self.now_ms):
+                receipt = returned((await self._batches.each([operation], self._count))[0])
+            else:
+                answer = await self._batcher.submit(operation)
+                receipt = receipt_of(operation, answer, self.acknowledged) or await self._settled(
+                    operation, answer
+                )
+        except LedgerError as error:
+            self._note(operation, error)
+            raise
+        self._note(operation, receipt)
+        return receipt
 
     async def _settled(self, operation: Write, answer: Answer) -> Receipt:
         """Redis has refused, or does not know everything."""
         return returned((await self._batches.settle([Asked(operation, answer)], self._count))[0])
+
+    def _note(self, operation: Write, outcome: Receipt | LedgerError) -> None:
+        """Count what became of an operation; of a confirm it is told, too."""
+        self.tally.count(operation, outcome)
+        if type(operation) is Confirm:
+            confirming.ended(operation, outcome)

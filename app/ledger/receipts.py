@@ -9,7 +9,7 @@ from msgspec import Struct
 from app.ledger import errors
 from app.ledger.acknowledged import Acknowledged
 from app.ledger.entries import Entry
-from app.ledger.errors import LedgerError, ReservationNotFound
+from app.ledger.errors import ANOTHERS, EVERYWHERE, LedgerError, ReservationNotFound
 from app.ledger.operations import Write
 from app.ledger.replies import Account, Applied, Declined, Reservation
 from app.ledger.shards import TransactionId
@@ -95,8 +95,8 @@ def receipt_of(operation: Write, answer: Answer, acknowledged: Acknowledged) -> 
 def error_of(result: Result) -> LedgerError:
     """The refusal as an error."""
     assert isinstance(result, Declined), result
-    if result.word == ReservationNotFound.word:  # whose it is, is not told
-        return ReservationNotFound()
+    if result.word == ReservationNotFound.word:
+        return ReservationNotFound(ANOTHERS if result.facts else EVERYWHERE)
     error = _ERRORS[result.word](**result.facts)
     error.replayed = result.replayed
     return error

@@ -20,3 +20,10 @@ class OfWatching(OfCallers, frozen=True, kw_only=True, rename=variable):
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="What is logged at least")
     ] = "info"
+    log_requests: Annotated[
+        Literal["off", "sampled", "all"],
+        Meta(
+            description="Whether requests have a line in the log: `sampled` writes those of quiet hours all,"
+            " and under load so many a second"
+        ),
+    ] = "sampled"

@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from app.ledger import confirming
 from app.ledger.credits import CREDITS_MAX
 from app.ledger.entries import seal
 from app.ledger.errors import (
@@ -81,7 +82,10 @@ async def settle(
         receipt = await _asked(ledger, units, event, named)
     except _Contradiction as error:
         return Settlement(status="conflict", why=str(error), reservation=reservation)
-    except ReservationNotFound:
+    except ReservationNotFound as error:
+        if named is None and event.outcome == "succeeded":  # of one that has a name the ledger was asked
+            looked_for = {"task": event.task, "provider": event.provider}
+            confirming.not_found(looked_for, error, f"webhook:{event.provider}")
         return Settlement(status="waiting", why="no reservation of this task is known", reservation=named)
     except Refused as error:
         return await _refused(ledger, event, named, error)
