@@ -1,11 +1,14 @@
-"""Alerts: what is told to people by itself when something goes wrong, once, and once more when it is over; and
-the protocol through which HTTP and the dashboard show them. `main` plugs in PostgreSQL.
+"""Alerts: what people are told by itself when something goes wrong, once, and once more when it is over;
+and the protocol through which HTTP and the dashboard show them. `main` plugs in PostgreSQL.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal, Protocol
 
 from msgspec import Struct
+
+from app.rules import Rule
 
 RULE_SECONDS = 15.0
 """How often the rules are judged."""
@@ -38,19 +41,6 @@ class Alert(Struct, frozen=True, kw_only=True):
     message: str
 
 
-class Rule(Struct, frozen=True, kw_only=True):
-    """What is watched. `fewer`: it fires at or below its thresholds rather than at or above them. Thresholds
-    are `None` where no number decides. `settings`: the variables that set them.
-    """
-
-    name: str
-    says: str
-    warning: int | float | None
-    critical: int | float | None
-    fewer: bool
-    settings: tuple[str, ...]
-
-
 class Alerts(Protocol):
     """What fires and has fired."""
 
@@ -62,6 +52,7 @@ class Alerts(Protocol):
         """
         ...
 
-    def rules(self) -> list[Rule]:
-        """All of them, with the thresholds as they are set."""
+    @property
+    def rules(self) -> Mapping[str, Rule]:
+        """All of them by name, with the thresholds as they are set."""
         ...

@@ -1,5 +1,5 @@
-"""How the whole is: what is looked at, how bad it is found, and the protocol through which HTTP, the dashboard
-and metrics ask. `main` plugs in what measures.
+"""How the whole is: what is looked at, how bad it is found, and the protocol through which HTTP, the
+dashboard and metrics ask. `main` plugs in what measures.
 """
 
 from collections.abc import Iterable
@@ -22,9 +22,9 @@ _ORDER: tuple[Status, ...] = get_args(Status)
 
 
 class Check(Struct, frozen=True, kw_only=True):
-    """One look. `value`: what was measured, `None` where that could not be told, which is a warning; `warning`
-    and `critical`: from which value on it is that, `None` where no number decides. `message` says what was
-    found, and what to do about it.
+    """One look. `value`: what was measured, `None` where nothing is counted, or where it could not be told,
+    which is a warning; `warning` and `critical`: from which value on it is that, `None` where no number
+    decides. `message` says what was found, and what to do about it.
     """
 
     name: CheckName
