@@ -67,6 +67,11 @@ async def checkup(redis: Redis, shards: int, clock_ms: int, *, sample_max: int =
     Raises:
         redis.exceptions.RedisError: It does not answer.
     """
+    return [*await vitals(redis, shards, clock_ms), await _keys(redis, shards, sample_max)]
+
+
+async def vitals(redis: Redis, shards: int, clock_ms: int) -> list[Finding]:
+    """The checks that cost next to nothing, as often as one likes; arguments and errors as of `checkup`."""
     info: dict[str, Any] = await redis.info()
     settings = await _settings(redis)
     return [
@@ -77,7 +82,6 @@ async def checkup(redis: Redis, shards: int, clock_ms: int, *, sample_max: int =
         _replicas(info, settings),
         _clock(await clocks_apart_ms(redis, clock_ms)),
         await _aside(redis, shards),
-        await _keys(redis, shards, sample_max),
     ]
 
 

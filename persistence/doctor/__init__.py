@@ -38,7 +38,7 @@ async def examine(
         if standings:
             findings.append(await between.acknowledged(redis, bounds.acknowledgement))
             findings.append(await between.admission(pool, redis, standings))
-            findings.append(await between.backlog(redis, pool, standings, bounds))
+            findings.append(await between.backlog(redis, pool, bounds))
     except (RedisError, OSError) as error:
         findings.append(_away("redis", f"Redis does not answer: {error}"))
     except BackingUnavailable as error:

@@ -6,13 +6,13 @@ from typing import Any
 from msgspec import Struct
 from redis.asyncio import Redis
 
-from app.ledger import keys
 from app.ledger.acknowledgement import Acknowledgement
 from app.ledger.admission import survey
 from app.ledger.backing import NotAdmitted
 from app.ledger.checkup import Finding
 from app.ledger.judgement import Standing, is_numbered, strangeness
 from persistence.doctor.words import listed
+from persistence.lacking import Lacking, lacking
 from persistence.pool import Pool, answering
 from persistence.served import intrusions
 from persistence.standings import LEDGER, read_strangers
@@ -75,35 +75,15 @@ async def admission(pool: Pool, redis: Redis, standings: Sequence[Standing]) -> 
     return Finding("admission", "ok", f"this Redis is the one that is served ({sightings[0].server[:12]})")
 
 
-BYTES = "SELECT bytes FROM shards ORDER BY shard"
-
-
-async def backlog(redis: Redis, pool: Pool, standings: Sequence[Standing], bounds: Bounds) -> Finding:
+async def backlog(redis: Redis, pool: Pool, bounds: Bounds) -> Finding:
     """What PostgreSQL lacks, by the fullest shards: entries, bytes, age."""
-    async with answering(pool) as connection:
-        sizes = [row["bytes"] for row in await connection.fetch(BYTES)]
-    async with redis.pipeline(transaction=False) as looks:
-        for each in standings:
-            looks.hmget(keys.meta(each.shard), ["sequence", "bytes", "oldest_ms", "now_ms"])
-        metas: list[Any] = await looks.execute(raise_on_error=False)
-    lines, worst = [], 0.0
-    total = 0
-    for standing, size, meta in zip(standings, sizes, metas, strict=True):
-        sequence, bytes_, oldest_ms, now_ms = _numbers(meta)
-        entries, left = max(0, sequence - standing.cursor), max(0, bytes_ - size)
-        age_s = max(0, now_ms - oldest_ms) / 1000 if entries and oldest_ms else 0.0
-        total += entries
-        full = max(
-            entries / bounds.backlog_max,
-            left / bounds.backlog_bytes_max,
-            HALF_FULL if age_s > OLD_SECONDS else 0.0,
-        )
-        worst = max(worst, full)
-        if entries:
-            lines.append(
-                (entries, f"shard {standing.shard}: {entries:,} entries, {left:,} bytes, {age_s:.0f} s")
-            )
-    shown = "; ".join(text for _, text in sorted(lines, reverse=True)[:NAMED_MAX])
+    found = [each for each in await lacking(redis, pool) if each.entries]
+    worst = max((_full(each, bounds) for each in found), default=0.0)
+    shown = "; ".join(
+        f"shard {each.shard}: {each.entries:,} entries, {each.bytes:,} bytes, {each.age_seconds:.0f} s"
+        for each in sorted(found, key=lambda each: (each.entries, each.shard), reverse=True)[:NAMED_MAX]
+    )
+    total = sum(each.entries for each in found)
     says = f"{total:,} entries that PostgreSQL lacks" + (f" ({shown})" if shown else "")
     if worst < HALF_FULL:
         return Finding("backlog", "ok", says)
@@ -111,7 +91,6 @@ async def backlog(redis: Redis, pool: Pool, standings: Sequence[Standing], bound
     return Finding("backlog", "critical" if worst >= FULL else "warning", says, do)
 
 
-def _numbers(meta: Any) -> list[int]:
-    if not isinstance(meta, list):
-        return [0, 0, 0, 0]
-    return [int(each) if each and each.isdigit() else 0 for each in meta]
+def _full(shard: Lacking, bounds: Bounds) -> float:
+    old = HALF_FULL if shard.age_seconds > OLD_SECONDS else 0.0
+    return max(old, shard.fullness(bounds.backlog_max, bounds.backlog_bytes_max))

@@ -1,0 +1,1 @@
+"""How the whole is, as measured: `looking` asks all the others, each of which knows one side."""
