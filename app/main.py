@@ -16,6 +16,7 @@ from litestar import Litestar
 from app.access import Either
 from app.admitting import admitted, keep_admitted
 from app.checking import Checks
+from app.dashboard.routes import dashboard
 from app.http import docs
 from app.http.accounts import Accounts
 from app.http.auth import Authentication
@@ -48,6 +49,7 @@ from app.webhooks.configured import Doors, read_units
 from app.webhooks.receiving import Receiving, Rules
 from persistence import acknowledged, admission
 from persistence.backing import PostgresBacking
+from persistence.dashboard.operators import PostgresOperators
 from persistence.events.managed import PostgresEvents
 from persistence.history import PostgresHistory
 from persistence.inbox.inbox import PostgresInbox
@@ -83,6 +85,7 @@ def create_app(settings: Settings) -> Litestar:
             Inbox,
             Events,
             Health,
+            dashboard(),
         ],
         lifespan=[partial(_running, settings)],
         middleware=[Authentication],
@@ -127,6 +130,7 @@ async def _running(settings: Settings, app: Litestar) -> AsyncIterator[None]:
             reconciliations=PostgresReconciliations(pages),
             acknowledging=Journaled(pool),
             checking=Checks(ledger, aside, pool),
+            operators=PostgresOperators(guards, pages),
             rates=rates,
             holds_max=settings.holds_max,
             limiter=_limiter(settings, stack),

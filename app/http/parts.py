@@ -11,6 +11,7 @@ from app.http.room import Room
 from app.ledger.ledger import Ledger
 from app.ledger.shards import TransactionId
 from app.limits import Limiter
+from app.operators import Operators
 from app.rates import Rates
 from app.reconciliations import Reconciliations
 from app.reports import History, Past
@@ -47,8 +48,8 @@ class Parts:
     """All that a request may need."""
 
     __slots__ = (
-        "acknowledging", "checking", "events", "history", "holds_max", "keys", "ledger", "limiter", "past",
-        "rates", "receiving", "reconciliations", "room", "searching",
+        "acknowledging", "checking", "events", "history", "holds_max", "keys", "ledger", "limiter",
+        "operators", "past", "rates", "receiving", "reconciliations", "room", "searching",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +65,7 @@ class Parts:
         receiving: Receiving,
         events: Events,
         reconciliations: Reconciliations,
+        operators: Operators,
         rates: Rates,
         holds_max: int = 10_000,
         limiter: Limiter | None = None,
@@ -79,6 +81,7 @@ class Parts:
         self.receiving = receiving
         self.events = events
         self.reconciliations = reconciliations
+        self.operators = operators
         self.rates = rates
         self.holds_max = holds_max
         self.limiter = limiter

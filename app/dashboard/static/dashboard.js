@@ -1,0 +1,148 @@
+// What pages do by themselves: parts that are fetched anew, one switch that pauses them all, charts drawn from the
+// tables beside them. Every page can be read and every form sent without it.
+"use strict";
+
+(() => {
+  const PAUSED = "lastro-paused";
+  const pause = document.getElementById("pause");
+  const connection = document.getElementById("connection");
+  const latest = new Map();
+  let opened = [];
+
+  // Sign-in tells the browser's time zone.
+  for (const field of document.querySelectorAll("[data-zone]")) {
+    field.value = Intl.DateTimeFormat().resolvedOptions().timeZone || "";
+  }
+
+  // A form is sent once; the ledger would do it once, too.
+  document.addEventListener("submit", (event) => {
+    setTimeout(() => {
+      for (const button of event.target.querySelectorAll("button:not(.quiet)")) button.disabled = true;
+    });
+  });
+  addEventListener("pageshow", () => {
+    for (const button of document.querySelectorAll("button[disabled]")) button.disabled = false;
+  });
+
+  // One switch for all that is live, remembered while the tab is open.
+  const isPaused = () => sessionStorage.getItem(PAUSED) === "yes";
+  const show = () => {
+    pause.setAttribute("aria-pressed", String(isPaused()));
+    pause.textContent = isPaused() ? "Paused" : "Pause";
+    pause.title = isPaused() ? "Numbers stand still. Press to go on." : "Let numbers stand still";
+  };
+  if (pause) {
+    pause.hidden = document.querySelector(".live") === null;
+    pause.addEventListener("click", () => {
+      sessionStorage.setItem(PAUSED, isPaused() ? "no" : "yes");
+      show();
+    });
+    show();
+  }
+
+  const isLive = (element) => element.classList.contains("live");
+  const isBusy = (element) =>
+    element.contains(document.activeElement) && document.activeElement.matches("input, select, textarea");
+
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (isLive(event.target) && (isPaused() || document.hidden || isBusy(event.target))) event.preventDefault();
+  });
+
+  // What has not changed stays as it is, and with it whatever somebody has marked, opened or reached in it.
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const part = event.detail.target;
+    if (!part || !isLive(part)) return;
+    connection.textContent = "";
+    const found = new DOMParser().parseFromString(event.detail.serverResponse, "text/html").getElementById(part.id);
+    if (!found || isPaused() || latest.get(part.id) === found.innerHTML) {
+      event.detail.shouldSwap = false;
+      return;
+    }
+    latest.set(part.id, found.innerHTML);
+    opened = [...part.querySelectorAll("details[open][id]")].map((each) => each.id);
+  });
+
+
+  const failed = (event) => {
+    if (!isLive(event.target)) return;
+    const status = event.detail.xhr ? event.detail.xhr.status : 0;
+    connection.textContent = status ? `The last answer was ${status}; trying again` : "No answer; trying again";
+  };
+  document.addEventListener("htmx:responseError", failed);
+  document.addEventListener("htmx:sendError", failed);
+  document.addEventListener("htmx:timeout", failed);
+
+  // Charts. A figure has a table: its first column names the steps, each other column is a series, and its cells
+  // carry the numbers in data-value. The colour of a series is that of its entry in the key.
+  const drawn = new Map();
+  const colour = (element) => getComputedStyle(element).color;
+
+  const read = (figure) => {
+    const rows = [...figure.querySelectorAll("tbody tr")].filter((row) => row.querySelector("[data-value]"));
+    const at = rows.map((row) => Number(row.querySelector("[data-at]").dataset.at));
+    const names = [...figure.querySelectorAll("thead th")].slice(1).map((each) => each.textContent.trim());
+    const series = names.map((_, index) =>
+      rows.map((row) => Number(row.querySelectorAll("[data-value]")[index].dataset.value)),
+    );
+    return { at, names, series };
+  };
+
+  const draw = (figure) => {
+    const place = figure.querySelector(".plot");
+    const { at, names, series } = read(figure);
+    if (!window.uPlot || at.length < 2) return;
+    drawn.get(figure.dataset.chart)?.destroy();
+    figure.classList.add("drawn");
+    const ink = colour(figure.querySelector("figcaption"));
+    const line = getComputedStyle(figure).borderTopColor;
+    const dots = [...figure.querySelectorAll(".key .dot")].map(colour);
+    const paths = figure.dataset.steps === "bars" && names.length === 1 ? uPlot.paths.bars({ size: [0.7, 40] }) : undefined;
+    const number = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+    const whole = new Intl.NumberFormat("en");
+    const zone = figure.dataset.zone;
+    const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
+    drawn.set(
+      figure.dataset.chart,
+      new uPlot(
+        {
+          width: place.clientWidth,
+          height: place.clientHeight - 28,
+          tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), zone),
+          cursor: { drag: { x: false, y: false }, points: { size: 7 } },
+          legend: { live: true },
+          scales: { y: { range: (_, low, high) => [Math.min(0, low), Math.max(1, high * 1.05)] } },
+          axes: [axis, { ...axis, size: 56, values: (_, values) => values.map((each) => number.format(each)) }],
+          series: [
+            { value: "{YYYY}-{MM}-{DD} {HH}:{mm}" },
+            ...names.map((label, index) => ({
+              label,
+              stroke: dots[index],
+              fill: names.length === 1 ? dots[index] + "33" : undefined,
+              width: 2,
+              paths,
+              points: { show: false },
+              value: (_, value) => (value === null ? "" : whole.format(value)),
+            })),
+          ],
+        },
+        [at, ...series],
+        place,
+      ),
+    );
+  };
+
+  const charts = () => [...document.querySelectorAll("[data-chart]")];
+  const drawAll = () => charts().forEach(draw);
+  drawAll();
+  document.addEventListener("htmx:afterSwap", () => {
+    for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
+    opened = [];
+    for (const figure of charts()) if (!figure.classList.contains("drawn")) draw(figure);
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+  let resizing;
+  addEventListener("resize", () => {
+    clearTimeout(resizing);
+    resizing = setTimeout(drawAll, 150);
+  });
+})();

@@ -1,0 +1,45 @@
+"""The pages as a browser without scripts sees them: `operator` is signed in, `passerby` is not."""
+
+from collections.abc import AsyncIterator, Callable
+
+import httpx
+import pytest
+from litestar import Litestar
+
+from persistence.api_keys import create
+from persistence.pool import Pool
+from tests.dashboard.browsing import ORIGIN, Browser
+from tests.http.conftest import app, client, clock, journal, settings  # noqa: F401 (fixtures)
+
+
+@pytest.fixture
+async def browsers(app: Litestar) -> AsyncIterator[Callable[..., Browser]]:  # noqa: F811
+    """Makes browsers, each with cookies of its own."""
+    made: list[Browser] = []
+
+    def make(*, address: str = "127.0.0.1", of: Litestar = app) -> Browser:
+        transport = httpx.ASGITransport(of, raise_app_exceptions=False, client=(address, 1))
+        made.append(Browser(httpx.AsyncClient(transport=transport, base_url=ORIGIN)))
+        return made[-1]
+
+    yield make
+    for each in made:
+        await each.http.aclose()
+
+
+@pytest.fixture
+async def passerby(browsers: Callable[..., Browser]) -> Browser:
+    return browsers()
+
+
+@pytest.fixture
+async def key(database: Pool) -> str:
+    """A key that opens the dashboard; its name is `ana`."""
+    return await create(database, "ana", ["operate"])
+
+
+@pytest.fixture
+async def operator(browsers: Callable[..., Browser], key: str) -> Browser:
+    browser = browsers()
+    await browser.sign_in(key)
+    return browser
