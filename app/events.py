@@ -207,19 +207,23 @@ class EventPage(Struct, frozen=True):
     next_cursor: str | None
 
 
-class EndpointRefused(ValueError):
+class EventsRefused(Exception):
+    """What operators ask about events and is not done."""
+
+
+class EndpointRefused(EventsRefused):
     """That URL may not be delivered to; the text says why."""
 
 
-class EndpointsFull(Exception):
+class EndpointsFull(EventsRefused):
     """There are `ENDPOINTS_MAX` endpoints."""
 
 
-class EndpointNotFound(Exception):
+class EndpointNotFound(EventsRefused):
     """There is no such endpoint."""
 
 
-class EventNotFound(Exception):
+class EventNotFound(EventsRefused):
     """There is no such event, or no more."""
 
 

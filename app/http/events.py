@@ -1,38 +1,13 @@
 """`/api/credits/events`: who is told what happens, and what was told."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from litestar import Controller, patch
 from litestar.params import FromPath, JSONBody
 
-from app.events import (
-    ENDPOINTS_MAX,
-    EndpointNotFound,
-    EndpointRefused,
-    EndpointsFull,
-    EventNotFound,
-)
+from app import events
 from app.http import shapes, told
 from app.http.bodies import given
-from app.http.problems import Problem, invalid
 from app.http.routes import operating, reading, removing
 from app.http.wire import Answer, LedgerRequest
-
-
-@contextmanager
-def _known() -> Iterator[None]:
-    """What is refused about endpoints and events, as problems."""
-    try:
-        yield
-    except EndpointRefused as error:
-        raise invalid(f"`url`: {error}.", field="url") from None
-    except EndpointsFull:
-        raise Problem("limit_reached", {"what": "endpoints", "limit": ENDPOINTS_MAX}) from None
-    except EndpointNotFound:
-        raise Problem("not_found", {"cause": "endpoint"}) from None
-    except EventNotFound:
-        raise Problem("not_found", {"cause": "event"}) from None
 
 
 class Events(Controller):
@@ -51,9 +26,8 @@ class Events(Controller):
     )
     async def log(self, request: LedgerRequest) -> Answer[told.EventsShown]:
         """With how it fares at each endpoint. Kept for 30 days; what nobody listened to is not kept."""
-        request.caller.concerns_all("Events are")
         query = request.asked(told.EventsQuery)
-        found = await request.parts.events.log(query.filter(), cursor=given(query.cursor), limit=query.limit)
+        found = await _events(request).log(query.filter(), cursor=given(query.cursor), limit=query.limit)
         shown = [told.event(each) for each in found.data]
         return Answer(told.EventsShown(shown, found.next_cursor, found.next_cursor is not None))
 
@@ -69,16 +43,13 @@ class Events(Controller):
         self, event: FromPath[str], data: JSONBody[told.EventReplayBody], request: LedgerRequest
     ) -> Answer[told.EventShown]:
         """Under the same `webhook-id`, from the first attempt on, whatever became of it before."""
-        request.caller.concerns_all("Events are")
-        named, endpoint = shapes.uuid(event, "event"), given(data.endpoint_id)
-        with _known():
-            return Answer(told.event(await request.parts.events.replay(named, endpoint)))
+        replayed = await _events(request).replay(shapes.uuid(event, "event"), given(data.endpoint_id))
+        return Answer(told.event(replayed))
 
     @reading("/endpoints", name="eventEndpoints", scope="operate", summary="Who is told")
     async def endpoints(self, request: LedgerRequest) -> Answer[told.Endpoints]:
         """Without their secrets."""
-        request.caller.concerns_all("Events are")
-        found = await request.parts.events.endpoints()
+        found = await _events(request).endpoints()
         return Answer(told.Endpoints([told.endpoint(told.EndpointShown, each) for each in found]))
 
     @operating(
@@ -93,10 +64,8 @@ class Events(Controller):
         self, data: JSONBody[told.EndpointBody], request: LedgerRequest
     ) -> Answer[told.EndpointMade]:
         """Of what happens from now on."""
-        request.caller.concerns_all("Events are")
         by = request.caller.principal.by
-        with _known():
-            made, secret = await request.parts.events.create(data.url, given(data.events) or [], by)
+        made, secret = await _events(request).create(data.url, given(data.events) or [], by)
         return Answer(told.endpoint(told.EndpointMade, made, secret=secret))
 
     @operating(
@@ -112,12 +81,12 @@ class Events(Controller):
         self, endpoint: FromPath[str], data: JSONBody[told.EndpointChange], request: LedgerRequest
     ) -> Answer[told.EndpointShown]:
         """While it is off nothing is kept for it; what waited before is sent when it is on again."""
-        request.caller.concerns_all("Events are")
-        named = shapes.uuid(endpoint, "endpoint")
-        with _known():
-            changed = await request.parts.events.change(
-                named, url=given(data.url), types=given(data.events), enabled=given(data.enabled)
-            )
+        changed = await _events(request).change(
+            shapes.uuid(endpoint, "endpoint"),
+            url=given(data.url),
+            types=given(data.events),
+            enabled=given(data.enabled),
+        )
         return Answer(told.endpoint(told.EndpointShown, changed))
 
     @removing(
@@ -128,7 +97,11 @@ class Events(Controller):
     )
     async def remove(self, endpoint: FromPath[str], request: LedgerRequest) -> Answer[told.EndpointShown]:
         """What waits for it is dropped. Answers what was removed."""
-        request.caller.concerns_all("Events are")
-        named = shapes.uuid(endpoint, "endpoint")
-        with _known():
-            return Answer(told.endpoint(told.EndpointShown, await request.parts.events.remove(named)))
+        removed = await _events(request).remove(shapes.uuid(endpoint, "endpoint"))
+        return Answer(told.endpoint(told.EndpointShown, removed))
+
+
+def _events(request: LedgerRequest) -> events.Events:
+    """Those of the ledger, for a caller who may see everybody's."""
+    request.caller.concerns_all("Events are")
+    return request.parts.events
