@@ -9,7 +9,10 @@ from msgspec import Struct
 
 from app.ledger.errors import LedgerError
 
-Act = Literal["confirm", "cancel", "extend", "adjust", "freeze", "activate", "reconcile", "replay", "retry", "make key", "revoke key"]
+Act = Literal[
+    "confirm", "cancel", "extend", "adjust", "freeze", "activate", "reconcile", "replay", "retry", "make key",
+    "revoke key",
+]  # fmt: skip
 
 
 class Session(Struct, frozen=True):

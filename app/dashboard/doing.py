@@ -1,6 +1,5 @@
 """What forms about the service carry, as opposed to those about credits: why, and a name of their own."""
 
-import secrets
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -24,8 +23,3 @@ class Doing(Struct, kw_only=True):
 
     reason: Why
     once: Key
-
-
-def once() -> str:
-    """The name of a new form."""
-    return secrets.token_hex(16)

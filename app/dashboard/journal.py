@@ -3,8 +3,8 @@
 from litestar import Controller
 from msgspec import UNSET, UnsetType
 
-from app.dashboard.doing import Did, Doing, once
-from app.dashboard.pages import PageRequest, form, page, see
+from app.dashboard.doing import Did, Doing
+from app.dashboard.pages import PageRequest, form, once, page, see
 from app.dashboard.showing import link
 from app.http.problems import Problem
 from app.http.queries import Query
@@ -74,7 +74,7 @@ class Journal(Controller):
     @form("/job")
     async def retry(self, request: PageRequest) -> Answer[bytes]:
         """Put it in again: a worker takes it within moments."""
-        given = request.form(RetryForm)
+        given = request.sent(RetryForm)
 
         async def do() -> str:
             try:

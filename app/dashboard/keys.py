@@ -9,10 +9,10 @@ from msgspec import Meta
 
 from app.access import Scope
 from app.api_keys import ApiKey, KeyNotFound, KeyRefused
-from app.dashboard.doing import Did, Doing, once
-from app.dashboard.pages import PageRequest, form, page, see
+from app.dashboard.doing import Did, Doing
+from app.dashboard.pages import PageRequest, form, once, page, see
 from app.dashboard.showing import link
-from app.http.problems import Problem, invalid
+from app.http.problems import Problem
 from app.http.shapes import AccountId, uuid
 from app.http.wire import Answer
 from app.operators import Asked
@@ -53,12 +53,12 @@ class ApiKeyPages(Controller):
     @page("/")
     async def keys(self, request: PageRequest) -> Answer[bytes]:
         """All of them, and making one."""
-        return await _all(request, did=request.asked(Did).did)
+        return await _all(request, did=request.asked(Did).did or None)
 
     @form("/")
     async def make(self, request: PageRequest) -> Answer[bytes]:
         """Make one. Its token stands in this answer and nowhere else."""
-        given = request.form(MakeForm)
+        given = request.sent(MakeForm)
         ends = request.now + timedelta(days=given.days) if given.days else None
         token = ""
 
@@ -67,16 +67,19 @@ class ApiKeyPages(Controller):
             token = await request.parts.api_keys.create(given.name, given.scopes, given.account, ends)
             return "made"
 
-        detail = f"{given.name}: {', '.join(given.scopes)}" + (f" of {given.account}" if given.account else "")
-        by = request.visitor.known.by
         asked = Asked(
-            key=given.once, act="make key", by=by, reason=given.reason, about=ABOUT, detail=detail[:500]
+            key=given.once,
+            act="make key",
+            by=request.visitor.known.by,
+            reason=given.reason,
+            about=ABOUT,
+            detail=f"{given.name[:64]}: {', '.join(given.scopes)}",
         )
         try:
             await request.by_hand(asked, do)
         except KeyRefused as error:
-            return await _all(request, refused=str(error), status=400)
-        return await _all(request, token=token, name=given.name)
+            return await _all(request, status=400, refused=str(error))
+        return await _all(request, made=given.name, token=token)
 
     @page("/{key:str}")
     async def one(self, key: FromPath[str], request: PageRequest) -> Answer[bytes]:
@@ -86,7 +89,7 @@ class ApiKeyPages(Controller):
     @form("/{key:str}")
     async def revoke(self, key: FromPath[str], request: PageRequest) -> Answer[bytes]:
         """End it, everywhere within seconds."""
-        given, found = request.form(Doing), await _one(request, key)
+        given, found = request.sent(Doing), await _one(request, key)
 
         async def do() -> str:
             try:
@@ -102,9 +105,8 @@ class ApiKeyPages(Controller):
         return see(link(HERE, did=await request.by_hand(asked, do)))
 
 
-async def _all(
-    request: PageRequest, *, did: int = 0, token: str = "", name: str = "", refused: str = "", status: int = 200
-) -> Answer[bytes]:
+async def _all(request: PageRequest, *, status: int = 200, **shown: object) -> Answer[bytes]:
+    """The keys, and what `shown` says of the form that was sent last."""
     keys = await request.parts.api_keys.listed()
     return request.page(
         "keys.html",
@@ -112,12 +114,9 @@ async def _all(
         keys=keys[-KEYS_SHOWN:],
         every=len(keys),
         what=WHAT_SCOPES_DO,
-        token=token,
-        name=name,
-        refused=refused,
         actions=await request.actions(about=ABOUT),
-        did=did or None,
         once=once(),
+        **{"did": None, "made": "", "token": "", "refused": ""} | shown,
     )
 
 

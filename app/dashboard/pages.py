@@ -9,6 +9,7 @@ import msgspec
 from litestar import get, post
 from msgspec import Meta, Struct
 
+from app.api_keys import KeyRefused
 from app.dashboard import files
 from app.dashboard.showing import rendered
 from app.dashboard.visitor import Visitor
@@ -82,14 +83,15 @@ class PageRequest(LedgerRequest):
         is told of it, such as the transaction; it must be harmless to call twice with the same form.
 
         Raises:
-            Refused: The ledger said no; the audit has why.
+            Refused, KeyRefused: The ledger said no, or there can be no such key; the audit has why.
         """
         actions = self.parts.operators.actions
         action = await actions.begin(asked)
         try:
             told = await do()
-        except Refused as error:
-            await actions.end(action, "refused", refusal(error))
+        except (Refused, KeyRefused) as error:
+            told = refusal(error) if isinstance(error, Refused) else str(error)
+            await actions.end(action, "refused", told)
             raise
         await actions.end(action, "done", told)
         return action

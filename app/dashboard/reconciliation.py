@@ -3,8 +3,8 @@
 from litestar import Controller
 from msgspec import UNSET, UnsetType
 
-from app.dashboard.doing import Did, Doing, once
-from app.dashboard.pages import PageRequest, form, page, see
+from app.dashboard.doing import Did, Doing
+from app.dashboard.pages import PageRequest, form, once, page, see
 from app.dashboard.showing import link
 from app.http.problems import Problem
 from app.http.shapes import Uuid
@@ -48,7 +48,7 @@ class Reconciliations(Controller):
     @form("/")
     async def run(self, request: PageRequest) -> Answer[bytes]:
         """Ask for a run, which the workers begin within seconds; the one that runs already, if one does."""
-        given = request.form(Doing)
+        given = request.sent(Doing)
         by = request.visitor.known.by
 
         async def do() -> str:

@@ -7,8 +7,8 @@ from litestar import Controller
 from litestar.params import FromPath
 from msgspec import UNSET, UnsetType
 
-from app.dashboard.doing import Did, Doing, once
-from app.dashboard.pages import PageRequest, form, page, see
+from app.dashboard.doing import Did, Doing
+from app.dashboard.pages import PageRequest, form, once, page, see
 from app.dashboard.showing import link
 from app.http import shapes
 from app.http.bodies import given
@@ -90,7 +90,7 @@ class Webhooks(Controller):
     @form("/{delivery:str}")
     async def replay(self, delivery: FromPath[str], request: PageRequest) -> Answer[bytes]:
         """Act on it once more. What was done is not done again."""
-        given, row = request.form(Doing), await _row(request, delivery)
+        given, row = request.sent(Doing), await _row(request, delivery)
         if row.payload is None:
             raise invalid("Nothing of it is kept that could be acted on: payloads are kept for 30 days.")
 
