@@ -73,6 +73,10 @@ def test_every_variable_that_is_named_is_a_setting_with_a_good_value(name: str) 
     assert settings.database_url == "postgresql://lastro:p@postgres:5432/lastro"
 
 
+def test_what_is_set_beside_the_compose_file_reaches_every_part_of_the_ledger_and_no_store() -> None:
+    assert {name for name, service in SERVICES.items() if service.get("env_file") == ".env"} == set(OURS)
+
+
 def test_no_secret_has_a_default_and_each_says_what_to_do() -> None:
     secrets = re.findall(r"\$\{(\w*(?:PASSWORD|SECRET|KEY|TOKEN)\w*)(:\?)?([^}]*)\}", TEXT)
     assert {name for name, _, _ in secrets} == set(GIVEN)
