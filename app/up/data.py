@@ -12,6 +12,7 @@ held until the last of them has let go of its files.
 import fcntl
 import os
 import secrets
+import shlex
 import stat
 import time
 from collections.abc import Mapping
@@ -78,7 +79,8 @@ class DataFolder:
 
     def write_environment(self, variables: Mapping[str, str]) -> None:
         """Tell other commands (and shells: `. .lastro/env`) how to reach what runs here."""
-        write_secret(self.environment, "".join(f"{name}={value}\n" for name, value in variables.items()))
+        lines = [f"{name}={shlex.quote(value)}\n" for name, value in variables.items()]
+        write_secret(self.environment, "".join(lines))
 
     def settle_postgres(self) -> Path:
         """Where PostgreSQL's data is, or from now on shall be."""
@@ -174,10 +176,10 @@ def write_secret(file: Path, text: str) -> None:
 def read_environment(folder: Path) -> dict[str, str]:
     """The LASTRO_* lines of the `lastro up` that runs in this folder; nothing when none does."""
     try:
-        lines = (folder / "env").read_text(encoding="utf-8").splitlines()
+        text = (folder / "env").read_text(encoding="utf-8")
     except FileNotFoundError:
         return {}
-    return dict(line.split("=", 1) for line in lines if "=" in line)
+    return dict(line.split("=", 1) for line in shlex.split(text))
 
 
 def _lives(pid: str) -> bool:
