@@ -5,6 +5,8 @@ import httpx
 from app.http.codes import TABLE
 
 CREDITS = "/api/credits"
+JOURNALED = {"lastro-ack": "journaled"}
+"""Asks to wait for the journal."""
 
 
 async def ask(client: httpx.AsyncClient, verb: str, *, key: str | None = None, **body) -> httpx.Response:

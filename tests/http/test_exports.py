@@ -11,15 +11,14 @@ from app.http import room, streamed
 from app.http.exports import COLUMNS
 from app.ledger.backing import BackingUnavailable
 from persistence import history, listing
-from tests.http.steps import do
+from tests.http.steps import JOURNALED, do
 from tests.http.test_credits import grant, reserve
-from tests.http.test_reading import JOURNALED, journal  # noqa: F401 - a fixture
 
 PATH = "/api/credits/transactions"
 
 
 @pytest.fixture
-async def shop(client, journal, monkeypatch):  # noqa: F811
+async def shop(client, journal, monkeypatch):
     """Some transactions, all of them journaled; an export takes them two at a time."""
     monkeypatch.setattr(history, "EXPORT_ROWS", 2)
     await grant(client, "alice", amount=100)

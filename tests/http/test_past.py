@@ -7,9 +7,8 @@ import pytest
 
 from persistence import past
 from tests.http.refused import is_invalid
-from tests.http.steps import do, setting
+from tests.http.steps import JOURNALED, do, setting
 from tests.http.test_credits import grant, reserve
-from tests.http.test_reading import JOURNALED, journal  # noqa: F401 - a fixture
 
 BALANCE = "/api/credits/balance"
 ALICE = {"accountId": "alice"}
@@ -17,7 +16,7 @@ EPOCH = "1970-01-01T00:00:00Z"
 
 
 @pytest.fixture
-async def lived(client, journal):  # noqa: F811
+async def lived(client, journal):
     """Balances of alice, each as it was shown right after the entry of its version."""
     seen = []
 

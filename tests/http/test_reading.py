@@ -1,23 +1,7 @@
 """Balances and reservations from the engine, transactions from the journal."""
 
-import asyncio
-
-import pytest
-
-from persistence.drain import drain
-from tests.http.steps import do
+from tests.http.steps import JOURNALED, do
 from tests.http.test_credits import grant, reserve
-
-JOURNALED = {"lastro-ack": "journaled"}
-
-
-@pytest.fixture
-async def journal(settings):
-    """A journal worker beside the test."""
-    worker = asyncio.create_task(drain(settings.database_url, settings.redis_url, 60.0, keep=None))
-    yield
-    worker.cancel()
-    await asyncio.wait({worker})
 
 
 async def test_a_balance_shows_the_lots_in_the_order_in_which_they_are_spent(client):

@@ -1,6 +1,5 @@
 """Whatever Redis has forgotten is answered from the journal, byte for byte as the first time."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
@@ -28,7 +27,7 @@ def key(number: int) -> str:
 
 
 @pytest.fixture
-async def asked(client, journal) -> list[Asked]:
+async def asked(client, journal, clock) -> list[Asked]:
     """One of every kind of request, with everything that can be said in it, all of it journaled."""
     done: list[Asked] = []
 
@@ -58,7 +57,7 @@ async def asked(client, journal) -> list[Asked]:
     await ask("POST", "confirm", reservationId=parts, amount=2, final=False, modelId="m2")
     await ask("POST", "confirm", reservationId=parts, amount=30)
     await ask("POST", "cancel", reservationId=other, cause="failed", reason="no \u0085 face")
-    await asyncio.sleep(1.01)
+    await clock.advance(1_000)
     await ask("POST", "confirm", reservationId=late, amount=15)
     await ask("POST", "refund", transactionId=spent["transaction"]["id"], amount=2, reason="r")
     await ask("POST", "refund", reservationId=parts, amount=25)
