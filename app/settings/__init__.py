@@ -5,16 +5,18 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
+from app.alerts import channel_urls, heartbeat_url
 from app.ledger.acknowledgement import Acknowledgement
 from app.origins import origins
-from app.settings.watching import OfWatching
+from app.rules import read_rules
+from app.settings.alerting import OfAlerting
 from app.settings.wording import PREFIX, variable
 from app.tokens import Demands
 from app.webhooks.configured import Doors, read_units
@@ -27,7 +29,7 @@ class SettingsError(Exception):
     """A setting is missing, unknown or wrong; the text names the variable, its value and what is wanted."""
 
 
-class Settings(OfWatching, frozen=True, kw_only=True, rename=variable):
+class Settings(OfAlerting, frozen=True, kw_only=True, rename=variable):
     """All of it, group upon group, because a struct has one base. Every field is the environment variable
     `LASTRO_<FIELD>`; units are in the names.
     """
@@ -46,6 +48,9 @@ class Settings(OfWatching, frozen=True, kw_only=True, rename=variable):
         read_units(self.webhook_units)
         Demands.of(self)
         origins(self.cors_origins)
+        _named("thresholds", read_rules, self.thresholds)
+        _named("alert_urls", channel_urls, self.alert_urls)
+        _named("heartbeat_url", heartbeat_url, self.heartbeat_url)
 
     @property
     def acknowledgement(self) -> Acknowledgement:
@@ -65,7 +70,9 @@ class Settings(OfWatching, frozen=True, kw_only=True, rename=variable):
         """
         given = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
         if unknown := sorted(given.keys() - names()):
-            raise SettingsError(f"{unknown[0]}={_shown(given[unknown[0]])} is not a setting of Lastro")
+            value = given[unknown[0]]
+            shown = value if "://" not in value else "***"  # a secret, for all that is known of it
+            raise SettingsError(f"{unknown[0]}={shown} is not a setting of Lastro")
         try:
             return msgspec.convert(given, cls, strict=False)
         except msgspec.ValidationError as error:
@@ -95,6 +102,14 @@ def _meta(field: msgspec.structs.FieldInfo) -> Meta:
     found: Any = field.type.__metadata__[0]
     assert isinstance(found, Meta)
     return found
+
+
+def _named(field: str, read: Callable[[str], object], value: str) -> None:
+    """Read a setting whose error does not name it, nor what else stands in it, which may be secret."""
+    try:
+        read(value)
+    except ValueError as error:
+        raise ValueError(f"{variable(field)} {error}") from None
 
 
 def _demand_url(field: str, value: str | None, schemes: tuple[str, ...]) -> None:

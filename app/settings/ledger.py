@@ -41,6 +41,17 @@ class OfLedger(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     request_seconds: Annotated[
         float, Meta(gt=0, le=60, description="How long a request waits for the ledger")
     ] = 5.0
+    reservation_retention_days: Annotated[
+        int,
+        Meta(
+            ge=7,
+            le=36_500,
+            description="After how many days a settled reservation is no longer listed; docs/cleaning.md",
+        ),
+    ] = 90
+    cleanup_interval_seconds: Annotated[
+        int, Meta(ge=300, le=604_800, description="How often that is looked for; docs/cleaning.md")
+    ] = 600
     backup_dir: Annotated[
         str, left_out("none are taken", "Folder for backups that are taken by themselves, of workers")
     ] = ""
