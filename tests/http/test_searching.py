@@ -8,17 +8,16 @@ from app.main import create_app
 from persistence.drain import drain
 from tests.http.conftest import running
 from tests.http.refused import is_invalid
-from tests.http.steps import do, setting
+from tests.http.steps import JOURNALED, do, find, setting
 from tests.http.test_credits import grant, reserve
 from tests.http.test_health import client_of as client_over
 from tests.http.test_health import own  # noqa: F401 - a fixture
-from tests.http.test_reading import JOURNALED, journal  # noqa: F401 - a fixture
 
 RESERVATIONS, ACCOUNTS = "/api/credits/reservations", "/api/credits/accounts"
 
 
 @pytest.fixture
-async def shop(client, journal):  # noqa: F811
+async def shop(client, journal):
     """Reservations of two accounts in all their states, journaled. Their names are the client's `held`."""
     for account in ("alice", "bob"):
         await grant(client, account)
@@ -32,11 +31,18 @@ async def shop(client, journal):  # noqa: F811
     client.held = {name: each["reservation"]["id"] for name, each in client.held.items()}
     await do(client, "confirm", reservationId=client.held["confirmed"])
     await do(client, "cancel", reservationId=client.held["failed"], cause="failed", reason="no face")
-    await asyncio.sleep(1.01)
+    await until_expired(client, client.held["late"])
     await do(client, "confirm", reservationId=client.held["late"])
     await client.post("/api/credits/grant", json={"accountId": "alice", "amount": 1}, headers=JOURNALED)
     await client.post("/api/credits/grant", json={"accountId": "bob", "amount": 1}, headers=JOURNALED)
     return client
+
+
+async def until_expired(client, reservation):
+    """By Redis' own time: ids are in the order of the time at which they were made."""
+    async with asyncio.timeout(10):
+        while (await find(client, reservation))["status"] != "expired":  # noqa: ASYNC110 - what it polls is polled
+            await asyncio.sleep(0.01)
 
 
 async def listed(client, **query):
