@@ -11,6 +11,7 @@ from app.ledger.backing import Extent, Keyed, Recorded, Refunded, Terms
 from app.ledger.entries import Entry
 from app.ledger.replies import Reservation
 from persistence import rebuild
+from persistence.binding import binds
 from persistence.pool import Pool
 from persistence.silence import Patient
 
@@ -52,13 +53,17 @@ class PostgresBacking:
             return await rebuild.reservations(connection, [each for each in ids if _is_uuid(each)])
 
     # Redis may have forgotten the task and bound it again: the latest binding counts, not the latest hold.
-    TASKS = """
-    SELECT DISTINCT ON (n) n, r.id::text AS reservation
-    FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked(provider, task, n)
-    JOIN reservations r ON r.task = asked.task AND r.provider IS NOT DISTINCT FROM asked.provider
-    LEFT JOIN journal bound ON (bound.shard, bound.seq) = (r.shard, r.bound_seq)
-    ORDER BY n, coalesce(bound.at, r.created_at) DESC, r.id DESC
-    """
+    # What stands in the place of a lost entry only says it again.
+    TASKS = f"""
+    SELECT DISTINCT ON (n) n, reservation::text AS reservation FROM (
+      SELECT asked.n, bound.reservation, min(bound.at) AS since
+      FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked(provider, task, n)
+      JOIN journal bound ON bound.task = asked.task AND {binds("bound")}
+        AND bound.entry::json ->> 'provider' IS NOT DISTINCT FROM asked.provider
+      GROUP BY 1, 2
+    ) AS bindings
+    ORDER BY n, since DESC, reservation DESC
+    """  # noqa: S608
 
     async def tasks(self, tasks: Sequence[tuple[str | None, str]]) -> dict[tuple[str | None, str], str]:
         async with self._patient.answering() as connection:
@@ -88,11 +93,12 @@ class PostgresBacking:
     """  # noqa: S608
     OF_RESERVATION = "('confirmed', 'cancelled', 'extended', 'bound')"
     # The same content under the same key for an earlier reservation of its task: that one was meant.
-    EARLIER = """
-    SELECT earlier.id FROM reservations latest JOIN reservations earlier
-      ON earlier.task = latest.task AND earlier.provider IS NOT DISTINCT FROM latest.provider
-    WHERE latest.id = asked.id::uuid AND earlier.id <> latest.id
-    """
+    EARLIER = f"""
+    SELECT earlier.reservation FROM journal latest JOIN journal earlier ON earlier.task = latest.task
+      AND earlier.entry::json ->> 'provider' IS NOT DISTINCT FROM latest.entry::json ->> 'provider'
+    WHERE latest.reservation = asked.id::uuid AND {binds("latest")} AND {binds("earlier")}
+      AND earlier.reservation <> latest.reservation
+    """  # noqa: S608
     OF_THIS_OR_EARLIER = f"""
     kind IN {OF_RESERVATION} AND reservation = ANY(ARRAY({EARLIER}) || asked.id::uuid) AND (
       reservation = asked.id::uuid OR (kind <> 'bound' AND entry::json ->> 'fingerprint' = asked.fingerprint)

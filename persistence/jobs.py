@@ -29,6 +29,11 @@ def backup() -> bool:
     return bench.get().run(bench.get().backup)
 
 
+def cleanup() -> None:
+    """Have clean-up done when it is due."""
+    return bench.get().run(bench.get().cleanup)
+
+
 def events() -> None:
     """Have what happens told to whom it interests."""
     return bench.get().run(bench.get().events)

@@ -16,6 +16,7 @@ from app.ledger.shards import SHARDS_MAX
 from app.reports import Transaction, TransactionFilter
 from persistence import cursors
 from persistence.backing import decode_entry
+from persistence.binding import binds
 from persistence.conditions import Conditions
 from persistence.pool import Connection
 from persistence.projections import at
@@ -131,6 +132,11 @@ _VERSIONS = (
 )
 
 
+OF_TASK = f"""
+j.reservation IN (SELECT bound.reservation FROM journal bound WHERE bound.task = {{}} AND {binds("bound")})
+"""  # noqa: S608
+
+
 def _conditions(which: TransactionFilter) -> tuple[Conditions, Conditions]:
     """Which rows are passed by, by an index, and which of them are wanted."""
     passed, wanted = Conditions(), Conditions()
@@ -139,7 +145,7 @@ def _conditions(which: TransactionFilter) -> tuple[Conditions, Conditions]:
     if which.reservation is not None:
         passed.add("j.reservation = {}", UUID(which.reservation))
     if which.task is not None:
-        passed.add("j.reservation IN (SELECT id FROM reservations WHERE task = {})", which.task)
+        passed.add(OF_TASK, which.task)
     # In an account's listing a moment is a place, so that years are not walked through to come to it.
     bounds, place = (_MOMENTS, []) if which.account is None else (_VERSIONS, [which.account])
     for bound, moment in zip(bounds, (which.since, which.until), strict=True):

@@ -34,6 +34,9 @@ EVENTS_SECONDS = 1
 ASK_SECONDS = 3
 """How often workers are called to ask silent providers; they go on for some seconds each time."""
 
+CLEANUP_SECONDS = 5
+"""How often workers are called to look whether a clean-up is due; they go on for some seconds each time."""
+
 BACKUP_SECONDS = 5
 """How often a worker looks whether a backup is due or goes on."""
 
@@ -64,6 +67,7 @@ def enqueue_due(queues: Redis, now: float) -> list[str]:
         (jobs.sweep, jobs.TASKS_QUEUE, SWEEP_SECONDS),
         (jobs.reconcile, jobs.TASKS_QUEUE, RECONCILE_SECONDS),
         (jobs.backup, jobs.TASKS_QUEUE, BACKUP_SECONDS),
+        (jobs.cleanup, jobs.TASKS_QUEUE, CLEANUP_SECONDS),
         (jobs.events, jobs.TASKS_QUEUE, EVENTS_SECONDS),
         (jobs.ask, jobs.TASKS_QUEUE, ASK_SECONDS),
         (jobs.webhooks, jobs.TASKS_QUEUE, WEBHOOKS_SECONDS),

@@ -32,6 +32,7 @@ from persistence import admission, served
 from persistence.asking import Asking
 from persistence.backing import PostgresBacking
 from persistence.backup.scheduled import Plan, backup_slice
+from persistence.cleaning.cleaning import PostgresCleaning
 from persistence.drain import drain
 from persistence.events.telling import Telling
 from persistence.inbox.retrying import Position, retry_slice
@@ -65,6 +66,8 @@ class Work(Struct, frozen=True, kw_only=True):
     database_url: str
     stream_keep_seconds: int = 3600
     stream_keep_bytes: int = 268_435_456
+    retention_days: int = 90
+    cleanup_seconds: int = 600
     backups: Plan | None = None
     events_to_private: bool = False
     poll_keys: dict[str, str] = {}
@@ -90,6 +93,7 @@ class Workbench:
         self._backing: PostgresBacking
         self._ledger: Ledger
         self._telling: Shift
+        self._cleaning: Shift
         self._asking: Shift | None = None
 
     def open(self) -> None:
@@ -186,6 +190,10 @@ class Workbench:
         """Have what happens told to whom it interests, for the next seconds, beside whatever else is done."""
         self._telling.call_for()
 
+    async def cleanup(self) -> None:
+        """Have clean-up done when it is due, in the next seconds, beside whatever else is done."""
+        self._cleaning.call_for()
+
     async def ask(self) -> None:
         """Have silent providers asked, where this worker has keys for that, for the next seconds."""
         if self._asking is not None:
@@ -274,6 +282,7 @@ class Workbench:
             await self._ledger.start()
             stack.push_async_callback(self._ledger.stop)
             self._telling = await self._shift_of_events(stack)
+            self._cleaning = await self._shift_of_cleaning(stack)
             if self._work.poll_keys:
                 self._asking = await self._shift_of_questions(stack)
             self._opened.set_result(None)
@@ -284,6 +293,22 @@ class Workbench:
         stack.push_async_callback(_close, pool)
         telling = await stack.enter_async_context(Telling(pool, private=self._work.events_to_private))
         shift = Shift("events", partial(self._turn_of, "events", telling.turn), telling.stop)
+        stack.push_async_callback(shift.stop)
+        return shift
+
+    async def _shift_of_cleaning(self, stack: AsyncExitStack) -> Shift:
+        work = self._work
+        pool = await open_pool(work.database_url, connections_max=2, name="lastro cleanup")
+        stack.push_async_callback(_close, pool)
+        redis = await stack.enter_async_context(connect(work.redis_url))
+        cleaning = PostgresCleaning(
+            pool,
+            self._ledger,
+            redis,
+            days=work.retention_days,
+            interval_seconds=work.cleanup_seconds,
+        )
+        shift = Shift("cleanup", partial(self._turn_of, "cleanup", cleaning.turn), cleaning.rest)
         stack.push_async_callback(shift.stop)
         return shift
 

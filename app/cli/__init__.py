@@ -4,6 +4,7 @@ import click
 
 from app.cli import (
     backups,
+    cleaning,
     doctor,
     erasing,
     fencing,
@@ -55,6 +56,7 @@ for command in (
     backups.import_,
     backups.drill,
     erasing.erase,
+    cleaning.cleanup,
     simulating.simulate,
 ):
     cli.add_command(command)

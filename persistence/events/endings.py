@@ -8,7 +8,9 @@ from msgspec import UNSET, UnsetType
 
 from app.events import EventType, ReservationEnded
 from app.ledger.entries import Notes
+from app.ledger.replies import Reservation
 from app.ledger.shards import TransactionId
+from persistence import rebuild
 from persistence.backing import decode_entry
 from persistence.events.outbox import Made
 from persistence.pool import Connection
@@ -17,24 +19,14 @@ ENDINGS = ("confirmed", "cancelled", "expired")
 
 _decode_notes = msgspec.json.Decoder(Notes).decode
 
-# Whatever ends a reservation is what it says of itself, but for one that came late, after it had expired.
-ENDED = """
-SELECT r.id::text AS id, r.reserved, r.captured, r.charged, r.released, r.ended_seq, r.task, r.provider,
-  r.model, made.text AS made, bound.text AS bound
-FROM reservations r
-LEFT JOIN notes made ON (made.shard, made.seq) = (r.shard, r.reserved_seq)
-LEFT JOIN notes bound ON (bound.shard, bound.seq) = (r.shard, r.bound_seq)
-WHERE r.id = ANY ($1::uuid[])
-"""
-
 
 async def endings(connection: Connection, shard: int, rows: Sequence[Record]) -> list[tuple[int, Made]]:
     """What is told of entries that end a reservation, by sequence."""
     ended_by = [row for row in rows if row["kind"] in ENDINGS]
     if not ended_by:
         return []
-    ids = list({row["reservation"] for row in ended_by})
-    known = {row["id"]: row for row in await connection.fetch(ENDED, ids)}
+    # Whatever ends a reservation is what it says of itself, but for one that came late, after it had expired.
+    known = await rebuild.reservations(connection, list({row["reservation"] for row in ended_by}))
     return [
         (row["seq"], ended)
         for row in ended_by
@@ -42,14 +34,14 @@ async def endings(connection: Connection, shard: int, rows: Sequence[Record]) ->
     ]
 
 
-def _ended(shard: int, row: Record, its: Record) -> Made | None:
+def _ended(shard: int, row: Record, its: Reservation) -> Made | None:
     """`None`: it captured a part, and the rest is held on."""
     entry = None if row["entry"] is None else decode_entry(row["entry"])
-    spent, type_ = its["captured"], f"reservation.{row['kind']}"
+    spent, type_ = its.captured, f"reservation.{row['kind']}"
     if row["kind"] == "confirmed":
-        if its["ended_seq"] != row["seq"]:
+        if its.ended_sequence != row["seq"]:
             return None
-        spent += its["charged"]
+        spent += its.charged
         if entry is not None and entry.late:
             type_ = "reservation.confirmed_late"
     told: EventType = type_  # type: ignore[assignment] # the kinds of ENDINGS
@@ -57,13 +49,13 @@ def _ended(shard: int, row: Record, its: Record) -> Made | None:
         account_id=row["account"],
         reservation_id=row["reservation"],
         transaction_id=transaction_of(shard, row),
-        reserved=its["reserved"],
+        reserved=its.reserved,
         spent=spent,
-        released=its["released"],
-        task_id=UNSET if its["task"] is None else its["task"],
-        provider=UNSET if its["provider"] is None else its["provider"],
-        resource_id=resource_of(its["bound"], its["made"]),
-        model_id=UNSET if its["model"] is None else its["model"],
+        released=its.released,
+        task_id=UNSET if its.task is None else its.task,
+        provider=UNSET if its.provider is None else its.provider,
+        resource_id=UNSET if its.resource is None else its.resource,
+        model_id=UNSET if its.model is None else its.model,
         cause=UNSET if entry is None or entry.cause is None else entry.cause,
         available=row["available"],
         held=row["held"],

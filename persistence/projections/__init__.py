@@ -30,7 +30,11 @@ class Projections:
         self._refunds = Refunds(shard)
 
     async def load(self, connection: Connection, lines: Sequence[Line]) -> None:
-        """Read what the journal has so far of all that `lines` are about. The shard must be locked."""
+        """Read what the journal has so far of all that `lines` are about. The shard must be locked.
+
+        Raises:
+            Broken: What it has of one of them does not follow.
+        """
         await self._accounts.load(connection, list({line.entry.account for line in lines}))
         made, touched, refunding = set(), set(), []
         for line in lines:
@@ -42,7 +46,10 @@ class Projections:
             if entry.refund_of is not None:
                 refunding.append(line)
         if touched - made:
-            await self._reservations.load(connection, list(touched - made))
+            try:
+                await self._reservations.load(connection, list(touched - made))
+            except Contradiction as error:
+                raise Broken(lines[0].sequence, f"is about what contradicts itself: {error}.") from error
         if refunding:
             await self._refunds.load(connection, refunding, lines)
 

@@ -7,6 +7,7 @@ from app.ledger.replies import Part
 from app.ledger.stream import Line
 from persistence.folding import Contradiction, Reservation
 from persistence.pool import Connection
+from persistence.projections.dropped import of_entries
 from persistence.projections.moments import at
 
 _encode = msgspec.json.Encoder().encode
@@ -37,6 +38,11 @@ class Reservations:
     """
 
     async def load(self, connection: Connection, ids: list[str]) -> None:
+        """Read them as they are; one that clean-up has dropped comes back by its entries.
+
+        Raises:
+            Contradiction: What the entries of such a one say does not follow.
+        """
         for row in await connection.fetch(self.RESERVATIONS, ids):
             *sums, parts = row
             reservation = Reservation(*sums)
@@ -44,6 +50,9 @@ class Reservations:
                 reservation.parts = decode_parts(parts)
             self._reservations[reservation.id] = reservation
             self._known.add(reservation.id)
+        if missing := [each for each in ids if each not in self._known]:
+            for id_, told in (await of_entries(connection, missing)).items():
+                self._reservations[id_] = told.reservation
 
     def fold(self, line: Line, held: int) -> None:
         """Raises `Contradiction`."""

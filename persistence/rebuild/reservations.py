@@ -1,6 +1,8 @@
 """Reservations: deadlines, what is held of which lot, parts, and the personal text that belongs to them."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
 
 import msgspec
 from asyncpg import Record
@@ -11,7 +13,8 @@ from app.ledger.operations import OnExpired, OverCapture
 from app.ledger.replies import HeldLeg, Reservation
 from persistence.folding import still_held
 from persistence.pool import Connection
-from persistence.projections.reservations import decode_parts, decode_price
+from persistence.projections.dropped import Told, of_entries
+from persistence.projections.reservations import as_text, decode_parts, decode_price
 
 PAGE = 1_000
 
@@ -54,8 +57,31 @@ OF_IDS = _ROWS.format(source="(SELECT * FROM reservations WHERE id = ANY($1::uui
 
 
 async def reservations(connection: Connection, ids: Sequence[str]) -> dict[str, Reservation]:
-    """Those of `ids` that the journal knows, open or ended."""
-    return {row["id"]: _reservation(row) for row in await connection.fetch(OF_IDS, list(ids))}
+    """Those of `ids` that the journal knows, open or ended; by its entries where clean-up has dropped one.
+
+    Raises:
+        Contradiction: What the entries of such a one say does not follow.
+    """
+    found = {row["id"]: _reservation(row) for row in await connection.fetch(OF_IDS, list(ids))}
+    # What was dropped, or is made, after the first look is found by the second: entries stay.
+    if missing := [each for each in ids if each not in found]:
+        found |= {
+            id_: _reservation(_as_row(told)) for id_, told in (await of_entries(connection, missing)).items()
+        }
+    return found
+
+
+def _as_row(told: Told) -> Mapping[str, Any]:
+    """What `_ROWS` would have of it."""
+    its = told.reservation
+    return {each.name: getattr(its, each.name) for each in fields(its)} | {
+        "parts": as_text(its.parts),
+        "price": as_text(its.price),
+        "made": told.entries.get(its.reserved_seq) if its.status == "pending" else None,
+        "made_notes": told.notes.get(its.reserved_seq),
+        "bound_notes": None if its.bound_seq is None else told.notes.get(its.bound_seq),
+        "ended_notes": None if its.ended_seq is None else told.notes.get(its.ended_seq),
+    }
 
 
 OPEN_OF = _ROWS.format(
@@ -122,7 +148,7 @@ async def pages_of_settled_reservations(
         }
 
 
-def _reservation(row: Record) -> Reservation:
+def _reservation(row: Record | Mapping[str, Any]) -> Reservation:
     made, bound, ended = (_notes(row[each]) for each in ("made_notes", "bound_notes", "ended_notes"))
     made_legs = [] if row["made"] is None else _decode_made(row["made"]).legs
     legs = [HeldLeg(leg.bucket, leg.expires_at_ms, leg.held) for leg in made_legs if leg.held > 0]

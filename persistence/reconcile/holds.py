@@ -9,7 +9,7 @@ from persistence.reconcile.drift import Drift, Value
 # reservation `stands`, that includes whatever was before. A refund names one and changes nothing of it.
 RESERVATIONS = """
 WITH entries AS (
-  SELECT account, reservation, shard, seq, version, kind, amount, entry::jsonb AS entry FROM journal
+  SELECT account, reservation, shard, seq, version, kind, at, amount, entry::jsonb AS entry FROM journal
   WHERE account = ANY($1) AND reservation IS NOT NULL AND kind <> 'refunded'
 ), moved AS (
   SELECT entries.*, entry->'stands' AS stands,
@@ -35,6 +35,9 @@ WITH entries AS (
     (array_agg(coalesce(stands->>'status', CASE kind
       WHEN 'confirmed' THEN 'confirmed' WHEN 'cancelled' THEN 'cancelled' WHEN 'expired' THEN 'cancelled' END)
       ORDER BY version DESC) FILTER (WHERE kind NOT IN ('reserved', 'bound', 'extended')))[1] AS ending,
+    (array_agg(coalesce((stands->>'settled_at_ms')::numeric, extract(epoch FROM at) * 1000)
+      ORDER BY version DESC)
+      FILTER (WHERE kind NOT IN ('reserved', 'bound', 'extended')))[1] AS settled_at_ms,
     (array_agg(coalesce(entry->>'deadline_ms', stands->>'deadline_ms')::numeric ORDER BY version DESC)
       FILTER (WHERE coalesce(entry->>'deadline_ms', stands->>'deadline_ms') IS NOT NULL))[1]
       AS expires_at_ms,
@@ -64,6 +67,8 @@ WITH entries AS (
     r.reserved_seq, said.reserved_seq AS reserved_seq_said, r.shard, said.shard AS shard_said,
     r.extensions, said.extensions AS extensions_said, r.late, said.late AS late_said,
     r.status, CASE WHEN said.held = 0 THEN said.ending ELSE 'pending' END AS status_said,
+    said.held = 0 AND said.settled_at_ms < (SELECT extract(epoch FROM kept_from) * 1000 FROM cleanup)
+      AS may_be_dropped,
     coalesce(r.parts::jsonb, '[]') AS parts, said.parts AS parts_said,
     jsonb_build_array(r.over_capture, r.on_expired, r.price::jsonb) AS terms, said.terms AS terms_said
   FROM said FULL JOIN (
@@ -77,7 +82,7 @@ WHERE (
 ) IS DISTINCT FROM (
   says_account, reserved_said, captured_said, charged_said, released_said, held_said, status_said,
   expires_at_ms_said, reserved_seq_said, shard_said, extensions_said, late_said, parts_said, terms_said
-)
+) AND NOT (has_account IS NULL AND may_be_dropped IS TRUE)
 """
 
 _FIELDS = {
@@ -88,13 +93,12 @@ _FIELDS = {
 
 
 async def faults(connection: Connection, accounts: list[str]) -> list[Drift]:
-    """One that clean-up has dropped is in the journal alone; it has ended, and is no drift."""
+    """One that clean-up may have dropped is in the journal alone, which is no drift."""
     found = []
     for row in await connection.fetch(RESERVATIONS, accounts):
         name, prefix = row["account"], f"projection.reservation.{row['id']}"
         if row["reserved"] is None:
-            if row["held_said"] != 0:
-                found.append(Drift(name, prefix, None, "open"))
+            found.append(Drift(name, prefix, None, "open" if row["held_said"] != 0 else row["status_said"]))
         elif row["reserved_said"] is None:
             found.append(Drift(name, prefix, "there", None))
         else:

@@ -88,7 +88,7 @@ async def compare(sides: Sides, page: Page) -> Compared:
     return Compared(len(page.accounts), found, totals)
 
 
-UNREADABLE = (asyncpg.DataError, msgspec.MsgspecError)
+UNREADABLE = (asyncpg.DataError, msgspec.MsgspecError, Contradiction)
 
 
 async def compare_readable(sides: Sides, page: Page) -> Compared:

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from app.ledger import keys
 from app.ledger.replies import Reservation
 from persistence import rebuild
+from persistence.folding import Contradiction
 from persistence.pool import Connection
 from persistence.reconcile.drift import are_alike, decoded_reservation
 from persistence.reconcile.state import is_reservation_id
@@ -73,7 +74,7 @@ async def _readable(connection: Connection, ids: Sequence[str]) -> dict[str, Res
     """What the journal has of them; one that nobody can read does not hide the others."""
     try:
         return await rebuild.reservations(connection, ids)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, Contradiction):
         middle = len(ids) // 2
         halves = (ids[:middle], ids[middle:]) if middle else ()
         return {id_: each for half in halves for id_, each in (await _readable(connection, half)).items()}

@@ -77,6 +77,7 @@ async def rewrite(connection: Connection, shard: int, account: str) -> Rewritten
         for each in ended:
             del state.reservations[each.id]
     _note(changed, await _rewrite_reservations(connection, shard, state.open))
+    await _drop_again(connection, changed)
     changed |= await _drop_strangers(connection, account)
     changed = {f"reservation.{id_}": pair for id_, pair in changed.items()}
     changed |= await refunds.rewrite(connection, account)
@@ -239,6 +240,20 @@ async def _rewrite_reservations(
 
 def _shown(row: Sequence[Any] | None) -> dict[str, Any] | None:
     return None if row is None else dict(zip(_FIELDS, row, strict=True))
+
+
+DROP_AGAIN = """
+DELETE FROM reservations WHERE id = ANY($1::uuid[]) AND status <> 'pending'
+  AND settled_at < (SELECT kept_from FROM cleanup)
+RETURNING id::text AS id
+"""
+
+
+async def _drop_again(connection: Connection, changed: dict[str, tuple[Any, Any]]) -> None:
+    """What clean-up had dropped was needed until the last entry was read, and is no change."""
+    absent = [id_ for id_, (before, _) in changed.items() if before is None]
+    for row in await connection.fetch(DROP_AGAIN, absent) if absent else []:
+        del changed[row["id"]]
 
 
 STRANGERS = f"""

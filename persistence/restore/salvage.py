@@ -137,7 +137,7 @@ class Salvage:
         for each in orphans:
             await self._unbind(each)
 
-    BOUND = "SELECT EXISTS (SELECT FROM reservations WHERE id = $1::uuid AND task = $2)"
+    BOUND = "SELECT EXISTS (SELECT FROM journal WHERE reservation = $1::uuid AND task = $2)"
 
     async def _unbind(self, orphan: Orphan) -> None:
         """A task that only an orphan has bound is free again, also in a shard that is served."""

@@ -47,12 +47,16 @@ async def hold(database, rows, account="acc-1", task=None, provider=None, after_
     """A pending reservation of 13 credits as the projections have it."""
     at = MORNING + timedelta(milliseconds=after_ms)
     reservation = new_reservation_id(3, MORNING_MS + after_ms)
+    at_once = {"task": task, "provider": provider} if bound_after_ms is None else {}
     shard, reserved, _ = await rows.append(
-        account, kind="reserved", amount=13, held=13, reservation=reservation, after_ms=after_ms
+        account, kind="reserved", amount=13, held=13, reservation=reservation, after_ms=after_ms, **at_once
     )
     bound = None
     if bound_after_ms is not None:
-        _, bound, _ = await rows.append(account, kind="bound", amount=0, task=task, after_ms=bound_after_ms)
+        _, bound, _ = await rows.append(
+            account, kind="bound", amount=0, reservation=reservation, task=task, provider=provider,
+            after_ms=bound_after_ms,
+        )  # fmt: skip
     await database.execute(
         RESERVATION, reservation, shard, account, "pending", 13, 0, 0, 13, at + timedelta(seconds=60), at,
         None, None, task, provider, None, reserved, bound, None,

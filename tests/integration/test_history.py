@@ -102,17 +102,12 @@ async def test_paging_stays_exact_while_others_write_at_full_speed(history, rows
     writing.cancel()
 
 
-async def test_every_filter_holds_and_all_that_are_given_together(history, rows, database):
+async def test_every_filter_holds_and_all_that_are_given_together(history, rows):
     reservation = new_reservation_id(3, MORNING_MS)
     await rows.append("acc-1", model="video", after_ms=0)
     await rows.append("acc-1", kind="reserved", reservation=reservation, task="t-1", after_ms=1000)
     await rows.append("acc-1", kind="confirmed", reservation=reservation, model="video", after_ms=2000)
     await rows.append("acc-2", model="video", after_ms=3000)
-    await database.execute(
-        "INSERT INTO reservations (id, shard, account, status, reserved, held, expires_at, created_at, task,"
-        " reserved_seq) VALUES ($1::text::uuid, 1, 'acc-1', 'pending', 1, 1, now(), now(), 't-1', 2)",
-        reservation,
-    )
     second = MORNING + timedelta(seconds=1)
 
     async def kinds(**which):

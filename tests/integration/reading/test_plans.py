@@ -104,7 +104,7 @@ WALKED = [
     (transactions(account="user-7"), OF_ACCOUNT),
     (transactions(account="user-7", kinds=("granted",), model="flux"), OF_ACCOUNT),
     (transactions(account="user-7", since=MORNING, until=NOON), OF_ACCOUNT),
-    (transactions(task="task-7"), "reservations_task"),
+    (transactions(task="task-7"), "journal_task"),
     (transactions(task="task-7"), "journal_reservation"),
     (transactions(reservation="cfcd2084-95d5-65ef-66e7-dff9f98764da"), "journal_reservation"),
     (export(), "journal_at"),

@@ -1,0 +1,77 @@
+"""Reservations that are due in Redis: counted, and ended by letting time pass."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from app.ledger import keys
+from app.ledger.errors import LedgerFenced, LedgerUnavailable
+from app.ledger.ledger import Ledger
+
+PAGE = 1_000
+RESERVATION = b"reservation:"
+
+
+async def redis_ms(redis: Redis) -> int:
+    """Redis' time.
+
+    Raises:
+        LedgerUnavailable: Redis is away.
+    """
+    try:
+        seconds, microseconds = await redis.time()
+    except (RedisError, OSError) as error:
+        raise LedgerUnavailable(why=str(error)) from error
+    return int(seconds) * 1000 + int(microseconds) // 1000
+
+
+async def count_due(redis: Redis, shards: Sequence[int], now_ms: int) -> int:
+    """How many reservations have a deadline at or before a moment and have not ended. Lots that lapse are
+    due, too, and are not counted.
+
+    Raises:
+        LedgerUnavailable: Redis is away.
+    """
+    try:
+        return await _count_due(redis, shards, now_ms)
+    except (RedisError, OSError) as error:
+        raise LedgerUnavailable(why=str(error)) from error
+
+
+async def _count_due(redis: Redis, shards: Sequence[int], now_ms: int) -> int:
+    async with redis.pipeline(transaction=False) as looks:
+        for shard in shards:
+            looks.zcount(keys.due(shard), "-inf", now_ms)
+        counts = await looks.execute()
+    found = 0
+    for shard, count in zip(shards, counts, strict=True):
+        found += await _reservations(redis, shard, now_ms) if count else 0
+    return found
+
+
+async def _reservations(redis: Redis, shard: int, now_ms: int) -> int:
+    found, start = 0, 0
+    while True:
+        page: Any = await redis.zrangebyscore(keys.due(shard), "-inf", now_ms, start=start, num=PAGE)
+        found += sum(member.startswith(RESERVATION) for member in page)
+        if len(page) < PAGE:
+            return found
+        start += PAGE
+
+
+async def end_due(ledger: Ledger, redis: Redis, shards: Sequence[int], now_ms: int) -> int:
+    """End what is due in these shards. Returns how many reservations that were; those of shards that refuse
+    wait, and are not counted.
+
+    Raises:
+        LedgerUnavailable: No definite answer in time: what is still due is ended by the next sweep.
+    """
+    before = await count_due(redis, shards, now_ms)
+    outcomes = await asyncio.gather(*map(ledger.pass_time, shards), return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException) and not isinstance(outcome, LedgerFenced):
+            raise outcome
+    return max(0, before - await count_due(redis, shards, now_ms))
