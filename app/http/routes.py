@@ -220,13 +220,15 @@ def reading(
     refusals: tuple[str, ...] = (),
     scope: str = "read",
     users: bool = False,
+    media_type: str = "application/json",
     also: Mapping[str, str] = MappingProxyType({}),
 ) -> Callable[[Any], Any]:
     """A route that reads. `users`: theirs, too; it shows them nothing but what is of their accounts. `also`:
-    media types beside JSON, and what is said about them.
+    further media types, and what is said about them.
     """
     return get(
         path,
+        media_type=media_type,
         opt={"scope": scope, "user": "read" if users else None} | ({"query": query} if query else {}),
         security=_security("read" if users else None),
         operation_id=name,

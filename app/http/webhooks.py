@@ -79,11 +79,20 @@ async def _delivered(request: LedgerRequest, provider: str, path: Path | None) -
         if path is not None:
             receiving.demand_token(provider, path if _UUID.fullmatch(path.reservation) else None)
         delivery = _delivery(request, await _body(request))
-        return Answer(Delivered(await receiving.deliver(provider, delivery, path)))
+        status = await receiving.deliver(provider, delivery, path)
+        _note(request, provider, status)
+        return Answer(Delivered(status))
     except Unverified:
+        _note(request, provider, "rejected")
         raise Problem("unauthenticated", {"cause": "delivery"}) from None
     except Unreadable as error:
+        _note(request, provider, "rejected")
         raise invalid(f"The delivery could not be understood: {error}.") from None
+
+
+def _note(request: LedgerRequest, provider: str, status: str) -> None:
+    """For whoever counts them."""
+    request.scope["delivery"] = provider, status  # type: ignore[typeddict-unknown-key]
 
 
 def _demand_door(request: LedgerRequest, provider: str) -> Receiving:

@@ -41,12 +41,14 @@ log = structlog.get_logger("lastro.request")
 
 class Watch:
     """What one process has answered. `requests` by method, route and status (0: no answer was begun),
-    `durations` by route, `problems` by route and code; `open` is how many are being answered.
+    `durations` by route, `problems` by route and code, `deliveries` of webhooks by provider and what came of
+    them; `open` is how many are being answered.
     """
 
     def __init__(self, lines: LogRequests = "sampled") -> None:
         self.requests: Counter[tuple[str, str, int]] = Counter()
         self.problems: Counter[tuple[str, str]] = Counter()
+        self.deliveries: Counter[tuple[str, str]] = Counter()
         self.durations: dict[str, Histogram] = {}
         self.open = 0
         self.ordinary = Sparing(LINES_PER_SECOND)
@@ -65,6 +67,9 @@ class Watch:
         code: str | None = scope.get("code")  # type: ignore[assignment]
         if code is not None:
             self.problems[route, code] += 1
+        delivery: tuple[str, str] | None = scope.get("delivery")  # type: ignore[assignment]
+        if delivery is not None:
+            self.deliveries[delivery] += 1
         if self._lines != "off" and self._has_line(status, seconds):
             self._write(scope, method, route, status, seconds)
 
@@ -84,6 +89,7 @@ class Watch:
             "route": route,
             "status": status,
             "code": scope.get("code"),
+            "delivery": scope["delivery"][1] if "delivery" in scope else None,  # type: ignore[typeddict-item]
             "duration_ms": round(seconds * 1000, 3),
             **_who(scope),
             **_what(scope),

@@ -23,20 +23,7 @@ def plug(app: Litestar, open_ledger: Open) -> Litestar:
 
     async def replace(app: Litestar) -> None:
         parts: Parts = app.state.parts
-        app.state.parts = Parts(
-            ledger=await open_ledger(),
-            keys=parts.keys,
-            history=parts.history,
-            past=parts.past,
-            searching=parts.searching,
-            acknowledging=parts.acknowledging,
-            checking=parts.checking,
-            receiving=parts.receiving,
-            events=parts.events,
-            reconciliations=parts.reconciliations,
-            rates=parts.rates,
-            holds_max=parts.holds_max,
-        )
+        parts.ledger = await open_ledger()
 
     app.on_startup.append(replace)
     return app
