@@ -37,6 +37,10 @@ class Customer:
         (errand,) = self._rng.choices([*errands], [*errands.values()])
         await errand(account)
 
+    async def open(self, account: str) -> None:
+        """First credits, asked for until they are there: without them the account does not exist."""
+        await self._ask("grant", account, self._rng.randint(100, 900), stubborn=True)
+
     async def grant(self, account: str) -> None:
         """Credits for some time."""
         await self._ask("grant", account, self._rng.randint(100, 900))
@@ -109,12 +113,18 @@ class Customer:
         self._remember(record)
 
     async def _ask(
-        self, verb: str, account: str, amount: int, more: dict[str, object] | None = None
+        self,
+        verb: str,
+        account: str,
+        amount: int,
+        more: dict[str, object] | None = None,
+        *,
+        stubborn: bool = False,
     ) -> Record:
         body = {"accountId": account, "amount": amount, **(more or {})}
         key = f"{self.name}-{verb}-{next(self._numbers)}"
         record = Record(verb, account, account, key, body, self._book.known(account), amount)
-        await self._asking.ask(self._book.open(record))
+        await self._asking.ask(self._book.open(record), stubborn=stubborn)
         self._remember(record)
         return record
 

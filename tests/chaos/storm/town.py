@@ -32,9 +32,9 @@ class Town:
     async def open_accounts(self) -> None:
         """A first grant to each."""
         for account in self._shared:
-            await self._customers[0].grant(account)
+            await self._customers[0].open(account)
         await asyncio.gather(
-            *(customer.grant(account) for customer in self._customers for account in self._own(customer))
+            *(customer.open(account) for customer in self._customers for account in self._own(customer))
         )
 
     @asynccontextmanager
