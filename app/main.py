@@ -21,12 +21,14 @@ from app.http import docs
 from app.http.accounts import Accounts
 from app.http.auth import Authentication
 from app.http.batch import Batch
+from app.http.cleaning import Cleanup
 from app.http.credits import Credits
 from app.http.door import Door
 from app.http.events import Events
 from app.http.handlers import HANDLERS
 from app.http.health import Health
 from app.http.inbox import Inbox
+from app.http.metrics import Metrics
 from app.http.models import Models
 from app.http.parts import Parts
 from app.http.reading import Reading
@@ -42,19 +44,27 @@ from app.ledger.connection import connect
 from app.ledger.ledger import Ledger
 from app.ledger.replicas import Replicas
 from app.limits import Limiter
+from app.metrics.exported import Exported
+from app.metrics.process import Process
+from app.metrics.whole import Whole
 from app.origins import origins
 from app.settings import Settings
 from app.tokens import KEEP_SECONDS, Demands, Tokens
 from app.webhooks.configured import Doors, read_units
 from app.webhooks.receiving import Receiving, Rules
 from persistence import acknowledged, admission
+from persistence.alive import RedisQueues
+from persistence.api_keys import PostgresApiKeys
 from persistence.backing import PostgresBacking
+from persistence.cleaning.cleaning import PostgresCleaning
 from persistence.dashboard.operators import PostgresOperators
 from persistence.events.managed import PostgresEvents
 from persistence.history import PostgresHistory
 from persistence.inbox.inbox import PostgresInbox
 from persistence.journaled import Journaled
+from persistence.journaling import StreamsAndJournal
 from persistence.keyring import Keyring
+from persistence.opened import PostgresOpened
 from persistence.past import PostgresPast
 from persistence.pool import Pool, open_pool
 from persistence.rates import PostgresRates
@@ -81,13 +91,15 @@ def create_app(settings: Settings) -> Litestar:
             Searching,
             Statements,
             ReconciliationRuns,
+            Cleanup,
             Webhooks,
             Inbox,
             Events,
             Health,
+            Metrics,
             dashboard(),
         ],
-        lifespan=[partial(_running, settings)],
+        lifespan=[partial(_running, settings, watch)],
         middleware=[Authentication],
         exception_handlers=HANDLERS,
         request_class=LedgerRequest,
@@ -100,7 +112,7 @@ def create_app(settings: Settings) -> Litestar:
 
 
 @asynccontextmanager
-async def _running(settings: Settings, app: Litestar) -> AsyncIterator[None]:
+async def _running(settings: Settings, watch: Watch, app: Litestar) -> AsyncIterator[None]:
     """All parts, from the start of the application to its end; in the end what waits is finished first."""
     async with AsyncExitStack() as stack:
         redis, aside, waiting = (connect(settings.redis_url) for _ in range(3))
@@ -119,6 +131,14 @@ async def _running(settings: Settings, app: Litestar) -> AsyncIterator[None]:
         users = await _users(settings, stack)
         inbox = PostgresInbox(kept, pages)
         receiving = await _receiving(settings, ledger, inbox, stack)
+        reconciliations = PostgresReconciliations(pages)
+        journaling, queues = StreamsAndJournal(pages, aside), RedisQueues(settings.queue_url)
+        whole = Whole(
+            journaling=journaling,
+            queues=queues,
+            reconciliations=reconciliations,
+            opened=PostgresOpened(pages),
+        )
         app.state.parts = Parts(
             ledger=ledger,
             keys=Either(keyring, users) if users else keyring,
@@ -127,10 +147,21 @@ async def _running(settings: Settings, app: Litestar) -> AsyncIterator[None]:
             searching=PostgresSearching(pages),
             receiving=receiving,
             events=PostgresEvents(pages, private=settings.events_to_private_addresses == "yes"),
-            reconciliations=PostgresReconciliations(pages),
+            reconciliations=reconciliations,
+            cleaning=PostgresCleaning(
+                exports,
+                ledger,
+                aside,
+                days=settings.reservation_retention_days,
+                interval_seconds=settings.cleanup_interval_seconds,
+            ),
             acknowledging=Journaled(pool),
             checking=Checks(ledger, aside, pool),
             operators=PostgresOperators(guards, pages),
+            api_keys=PostgresApiKeys(guards),
+            journaling=journaling,
+            queues=queues,
+            metrics=Exported(Process(watch, ledger, settings.queue_max), whole),
             rates=rates,
             holds_max=settings.holds_max,
             limiter=_limiter(settings, stack),

@@ -5,13 +5,17 @@ from typing import NamedTuple, Protocol
 from msgspec import UNSET, UnsetType
 
 from app.access import Keys, Principal
+from app.api_keys import ApiKeys
+from app.cleaning import Cleaning
 from app.events import Events
 from app.http.problems import Problem, invalid
 from app.http.room import Room
+from app.journaling import Journaling
 from app.ledger.ledger import Ledger
 from app.ledger.shards import TransactionId
 from app.limits import Limiter
 from app.operators import Operators
+from app.queues import Queues
 from app.rates import Rates
 from app.reconciliations import Reconciliations
 from app.reports import History, Past
@@ -44,12 +48,21 @@ class Checking(Protocol):
         ...
 
 
+class Metrics(Protocol):
+    """What there is to count (`GET /metrics`)."""
+
+    async def text(self) -> bytes:
+        """As Prometheus reads it. Answers within seconds, whoever is away."""
+        ...
+
+
 class Parts:
     """All that a request may need."""
 
     __slots__ = (
-        "acknowledging", "checking", "events", "history", "holds_max", "keys", "ledger", "limiter",
-        "operators", "past", "rates", "receiving", "reconciliations", "room", "searching",
+        "acknowledging", "api_keys", "checking", "cleaning", "events", "history", "holds_max", "journaling",
+        "keys", "ledger", "limiter", "metrics", "operators", "past", "queues", "rates", "receiving",
+        "reconciliations", "room", "searching",
     )  # fmt: skip
 
     def __init__(
@@ -65,7 +78,12 @@ class Parts:
         receiving: Receiving,
         events: Events,
         reconciliations: Reconciliations,
+        cleaning: Cleaning,
         operators: Operators,
+        api_keys: ApiKeys,
+        journaling: Journaling,
+        queues: Queues,
+        metrics: Metrics,
         rates: Rates,
         holds_max: int = 10_000,
         limiter: Limiter | None = None,
@@ -81,7 +99,12 @@ class Parts:
         self.receiving = receiving
         self.events = events
         self.reconciliations = reconciliations
+        self.cleaning = cleaning
         self.operators = operators
+        self.api_keys = api_keys
+        self.journaling = journaling
+        self.queues = queues
+        self.metrics = metrics
         self.rates = rates
         self.holds_max = holds_max
         self.limiter = limiter
