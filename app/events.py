@@ -20,7 +20,7 @@ KEPT_DAYS = 30
 EventType = Literal[
     "balance.low", "balance.depleted", "provider.finished", "reservation.confirmed",
     "reservation.confirmed_late", "reservation.cancelled", "reservation.expired", "reservation.due",
-    "grant.lapsing", "reconciliation.drift",
+    "grant.lapsing", "reconciliation.drift", "health.critical",
 ]  # fmt: skip
 
 
@@ -117,6 +117,20 @@ class ReconciliationDrift(Payload, frozen=True, kw_only=True):
     finished_at: str
 
 
+class HealthCritical(Payload, frozen=True, kw_only=True):
+    """An alert became critical (docs/alerts.md). `subject`: the model or delivery that it is about, empty
+    where it is about the whole; `value` and `threshold` are null where no number decides.
+    """
+
+    alert_id: str
+    rule: str
+    subject: str
+    value: int | float | None
+    threshold: int | float | None
+    message: str
+    since: str
+
+
 TYPES: Mapping[EventType, type[Payload]] = MappingProxyType(
     {
         "balance.low": BalanceLow,
@@ -129,6 +143,7 @@ TYPES: Mapping[EventType, type[Payload]] = MappingProxyType(
         "reservation.due": ReservationDue,
         "grant.lapsing": GrantLapsing,
         "reconciliation.drift": ReconciliationDrift,
+        "health.critical": HealthCritical,
     }
 )
 

@@ -78,6 +78,11 @@ def limit(of: Literal["key", "account"], name: str) -> str:
     return f"lastro-limit:{{limit}}:{of}:{name}"
 
 
+def alone() -> str:
+    """Which API process judges alerts while PostgreSQL is away. For a minute, and no part of the ledger."""
+    return "lastro-alerts:alone"
+
+
 def operation(shard: int, kind: Literal["a", "r"], id_: str, key: str) -> str:
     """What was answered to a key of an account (`a`) or a reservation (`r`). Expires after 24 h.
 

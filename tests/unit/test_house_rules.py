@@ -218,7 +218,7 @@ def test_the_key_names_of_lua_are_those_of_python(shard):
             assert keys.operation(shard, kind, id_, key) == lua.operation(shard, kind, id_, key)
     assert set(lua.keys()) == {
         name for name, each in vars(keys).items() if callable(each) and each.__module__ == keys.__name__
-    } - {"lane", "limit", "kind_of"}
+    } - {"lane", "limit", "alone", "kind_of"}
 
 
 def test_an_id_and_a_key_with_colons_never_meet_another_pair():
