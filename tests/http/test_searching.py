@@ -41,7 +41,7 @@ async def shop(client, journal):
 async def until_expired(client, reservation):
     """By Redis' own time: ids are in the order of the time at which they were made."""
     async with asyncio.timeout(10):
-        while (await find(client, reservation))["status"] != "expired":  # noqa: ASYNC110 - what it polls is polled
+        while (await find(client, reservation))["status"] == "pending":  # noqa: ASYNC110 - what it polls is polled
             await asyncio.sleep(0.01)
 
 
