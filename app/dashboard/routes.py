@@ -6,15 +6,18 @@ from litestar import Controller, Router, get
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 
+from app.dashboard.accounts import Accounts
 from app.dashboard.attempts import Attempts
 from app.dashboard.entering import Entering
 from app.dashboard.files import static
 from app.dashboard.gate import Gate
 from app.dashboard.journal import Journal
+from app.dashboard.keys import ApiKeyPages
 from app.dashboard.mistakes import AS_PAGES
 from app.dashboard.overview import Overview
 from app.dashboard.pages import PageRequest, page
 from app.dashboard.reconciliation import Reconciliations
+from app.dashboard.reservations import Reservations
 from app.dashboard.webhooks import Webhooks
 from app.http.auth import OPEN
 from app.http.wire import Answer
@@ -30,6 +33,8 @@ class Page(NamedTuple):
 
 PAGES = [
     Page("Overview", "/dashboard", Overview),
+    Page("Reservations", "/dashboard/reservations", Reservations),
+    Page("Accounts", "/dashboard/accounts", Accounts),
     Page("Journal", "/dashboard/journal", Journal),
     Page("Reconciliation", "/dashboard/reconciliation", Reconciliations),
     Page("Webhooks", "/dashboard/webhooks", Webhooks),
@@ -50,6 +55,7 @@ def dashboard() -> Router:
             get("/static/{digest:str}/{name:str}", opt={"visitors": True, "asks_nobody": True})(static),
             Entering,
             nowhere,
+            ApiKeyPages,
             *(each.handler for each in PAGES),
         ],
         opt={"scope": OPEN, "pages": PAGES, "attempts": Attempts()},

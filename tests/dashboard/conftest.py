@@ -1,6 +1,7 @@
 """The pages as a browser without scripts sees them: `operator` is signed in, `passerby` is not."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 import pytest
@@ -9,7 +10,7 @@ from litestar import Litestar
 from persistence.api_keys import create
 from persistence.pool import Pool
 from tests.dashboard.browsing import ORIGIN, Browser
-from tests.http.conftest import app, client, clock, journal, settings  # noqa: F401 (fixtures)
+from tests.http.conftest import app, client, clock, journal, settings, stranger  # noqa: F401 (fixtures)
 
 
 @pytest.fixture
@@ -43,3 +44,15 @@ async def operator(browsers: Callable[..., Browser], key: str) -> Browser:
     browser = browsers()
     await browser.sign_in(key)
     return browser
+
+
+@pytest.fixture
+def until_journaled(database: Pool) -> Callable[[int], Awaitable[None]]:
+    """Waits until the journal has so many entries; wants the fixture `journal`."""
+
+    async def wait(entries: int) -> None:
+        async with asyncio.timeout(20):
+            while entries > await database.fetchval("SELECT sum(cursor) FROM shards"):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+    return wait
