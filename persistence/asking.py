@@ -22,7 +22,7 @@ from app.ledger.operations import Extend
 from app.webhooks.asking import ask
 from app.webhooks.event import Event
 from app.webhooks.inbox import OPEN, Received
-from app.webhooks.settling import settle
+from app.webhooks.settling import OURS, settle
 from persistence.backing import decode_entry
 from persistence.events.delivering import now
 from persistence.inbox import rows
@@ -195,7 +195,7 @@ class Asking:
                     reservation=row["id"],
                     ttl_ms=ttl_ms,
                     by=f"webhook:{row['provider']}",
-                    key=f"asking {row['id']} {row['extensions']}",
+                    key=f"asking{OURS}{row['id']} {row['extensions']}",
                     fingerprint=fingerprint("extend", more),
                 )
             )

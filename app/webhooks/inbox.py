@@ -164,21 +164,22 @@ class Kept(Struct, frozen=True):
 
 
 class Granted(Struct, frozen=True):
-    """What a payment was granted; `reversed`: how much of that was to be taken back since."""
+    """What a payment was granted."""
 
     account: str
     credits: int
-    reversed: int
 
 
 class Payments(Protocol):
-    """What was paid."""
+    """What was paid. Every method raises `app.ledger.backing.BackingUnavailable` when PostgreSQL is away."""
 
     async def granted(self, keys: tuple[str, ...]) -> Granted | None:
-        """What was granted for the payment that is known by one of these keys.
+        """What was granted for the payment that is known by one of these keys."""
+        ...
 
-        Raises:
-            app.ledger.backing.BackingUnavailable: PostgreSQL is away.
+    async def claim(self, received: Received, keys: tuple[str, ...], share: int) -> int:
+        """How many credits a delivery is to take back, `share` at most: whatever others claim at the same
+        moment, all of them together no more than was granted. Settled the first time, and then for ever.
         """
         ...
 
@@ -187,7 +188,11 @@ class Inbox(Payments, Protocol):
     """Every method but `reject` raises `app.ledger.backing.BackingUnavailable` when PostgreSQL is away."""
 
     async def receive(self, received: Received) -> Kept:
-        """Keep it, or count it where it came before. What is noted only is `verified` at once."""
+        """Keep it, or count it where it came before. What is noted only is `verified` at once.
+
+        Raises:
+            app.webhooks.event.Unreadable: Its callback URL is used for more than one reservation can have.
+        """
         ...
 
     async def settle(
@@ -200,7 +205,7 @@ class Inbox(Payments, Protocol):
         ...
 
     async def keep(self, received: Received, settlement: Settlement) -> None:
-        """Both at once, for what was done while PostgreSQL was away."""
+        """Both at once, for what was done while PostgreSQL was away. Raises as `receive`."""
         ...
 
     def reject(self, provider: str, why: str) -> None:

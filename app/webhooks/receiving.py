@@ -103,12 +103,12 @@ class Receiving:
         try:
             await self._verify(provider, delivery, path)
             received = self._read(provider, delivery, path)
+            kept = await self._kept(received)
         except (Unverified, Unreadable) as error:
             self._reject(
                 provider, f"not understood: {error}" if isinstance(error, Unreadable) else str(error)
             )
             raise
-        kept = await self._kept(received)
         if kept is not None and kept.status not in OPEN:
             return "duplicate" if received.outcome != "progress" else "verified"
         settlement = await act(self._ledger, self.inbox, self._rules, received)
@@ -147,6 +147,8 @@ class Receiving:
                     await self.inbox.settle(kept.id, received, settlement)
             except BackingUnavailable:
                 return
+            except Unreadable as error:
+                log.warning("webhook not kept", provider=received.provider, why=str(error))
             self._later.popleft()
             self._later_bytes -= len(received.payload)
 
@@ -203,9 +205,13 @@ class Receiving:
         try:
             return await self.inbox.receive(received)
         except BackingUnavailable:
-            if len(self._later) >= LATER_MAX or self._later_bytes >= LATER_BYTES_MAX:
+            if self._is_full:
                 raise Overloaded(cause="webhooks") from None
             return None
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._later) >= LATER_MAX or self._later_bytes >= LATER_BYTES_MAX
 
     async def _keep(self, kept: Kept | None, received: Received, settlement: Settlement) -> None:
         """What came of it; later, where PostgreSQL is away."""
@@ -213,7 +219,8 @@ class Receiving:
             try:
                 await self.inbox.settle(kept.id, received, settlement)
             except BackingUnavailable:
-                pass
+                if self._is_full:
+                    return  # the workers find the row, and that it was done
             else:
                 return
         self._later.append((kept, received, settlement))
@@ -240,7 +247,8 @@ def _public(door: Door, keys: list[dict[str, object]]) -> list[str]:
     """Those keys of a JWKS that can prove something (Ed25519, RFC 8037)."""
     found = []
     for each in keys:
-        with suppress(ValueError):
-            door.provider.demand(str(each.get("x")))
-            found.append(str(each.get("x")))
+        if (each.get("kty"), each.get("crv")) == ("OKP", "Ed25519"):
+            with suppress(ValueError):
+                door.provider.demand(str(each.get("x")))
+                found.append(str(each.get("x")))
     return found

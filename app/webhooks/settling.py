@@ -28,6 +28,11 @@ from app.rates import computed
 from app.webhooks.event import Event
 from app.webhooks.units import units_at
 
+OURS = "·"
+"""In keys that we make. No Idempotency-Key of a request may have it, so that nobody who may spend from the
+account uses such a key up before, and what it is for cannot be done.
+"""
+
 Status = Literal["verified", "late", "waiting", "conflict", "refused"]
 
 
@@ -42,7 +47,6 @@ class Settlement(Struct, frozen=True, kw_only=True):
         reservation: Which one, as far as that is known; likewise its account and the caller's resource.
         transaction: What was done, now or the first time.
         credits: How many it moved.
-        due: Of money that went back: how many were to be taken.
     """
 
     status: Status
@@ -52,11 +56,10 @@ class Settlement(Struct, frozen=True, kw_only=True):
     resource: str | None = None
     transaction: str | None = None
     credits: int | None = None
-    due: int | None = None
 
 
 class _Contradiction(Exception):
-    """It names several reservations."""
+    """It names several reservations, or one that is none of this provider's."""
 
 
 async def settle(
@@ -99,7 +102,7 @@ async def _named(ledger: Ledger, event: Event, path: str | None) -> str:
         ReservationNotFound: None is known.
     """
     own = event.reservation
-    if own is not None and own != path and event.task is not None and not await _exists(ledger, own):
+    if own is not None and own != path and event.task is not None and not await _has(ledger, event, own):
         own = None  # the caller's own name for the work, which looks like an id of ours
     if path is not None and own is not None and own != path:
         raise _Contradiction(f"the callback URL is of {path}, the payload names {own}")
@@ -114,11 +117,18 @@ async def _named(ledger: Ledger, event: Event, path: str | None) -> str:
     return named  # whether the task is another's cannot be told, or it is nobody's
 
 
-async def _exists(ledger: Ledger, reservation: str) -> bool:
+async def _has(ledger: Ledger, event: Event, own: str) -> bool:
+    """Whether there is such a reservation, for the provider to speak of.
+
+    Raises:
+        _Contradiction: Its work is done by another provider.
+    """
     try:
-        await ledger.find(reservation)
+        found = await ledger.find(own)
     except (ReservationNotFound, LedgerUnavailable):  # what the rest names may be known all the same
         return False
+    if found.provider not in (None, event.provider):
+        raise _Contradiction(f"{own} is done by {found.provider}")
     return True
 
 

@@ -15,6 +15,7 @@ from app.webhooks.providers import Provider
 from app.webhooks.schemes import stamped
 
 EXPIRES_DAYS_MAX = 36_500
+_PAYMENTS = ("checkout.session.completed", "checkout.session.async_payment_succeeded", "invoice.paid")
 _PERIODS = ("subscription_cycle", "subscription_create")
 _KEY_MAX = 255
 _SECONDS_MAX = 253_402_300_799  # the year 9999
@@ -68,7 +69,7 @@ class Reversal(Struct, frozen=True, kw_only=True):
 
 class Other(Struct, frozen=True, kw_only=True):
     """Nothing to be done. `why` in words, for the inbox; `is_payment`: something was paid, and no credits are
-    named anywhere.
+    named anywhere, or it was paid to somebody else.
     """
 
     kind: str
@@ -83,6 +84,8 @@ def read(delivery: Delivery) -> Payment | Reversal | Other:
     told = _Told(kind=payload.identity(body, "type"), event=payload.identity(body, "id"), at=_created(body))
     data = payload.member(body, "data")
     about = payload.member(data, "object")
+    if body.get("account") is not None:  # of Connect: whoever owns that account writes its metadata
+        return told.other("it is about a connected account", is_payment=told.kind in _PAYMENTS)
     match told.kind:
         case "checkout.session.completed" | "checkout.session.async_payment_succeeded":
             if about.get("payment_status") != "paid":

@@ -17,7 +17,7 @@ from app.ledger.receipts import Receipt
 from app.webhooks import payload
 from app.webhooks.event import Delivery, Unreadable
 from app.webhooks.inbox import Granted, Outcome, Payments, Received
-from app.webhooks.settling import Settlement, worded
+from app.webhooks.settling import OURS, Settlement, worded
 from app.webhooks.stripe import STRIPE, Other, Payment, Reversal
 
 DAY_MS = 86_400_000
@@ -99,7 +99,7 @@ async def act(
         case Payment():
             return await _grant(ledger, told, again=again)
         case Reversal():
-            return await _take_back(ledger, payments, told, takes_back=takes_back, again=again)
+            return await _take_back(ledger, payments, received, told, takes_back=takes_back, again=again)
     return Settlement(status="refused" if told.is_payment else "verified", why=told.why)
 
 
@@ -128,7 +128,13 @@ async def _grant(ledger: Ledger, paid: Payment, *, again: bool) -> Settlement:
 
 
 async def _take_back(
-    ledger: Ledger, payments: Payments, reversal: Reversal, *, takes_back: bool, again: bool
+    ledger: Ledger,
+    payments: Payments,
+    received: Received,
+    reversal: Reversal,
+    *,
+    takes_back: bool,
+    again: bool,
 ) -> Settlement:
     granted = await payments.granted(reversal.keys)
     if granted is None:
@@ -140,8 +146,8 @@ async def _take_back(
     share = _share(granted, reversal.amount_after, reversal) - _share(
         granted, reversal.amount_before, reversal
     )
-    taken = min(share, granted.credits - granted.reversed)  # a dispute is about what a refund gave back too
-    if taken <= 0:
+    taken = await payments.claim(received, reversal.keys, share)  # a dispute is about what was refunded, too
+    if not taken:
         why = f"{gone}, for which no credit is left to be taken"
         return Settlement(status="verified", why=why, account=granted.account)
     notes = seal(f"Stripe {reversal.event}: {gone}")
@@ -151,7 +157,7 @@ async def _take_back(
         amount=-taken,
         short="take",
         by=BY,
-        key=f"{reversal.keys[0]} {reversal.kind} {reversal.amount_after}",
+        key=f"{reversal.keys[0]}{OURS}{reversal.kind} {reversal.amount_after}",
         fingerprint=fingerprint("adjust", _Reversed(granted.account)),
         notes=notes.text,
         notes_hash=notes.hash,
@@ -161,9 +167,7 @@ async def _take_back(
         receipt = free if isinstance(free, Receipt) else await ledger.adjust(free)
     except Refused as error:
         return Settlement(status="refused", why=worded(error), account=granted.account)
-    done = _done(receipt)
-    entry = receipt.entry  # of the first time, if it was done before
-    return replace(done, due=(entry.shortfall or 0) - entry.amount)
+    return _done(receipt)
 
 
 async def _free(ledger: Ledger, operation: Kind) -> Kind | Receipt:

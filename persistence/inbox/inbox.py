@@ -51,6 +51,10 @@ class PostgresInbox:
         async with answering(self._pool) as connection:
             return await rows.granted(connection, keys)
 
+    async def claim(self, received: Received, keys: tuple[str, ...], share: int) -> int:
+        async with answering(self._pool) as connection, connection.transaction():
+            return await rows.claim(connection, received, keys, share)
+
     async def received(self, row: int) -> Received | None:
         async with answering(self._pages) as connection:
             return await rows.received(connection, row)

@@ -8,9 +8,9 @@ import logging
 import time
 
 from app.ledger.backing import BackingUnavailable
-from app.ledger.errors import LedgerError, Unavailable
+from app.ledger.errors import LedgerError, LedgerFenced, Unavailable
 from app.ledger.ledger import Ledger
-from app.webhooks.inbox import KEPT_DAYS, WAITING_HOURS, Granted
+from app.webhooks.inbox import KEPT_DAYS, WAITING_HOURS, Granted, Received
 from app.webhooks.receiving import Rules, act
 from persistence.inbox import rows
 from persistence.pool import Pool, answering
@@ -106,6 +106,10 @@ class _Payments:
         async with answering(self._pool) as connection:
             return await rows.granted(connection, keys)
 
+    async def claim(self, received: Received, keys: tuple[str, ...], share: int) -> int:
+        async with answering(self._pool) as connection, connection.transaction():
+            return await rows.claim(connection, received, keys, share)
+
 
 async def _try_again(pool: Pool, ledger: Ledger, rules: Rules, row: int) -> bool:
     async with answering(pool) as connection:
@@ -115,6 +119,9 @@ async def _try_again(pool: Pool, ledger: Ledger, rules: Rules, row: int) -> bool
         return False
     try:
         settlement = await act(ledger, _Payments(pool), rules, received)
+    except LedgerFenced as error:  # others may be of shards that are not
+        log.info("webhook %d waits: %s", row, error)
+        return False
     except (Unavailable, BackingUnavailable):
         raise
     except LedgerError:
@@ -127,9 +134,11 @@ async def _try_again(pool: Pool, ledger: Ledger, rules: Rules, row: int) -> bool
     return settlement.status != "waiting"
 
 
+# The oldest are looked at, and no others: those that waited longest were the first to come.
 GIVE_UP = """
 UPDATE webhook_inbox SET status = 'unknown', settled_at = clock_timestamp()
-WHERE status = 'waiting' AND received_at < clock_timestamp() - make_interval(hours => $1)
+FROM (SELECT id AS oldest FROM webhook_inbox WHERE status = 'waiting' ORDER BY id LIMIT $2) AS waiting
+WHERE id = oldest AND status = 'waiting' AND received_at < clock_timestamp() - make_interval(hours => $1)
 RETURNING id, provider, named
 """
 
@@ -137,7 +146,7 @@ RETURNING id, provider, named
 async def _give_up(pool: Pool) -> None:
     """What was not known for a day is not going to be."""
     async with answering(pool) as connection:
-        for row in await connection.fetch(GIVE_UP, WAITING_HOURS):
+        for row in await connection.fetch(GIVE_UP, WAITING_HOURS, GONE_MAX):
             log.warning("webhook %d of %s: nobody knows %s", row["id"], row["provider"], row["named"])
 
 

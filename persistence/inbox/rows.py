@@ -5,16 +5,24 @@ from asyncpg import Record
 from msgspec import UNSET, UnsetType
 
 from app.events import ProviderFinished
+from app.ledger.backing import BackingUnavailable
+from app.webhooks.event import Unreadable
 from app.webhooks.inbox import OPEN, REPLAYABLE, Granted, Kept, Received
 from app.webhooks.settling import Settlement
 from persistence.events.outbox import Outbox
 from persistence.pool import Connection
 
+OF_A_URL_MAX = 16
+"""Rows of one callback URL: a reservation has a task or two, and each of them three outcomes."""
+
 RECEIVE = """
 INSERT INTO webhook_inbox AS there (
   provider, path, named, outcome, word, task, own, amount, reason, payload, status, settled_at
-) VALUES (
-  $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, CASE WHEN $11 = 'verified' THEN clock_timestamp() END
+)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8::bigint, $9, $10, $11,
+  CASE WHEN $11 = 'verified' THEN clock_timestamp() END
+WHERE $2 = '' OR $12 > (
+  SELECT count(*) FROM webhook_inbox WHERE provider = $1 AND path = $2 AND (named, outcome) <> ($3, $4)
 )
 ON CONFLICT (provider, path, named, outcome) DO UPDATE
 SET deliveries = there.deliveries + 1, last_at = clock_timestamp(),
@@ -24,7 +32,11 @@ RETURNING id, status
 
 
 async def receive(connection: Connection, received: Received) -> Kept:
-    """Keep it, or count it where it came before. What is noted only is settled by that."""
+    """Keep it, or count it where it came before. What is noted only is settled by that.
+
+    Raises:
+        Unreadable: Its callback URL has been called for `OF_A_URL_MAX` other things already.
+    """
     row = await connection.fetchrow(
         RECEIVE,
         received.provider,
@@ -38,8 +50,10 @@ async def receive(connection: Connection, received: Received) -> Kept:
         received.reason,
         received.payload,
         "verified" if received.outcome == "progress" else "received",
+        OF_A_URL_MAX,
     )
-    assert row is not None, "a row that was made or counted"
+    if row is None:
+        raise Unreadable(f"this callback URL has told of {OF_A_URL_MAX} other tasks and outcomes already")
     return Kept(row["id"], row["status"])
 
 
@@ -47,7 +61,7 @@ async def receive(connection: Connection, received: Received) -> Kept:
 SETTLE = """
 UPDATE webhook_inbox
 SET status = $2, why = left($3, 1000), reservation = $4, account = $5, resource = $6, transaction = $7,
-  credits = $8, due = $10, tried_at = clock_timestamp(),
+  credits = $8, tried_at = clock_timestamp(),
   settled_at = CASE WHEN $2 <> 'waiting' THEN clock_timestamp() END
 WHERE id = $1 AND status = ANY ($9::text[])
 """
@@ -71,7 +85,6 @@ async def settle(
         settlement.transaction,
         settlement.credits,
         REPLAYABLE if again else OPEN,
-        settlement.due,
     )
     if changed == "UPDATE 1":
         await _tell(connection, received, settlement)
@@ -119,22 +132,35 @@ def delivery(row: Record) -> Received:
 
 
 GRANTED = """
-SELECT account, credits FROM webhook_inbox
+SELECT id, account, credits FROM webhook_inbox
 WHERE provider = 'stripe' AND path = '' AND named = ANY ($1::text[]) AND outcome = 'succeeded'
   AND status = 'verified' AND credits IS NOT NULL
 ORDER BY id LIMIT 1
 """
 
 
-REVERSED = """
-SELECT coalesce(sum(due), 0)::bigint FROM webhook_inbox
-WHERE outcome = 'reversed' AND status = 'verified' AND string_to_array(named, ' ') && $1::text[]
+async def granted(connection: Connection, keys: tuple[str, ...]) -> Granted | None:
+    """What a payment was granted that is known by one of these keys."""
+    row = await connection.fetchrow(GRANTED, keys)
+    return None if row is None else Granted(row["account"], row["credits"])
+
+
+# Whoever claims holds the row of the payment, so that the others of this payment have been claimed or wait.
+CLAIM = """
+UPDATE webhook_inbox mine SET due = coalesce(due, greatest(0, least($2, $3 - (
+  SELECT coalesce(sum(due), 0) FROM webhook_inbox other
+  WHERE other.outcome = 'reversed' AND string_to_array(other.named, ' ') && $4::text[] AND other.id <> mine.id
+))))
+WHERE provider = 'stripe' AND path = '' AND named = $1 AND outcome = 'reversed'
+RETURNING due
 """
 
 
-async def granted(connection: Connection, keys: tuple[str, ...]) -> Granted | None:
-    """What a payment was granted that is known by one of these keys, and what of it went back since."""
-    row = await connection.fetchrow(GRANTED, keys)
-    if row is None:
-        return None
-    return Granted(row["account"], row["credits"], await connection.fetchval(REVERSED, keys))
+async def claim(connection: Connection, received: Received, keys: tuple[str, ...], share: int) -> int:
+    """As `Payments.claim`, of a payment that was granted. Needs a transaction."""
+    of = await connection.fetchrow(GRANTED + " FOR UPDATE", keys)
+    assert of is not None, "what was granted stays granted"
+    due = await connection.fetchval(CLAIM, received.named, share, of["credits"], keys)
+    if due is None:
+        raise BackingUnavailable("what is to be taken back is not in the inbox yet")
+    return int(due)

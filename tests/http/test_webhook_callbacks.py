@@ -10,6 +10,9 @@ import standardwebhooks
 
 from app.main import create_app
 from app.settings import Settings
+from app.webhooks.inbox import Received
+from app.webhooks.settling import Settlement
+from persistence.inbox.rows import OF_A_URL_MAX
 from tests.http.conftest import running
 from tests.http.doors import (
     MASTERS,
@@ -204,6 +207,55 @@ async def test_our_id_in_the_payload_is_enough(client, stranger):
     body["event_data"]["callback_id"] = made["reservation"]["id"]
     assert "verified" == await told(stranger, "heygen", body)
     assert ("confirmed", 50) == members(await find(client, made["reservation"]["id"]), "status", "captured")
+
+
+async def test_our_id_in_the_payload_of_another_provider_is_a_conflict_and_nothing_moves(client, stranger):
+    """Who lets people name their own videos lets nobody end the work of others."""
+    made = await reserved(client, provider="replicate", taskId="t")
+    body = SUCCEEDED["heygen"]("v")
+    body["event_data"]["callback_id"] = made["reservation"]["id"]
+    assert "conflict" == await told(stranger, "heygen", body)
+    (row,) = await inbox(client, status="conflict")
+    assert f"{made['reservation']['id']} is done by replicate" == row["why"]
+    assert "pending" == (await find(client, made["reservation"]["id"]))["status"]
+    assert "verified" == await told(stranger, "replicate", SUCCEEDED["replicate"]("t"))
+
+
+async def test_a_callback_url_that_was_leaked_fills_no_inbox(app, client, stranger):
+    made = await reserved(client, provider="luma")
+    path = url("luma", made["reservation"]["id"])
+
+    async def told_of(task: str) -> httpx.Response:
+        return await deliver(stranger, "luma", SUCCEEDED["luma"](task), path=path, signed=False)
+
+    statuses = [(await told_of(f"t-{number}")).status_code for number in range(OF_A_URL_MAX + 3)]
+    assert [200] * OF_A_URL_MAX + [400] * 3 == statuses
+    assert "duplicate" == (await told_of("t-0")).json()["status"]
+    await app.state.parts.receiving.inbox.write_rejected_now()
+    assert OF_A_URL_MAX == len(await inbox(client, status="verified"))
+    (row,) = await inbox(client, status="rejected")
+    assert ("luma", 3) == (row["provider"], row["deliveries"])
+    other = await reserved(client, provider="luma")
+    path = url("luma", other["reservation"]["id"])
+    assert 200 == (await told_of("t-99")).status_code
+
+
+async def test_what_was_done_at_such_a_url_while_postgresql_was_away_holds_up_nothing(app, client, stranger):
+    made = await reserved(client, provider="luma")
+    path, receiving = url("luma", made["reservation"]["id"]), app.state.parts.receiving
+    for number in range(OF_A_URL_MAX):
+        await told(stranger, "luma", SUCCEEDED["luma"](f"t-{number}"), path=path, signed=False)
+    for of, task in ((made["reservation"]["id"], "one more"), ("", "another")):
+        received = Received(
+            provider="luma", path=of, named=task, outcome="succeeded", word="completed", payload="{}"
+        )
+        receiving._later.append((None, received, Settlement(status="verified")))
+    await receiving.write_now()
+    assert not receiving._later
+    assert [OF_A_URL_MAX, 1] == [
+        len([row for row in await inbox(client) if ("reservationId" in row) is bound])
+        for bound in (True, False)
+    ]
 
 
 async def test_users_are_never_shown_a_callback(app, client, settings, database):

@@ -1,5 +1,6 @@
 """Payments of Stripe: each is granted once, and what goes back is taken back once, in any order."""
 
+import asyncio
 import random
 import time
 from itertools import permutations
@@ -9,6 +10,8 @@ import httpx
 import pytest
 
 from app.settings import Settings
+from app.webhooks.inbox import Granted
+from app.webhooks.settling import OURS
 from persistence.inbox.retrying import retry_slice
 from tests.http.doors import deliver, inbox, told, with_doors
 from tests.http.steps import balance, members, setting, sums
@@ -37,6 +40,11 @@ def checkout(credits_: str = "100", payment: str = "pi_1", **more: Any) -> dict[
 def refunded(before: int, after: int, total: int = 999, payment: str = "pi_1") -> dict[str, Any]:
     charge = {"id": "ch_1", "payment_intent": payment, "amount": total, "amount_refunded": after}
     return event("charge.refunded", charge, f"evt_{after}", previous_attributes={"amount_refunded": before})
+
+
+def disputed(payment: str = "pi_1") -> dict[str, Any]:
+    dispute = {"id": "dp_1", "payment_intent": payment, "amount": 999, "status": "needs_response"}
+    return event("charge.dispute.created", dispute)
 
 
 async def pay(client: httpx.AsyncClient, body: dict[str, Any]) -> str:
@@ -157,22 +165,17 @@ async def test_what_is_not_there_any_more_cannot_be_taken_and_is_said(client, st
 
 async def test_a_dispute_takes_all_of_it_back(client, stranger):
     await pay(stranger, checkout())
-    dispute = {"id": "dp_1", "payment_intent": "pi_1", "amount": 999, "status": "needs_response"}
-    assert "verified" == await pay(stranger, event("charge.dispute.created", dispute))
+    assert "verified" == await pay(stranger, disputed())
     assert (0, 0) == (await sums(client))[:2]
 
 
 async def test_a_refund_and_a_dispute_take_no_more_than_the_payment_gave(client, stranger):
     """In both orders, also where a part of it had been spent; what was bought otherwise stays."""
-    dispute = {"id": "dp_1", "amount": 999, "status": "needs_response"}
     for account, refund_first in (("one", True), ("two", False)):
         payment = f"pi_{account}"
         await pay(stranger, checkout("100", payment, client_reference_id=account))
         await client.post("/api/credits/deduct", json={"accountId": account, "amount": 90})
-        steps = [
-            refunded(0, 333, payment=payment),
-            event("charge.dispute.created", dispute | {"payment_intent": payment}),
-        ]
+        steps = [refunded(0, 333, payment=payment), disputed(payment)]
         for step in steps if refund_first else reversed(steps):
             assert "verified" == await pay(stranger, step)
         assert 0 == (await sums(client, account))[0]
@@ -180,6 +183,80 @@ async def test_a_refund_and_a_dispute_take_no_more_than_the_payment_gave(client,
         for before, after in ((333, 666), (666, 999)):
             assert "verified" == await pay(stranger, refunded(before, after, payment=payment))
         assert 50 == (await sums(client, account))[0]
+
+
+async def test_two_that_go_back_at_the_same_moment_take_no_more_than_the_payment_gave(
+    client, stranger, app, monkeypatch
+):
+    """Both know of the payment, and neither of the other."""
+    await pay(stranger, checkout())
+    await pay(stranger, checkout("500", "pi_other"))
+    inbox_of, both = app.state.parts.receiving.inbox, asyncio.Barrier(2)
+    granted = inbox_of.granted
+
+    async def at_once(keys: tuple[str, ...]) -> Granted | None:
+        found = await granted(keys)
+        await both.wait()
+        return found
+
+    monkeypatch.setattr(inbox_of, "granted", at_once)
+    async with asyncio.timeout(10):
+        assert ["verified", "verified"] == await asyncio.gather(
+            pay(stranger, refunded(0, 600)), pay(stranger, disputed())
+        )
+    assert 500 == (await sums(client))[0]
+
+
+async def test_one_that_went_back_and_was_not_noted_counts_for_the_next(client, stranger, app, monkeypatch):
+    await pay(stranger, checkout())
+    await pay(stranger, checkout("500", "pi_other"))
+    with monkeypatch.context() as crash:
+        crash.setattr(app.state.parts.receiving.inbox, "settle", dies)
+        assert 500 == (await deliver(stranger, "stripe", refunded(0, 600))).status_code
+    assert 600 - 60 == (await sums(client))[0]
+    assert ["verified"] * 2 == [await pay(stranger, each) for each in (disputed(), refunded(0, 600))]
+    assert 500 == (await sums(client))[0]
+    assert [-60, -40] == [row["amount"] for row in await inbox(client)][1::-1]
+
+
+async def test_what_the_ledger_refuses_to_take_back_is_kept_for_the_replay(client, stranger):
+    await pay(stranger, checkout())
+    await client.post("/api/credits/deduct", json={"accountId": "alice", "amount": 100})
+    await setting(client, status="closed")
+    assert ["refused", "refused"] == [await pay(stranger, each) for each in (refunded(0, 333), disputed())]
+    await setting(client, status="active")
+    await pay(stranger, checkout("500", "pi_other"))
+    for row in await inbox(client, status="refused"):
+        answer = await client.post(f"/api/credits/webhooks/{row['id']}/replay")
+        assert "verified" == answer.json()["status"]
+    assert 400 == (await sums(client))[0]
+
+
+async def test_nobody_uses_up_the_key_of_what_is_taken_back(client, stranger):
+    await pay(stranger, checkout())
+    for key in ("stripe:pi_1 charge.refunded 999", "stripe:pi_1.charge.refunded 999"):
+        body = {"accountId": "alice", "amount": 1}
+        await client.post("/api/credits/deduct", json=body, headers={"idempotency-key": key})
+    answer = await client.post(
+        "/api/credits/deduct",
+        json={"accountId": "alice", "amount": 1},
+        headers={"idempotency-key": f"stripe:pi_1{OURS}charge.refunded 999".encode()},
+    )
+    assert 400 == answer.status_code
+    assert "verified" == await pay(stranger, refunded(0, 999))
+    assert 0 == (await sums(client))[0]
+
+
+async def test_what_was_paid_to_a_connected_account_grants_nothing(client, stranger):
+    """Whoever owns that one writes what its payments say."""
+    paid = checkout() | {"account": "acct_1"}
+    assert "refused" == await pay(stranger, paid)
+    assert "verified" == await pay(stranger, refunded(0, 999) | {"account": "acct_1"})
+    (row,) = await inbox(client, status="refused")
+    assert "it is about a connected account" == row["why"]
+    assert 404 == (await client.get("/api/credits/balance", params={"accountId": "alice"})).status_code
+    assert "verified" == await pay(stranger, checkout())
+    assert 100 == (await sums(client))[0]
 
 
 async def test_a_refund_that_comes_before_its_payment_waits_for_it(client, stranger, app, database):

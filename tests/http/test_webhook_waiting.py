@@ -5,7 +5,10 @@ from contextlib import suppress
 
 import pytest
 
-from app.ledger.errors import LedgerUnavailable
+from app.ledger.backing import BackingUnavailable
+from app.ledger.errors import LedgerFenced, LedgerUnavailable
+from app.ledger.operations import Confirm
+from app.ledger.receipts import Receipt
 from app.settings import Settings
 from app.webhooks.inbox import Received
 from app.webhooks.receiving import Rules
@@ -214,3 +217,62 @@ async def test_slices_that_end_early_look_at_every_row_in_turn(client, stranger,
             await retry_slice(database, app.state.parts.ledger, Rules({}), 5.0, position)
     assert [ids[1], ids[3]] == [each for each in seen if each is not None][1:3]
     assert retrying._ID_MAX == position.before
+
+
+async def test_what_is_given_up_at_once_is_bounded_and_the_oldest_are_first(
+    client, stranger, try_again, database, monkeypatch
+):
+    monkeypatch.setattr(retrying, "GONE_MAX", 2)
+    for number in range(4):
+        await told(stranger, "sync", SUCCEEDED["sync"](f"t-{number}"))
+    await database.execute(
+        "UPDATE webhook_inbox SET received_at = now() - interval '25 hours' WHERE task <> 't-3'"
+    )
+    for gone in (["t-1", "t-0"], ["t-2", "t-1", "t-0"], ["t-2", "t-1", "t-0"]):
+        await try_again()
+        assert gone == [row["taskId"] for row in await inbox(client, status="unknown")]
+
+
+async def test_what_waits_for_a_fenced_shard_holds_up_no_other(
+    client, stranger, app, database, try_again, monkeypatch
+):
+    made = [await reserved(client) for _ in range(3)]
+    for number, each in enumerate(made):
+        await told(stranger, "sync", SUCCEEDED["sync"](f"t-{number}"))
+        await bind(client, each["reservation"]["id"], taskId=f"t-{number}", provider="sync")
+    confirm = app.state.parts.ledger.confirm
+
+    async def fenced(operation: Confirm) -> Receipt:
+        if operation.reservation == made[1]["reservation"]["id"]:
+            raise LedgerFenced
+        return await confirm(operation)
+
+    with monkeypatch.context() as fence:
+        fence.setattr(app.state.parts.ledger, "confirm", fenced)
+        assert 2 == await try_again()
+    assert ["verified", "waiting", "verified"] == [row["status"] for row in await inbox(client)]
+    assert 1 == await try_again()
+
+
+async def test_what_came_of_it_waits_for_postgresql_within_bounds_and_the_workers_find_the_rest(
+    client, stranger, app, database, try_again, monkeypatch
+):
+    """PostgreSQL takes what comes in, and then does not answer."""
+    receiving = app.state.parts.receiving
+    monkeypatch.setattr("app.webhooks.receiving.LATER_MAX", 2)
+
+    async def away(*_: object) -> None:
+        raise BackingUnavailable
+
+    for number in range(4):
+        await reserved(client, taskId=f"t-{number}", provider="sync")
+    with monkeypatch.context() as outage:
+        outage.setattr(receiving.inbox, "settle", away)
+        for number in range(4):
+            assert "verified" == await told(stranger, "sync", SUCCEEDED["sync"](f"t-{number}"))
+        assert 2 == len(receiving._later)
+    await receiving.write_now()
+    await database.execute("UPDATE webhook_inbox SET tried_at = now() - interval '11 seconds'")
+    assert 2 == await try_again()
+    assert {"verified"} == {row["status"] for row in await inbox(client)}
+    assert 200 == (await sums(client))[0]

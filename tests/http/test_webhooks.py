@@ -8,6 +8,7 @@ from app.settings import Settings
 from tests.http.doors import (
     FAILED,
     FAL_JWKS,
+    FAL_PUBLIC,
     SIGNING,
     SUCCEEDED,
     deliver,
@@ -150,6 +151,15 @@ async def test_keys_of_fal_that_were_changed_are_fetched_once_they_are_missed(ap
         for _ in range(3):
             assert "duplicate" == await told(stranger, "fal", body)
         assert 2 == len(asked)
+
+
+async def test_a_key_of_fal_that_is_for_something_else_proves_nothing(app, client, stranger):
+    await reserved(client, provider="fal", taskId="t")
+    receiving = app.state.parts.receiving
+    async with httpx.AsyncClient() as nobody:
+        for kind in ('"kty": "EC", "crv": "P-256"', '"kty": "OKP", "crv": "X25519"', '"kid": "x"'):
+            receiving._of_fal = Jwks(f'{{"keys": [{{{kind}, "x": "{FAL_PUBLIC}"}}]}}', nobody)
+            assert 401 == (await deliver(stranger, "fal", SUCCEEDED["fal"]("t"))).status_code
 
 
 async def test_while_the_keys_of_fal_were_never_fetched_it_is_to_be_sent_again(app, stranger):

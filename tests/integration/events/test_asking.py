@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import msgspec
 import pytest
 
-from app.ledger.operations import Cancel, Grant, Reserve
+from app.ledger.operations import Cancel, Extend, Grant, Reserve
 from app.webhooks.inbox import Received
 from app.webhooks.receiving import Rules
 from persistence import asking as module
@@ -155,6 +155,28 @@ async def test_what_runs_gets_more_time_when_less_than_half_is_left_and_only_onc
     assert await deadline(database, reservation) >= before
     row = await database.fetchrow("SELECT count(*), min(by) FROM journal WHERE kind = 'extended'")
     assert (1, "webhook:bfl") == tuple(row)
+
+
+async def test_nobody_uses_up_the_key_under_which_it_gets_more_time(
+    database, ledger, asker, reserve, provider, clock
+):
+    """A user who may extend, and would rather have the reservation run out before its work is done."""
+    reservation = await reserve("task-1")
+    provider.says = {"task-1": {"status": "Pending"}}
+    clock.now = await deadline(database, reservation) - TTL / 2 + timedelta(seconds=1)
+    ttl_ms = TTL // timedelta(milliseconds=1)
+    await ledger.extend(
+        Extend(
+            reservation=reservation,
+            ttl_ms=ttl_ms,
+            key=f"asking {reservation} 0",
+            fingerprint="f",
+            by="user:u",
+        )
+    )
+    async with asker() as asking:
+        await look(asking)
+    assert 2 == (await ledger.find(reservation)).extensions
 
 
 async def test_no_answer_and_nonsense_change_nothing_and_are_asked_for_less_and_less_often(
