@@ -92,7 +92,8 @@ class Jwks:
         Raises:
             KeysUnavailable: There have never been any.
         """
-        if self._one_at_a_time.locked() or self._wanting(fresh=fresh):
+        under_way = self._one_at_a_time.locked() and (fresh or self._keys is None)
+        if under_way or self._wanting(fresh=fresh):
             async with self._one_at_a_time:
                 if self._wanting(fresh=fresh):  # still, after whoever was first
                     await self._fetch()

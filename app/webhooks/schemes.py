@@ -15,6 +15,9 @@ from app.webhooks.event import Delivery, Unverified
 
 TOLERANCE_SECONDS = 300
 KEY_BYTES_MIN = 16
+SIGNATURES_MAX = 16
+"""In one header: by as many keys as anybody changes at once."""
+
 _TIMESTAMP_DIGITS_MAX = 12
 _PREFIX = "whsec_"
 
@@ -63,6 +66,8 @@ def demand_fresh(timestamp: str, now: float) -> None:
 
 def _demand_one(right: Iterable[bytes], given: Sequence[bytes]) -> None:
     """Raises `Unverified` unless one of those given is one of those that are right."""
+    if len(given) > SIGNATURES_MAX:
+        raise Unverified(f"there are more than {SIGNATURES_MAX} signatures")
     if not any(hmac.compare_digest(one, other) for one in right for other in given):
         raise Unverified("the signature is of another body, another time or another secret")
 

@@ -168,3 +168,28 @@ async def test_keys_that_are_given_are_never_asked_for(client, clock):
 def test_a_source_is_a_url_that_nobody_can_forge_or_the_keys(wrong):
     with pytest.raises(ValueError, match=r"JWKS"):
         demand_source(wrong)
+
+
+async def test_while_keys_are_fetched_those_who_have_theirs_do_not_wait(client, clock):
+    """A made-up key id has them fetched, and their source may take its time."""
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        body = msgspec.json.encode({"keys": [OLD]})
+        if asked.is_set():
+            await answer.wait()
+        asked.set()
+        writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n" + body)
+
+    async with listening(slow) as port:
+        jwks = Jwks(f"http://127.0.0.1:{port}/", client, clock=clock)
+        assert [OLD] == await jwks.keys()
+        clock.now += AGAIN_SECONDS
+        missing = [asyncio.create_task(jwks.keys(fresh=True)) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert jwks._one_at_a_time.locked()
+        async with asyncio.timeout(1):
+            assert [OLD] == await jwks.keys()
+        assert not any(each.done() for each in missing)
+        answer.set()
+        assert [[OLD], [OLD]] == await asyncio.gather(*missing)

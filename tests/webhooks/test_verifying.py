@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from app.webhooks.event import Delivery, Unverified
-from app.webhooks.schemes import TOLERANCE_SECONDS
+from app.webhooks.schemes import SIGNATURES_MAX, TOLERANCE_SECONDS
 from tests.webhooks.deliveries import (
     FAL_PRIVATE,
     NOW,
@@ -144,6 +144,19 @@ def test_of_several_signatures_in_a_header_one_is_enough(name):
     for listed in (f"v1,AAAA {right}", f"{right} v1a,AAAA", f"  v2,x  {right} ,"):
         headers = {**good.headers, "webhook-signature": listed}
         SENDERS[name].verify(good._replace(headers=headers), [SECRETS[name]], NOW)
+
+
+@pytest.mark.parametrize("name", ["generic", "stripe"])
+def test_a_header_of_more_signatures_than_anybody_has_keys_is_not_looked_through(name):
+    good = made(name)
+    (header, listed), between = list(good.headers.items())[-1], "," if name == "stripe" else " "
+    wrong = "v1=00" if name == "stripe" else "v1,AAAA"
+    for many, proves in ((SIGNATURES_MAX - 1, True), (SIGNATURES_MAX, False)):
+        several = good._replace(headers={**good.headers, header: between.join([*[wrong] * many, listed])})
+        if proves:
+            SENDERS[name].verify(several, [SECRETS[name]], NOW)
+        else:
+            assert "more than" in refused(name, several)
 
 
 @pytest.mark.parametrize("name", ["replicate", "kling", "generic"])
