@@ -7,11 +7,14 @@ looked at when it is about to be connected to, and the connection goes to that v
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from threading import Thread
 
 import httpx
 
-from app.events import EndpointRefused
+from app.events import ENDPOINTS_MAX, EndpointRefused
 
 URL_MAX = 2000
 PORT_MAX = 65_535
@@ -20,8 +23,11 @@ Address = IPv4Address | IPv6Address
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """The addresses of a host, as texts. Raises `OSError` where it has none."""
 
-_TRANSLATED = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
-"""Of translators, whose last 32 bits are an IPv4 address."""
+_TRANSLATED = IPv6Network("64:ff9b::/96")
+"""Of translators: the last 32 bits are an IPv4 address."""
+
+_NEVER = (IPv6Network("64:ff9b:1::/48"), IPv6Network("fec0::/10"))
+"""Of translators of this network, who may have put the IPv4 address anywhere (RFC 8215), and of sites."""
 
 _OF_CLOUDS = frozenset({IPv4Address("168.63.129.16")})
 """Global by its number, and yet what a virtual machine finds its own cloud at."""
@@ -34,7 +40,8 @@ def refuse(address: Address) -> None:
         EndpointRefused: Why.
     """
     address = _inside(address) or address
-    if not address.is_global or address.is_multicast or address.is_reserved or address in _OF_CLOUDS:
+    is_other = address.is_multicast or address.is_reserved or any(address in each for each in _NEVER)
+    if not address.is_global or is_other or address in _OF_CLOUDS:
         raise EndpointRefused(f"{address} is no address of the public internet")
 
 
@@ -42,7 +49,7 @@ def _inside(address: Address) -> IPv4Address | None:
     """The IPv4 address that an IPv6 address stands for."""
     if isinstance(address, IPv4Address):
         return None
-    if any(address in network for network in _TRANSLATED):
+    if address in _TRANSLATED:
         return IPv4Address(int(address) & 0xFFFF_FFFF)
     teredo = address.teredo
     return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None)
@@ -82,13 +89,43 @@ def _literal(host: str) -> Address | None:
         return None
 
 
-async def resolve(host: str, port: int) -> list[str]:
-    """By the machine's resolver, which also reads `127.1` and `0x7f000001`."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+class Resolver:
+    """The machine's resolver, which also reads `127.1` and `0x7f000001`.
+
+    A name whose servers are silent keeps a thread for half a minute, whether anybody still waits or not. An
+    event loop has four of them, for all that it connects to, and so these are others: one for each name.
+    """
+
+    def __init__(self) -> None:
+        self._asked: dict[tuple[str, int], asyncio.Future[list[str]]] = {}
+
+    async def __call__(self, host: str, port: int) -> list[str]:
+        asked = self._asked.get((host, port))
+        if asked is None:
+            if len(self._asked) >= ENDPOINTS_MAX:
+                raise OSError("too many names are being looked up")
+            asked = self._asked[host, port] = asyncio.get_running_loop().create_future()
+            asked.add_done_callback(partial(self._answered, (host, port)))
+            Thread(target=_look_up, args=(host, port, asked), name="look-up", daemon=True).start()
+        return await asyncio.shield(asked)
+
+    def _answered(self, name: tuple[str, int], asked: "asyncio.Future[list[str]]") -> None:
+        del self._asked[name]
+        asked.exception()  # whoever asked may have gone; that is no reason to log it
 
 
-async def addresses(url: httpx.URL, *, private: bool, by: Resolve = resolve) -> list[str]:
+def _look_up(host: str, port: int, asked: "asyncio.Future[list[str]]") -> None:
+    answer: Callable[[], None]
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        answer = partial(asked.set_result, list(dict.fromkeys(str(address[0]) for *_, address in found)))
+    except (OSError, UnicodeError) as error:
+        answer = partial(asked.set_exception, error)
+    with suppress(RuntimeError):  # the loop has ended
+        asked.get_loop().call_soon_threadsafe(answer)
+
+
+async def addresses(url: httpx.URL, *, private: bool, by: Resolve) -> list[str]:
     """What to connect to, in order. One address that may not be refuses them all.
 
     Raises:

@@ -13,7 +13,7 @@ import httpx
 from standardwebhooks import Webhook
 
 from app.events import EndpointRefused
-from persistence.events.addresses import Resolve, addresses, read, resolve
+from persistence.events.addresses import Resolve, Resolver, addresses, read
 
 ANSWER_SECONDS = 10.0
 CONNECT_SECONDS = 4.0
@@ -37,15 +37,15 @@ class Sender:
 
     Args:
         private: Whether private addresses and plain HTTP are allowed.
-        by: Resolves names.
+        by: Resolves names; the machine's resolver if nothing else is given.
         answer_seconds: How long a receiver may take, from looking up its name to its answer.
     """
 
     def __init__(
-        self, *, private: bool, by: Resolve = resolve, answer_seconds: float = ANSWER_SECONDS
+        self, *, private: bool, by: Resolve | None = None, answer_seconds: float = ANSWER_SECONDS
     ) -> None:
         self._private = private
-        self._by = by
+        self._by = by or Resolver()
         self._answer_seconds = answer_seconds
         # No proxies and no `.netrc` of this machine. No connection is used twice, because it would be found
         # again by its address, under which another name may have been.

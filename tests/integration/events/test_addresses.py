@@ -1,8 +1,11 @@
 """Events go where they may: every address is looked at, and the connection goes to that very one."""
 
+import asyncio
 import ssl
+import threading
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from typing import Any
 
 import httpx
 import pytest
@@ -12,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from app.events import EndpointRefused
-from persistence.events.addresses import refuse, resolve
+from persistence.events.addresses import Resolver, refuse
 from persistence.events.sending import Letter, NotSent, Sender
 from tests.integration.events.receiver import receiving
 
@@ -27,7 +30,8 @@ PRIVATE = [
     "169.254.169.254", "100.64.0.1", "100.100.100.200", "168.63.129.16", "192.0.2.1", "198.18.0.1",
     "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1", "fe80::1", "fc00::1", "fd00:ec2::254",
     "ff02::1", "2001:db8::1", "::ffff:127.0.0.1", "::ffff:a9fe:a9fe", "64:ff9b::7f00:1", "64:ff9b:1::a00:1",
-    "2002:7f00:1::", "2002:a9fe:a9fe::", "2001:0:1:2:3:4:80ff:fffe",
+    "2002:7f00:1::", "2002:a9fe:a9fe::", "2001:0:1:2:3:4:80ff:fffe", "fec0::1", "64:ff9b:1:a00:0:100:808:808",
+    "::7f00:1",
 ]  # fmt: skip
 
 
@@ -92,7 +96,31 @@ async def test_a_name_without_an_address_is_told_so():
 
 
 async def test_the_machines_resolver_gives_each_address_once():
-    assert ["127.0.0.1"] == await resolve("127.0.0.1", 443)
+    assert ["127.0.0.1"] == await Resolver()("127.0.0.1", 443)
+
+
+async def test_a_name_whose_servers_are_silent_keeps_no_other_waiting_and_is_asked_for_once(monkeypatch):
+    answers, asked = threading.Event(), []
+
+    def look_up(host: str, port: int, *_: Any, **__: Any) -> list[tuple[Any, ...]]:
+        asked.append(host)
+        if host == "silent.example":
+            assert answers.wait(30)
+        return [(0, 0, 0, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr("socket.getaddrinfo", look_up)
+    async with receiving() as receiver, Sender(private=True, answer_seconds=1) as sender:
+        silent = letter(f"http://silent.example:{receiver.port}/")
+        waiting = [asyncio.create_task(sender.send(silent, NOW)) for _ in range(40)]
+        await asyncio.sleep(0)
+        assert 200 == await sender.send(letter(f"http://shop.example:{receiver.port}/"), NOW)
+        for each in waiting:
+            with pytest.raises(NotSent, match="no answer within 1 s"):
+                await each
+        assert ["silent.example", "shop.example"] == asked
+        answers.set()
+        await asyncio.wait(sender._by._asked.values(), timeout=10)
+        assert 200 == await sender.send(silent, NOW)
 
 
 async def test_proxies_of_the_environment_are_not_used(monkeypatch):
