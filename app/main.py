@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 import httpx
 import structlog
@@ -19,6 +20,7 @@ from app.checking import Checks
 from app.dashboard.routes import dashboard
 from app.http import docs
 from app.http.accounts import Accounts
+from app.http.alerts import Alerts
 from app.http.auth import Authentication
 from app.http.batch import Batch
 from app.http.cleaning import Cleanup
@@ -50,15 +52,20 @@ from app.metrics.whole import Whole
 from app.origins import origins
 from app.settings import Settings
 from app.tokens import KEEP_SECONDS, Demands, Tokens
+from app.traces import begun
 from app.webhooks.configured import Doors, read_units
 from app.webhooks.receiving import Receiving, Rules
 from persistence import acknowledged, admission
+from persistence.alerts.kept import PostgresAlerts
+from persistence.alerts.watched import Watched
 from persistence.alive import RedisQueues
 from persistence.api_keys import PostgresApiKeys
 from persistence.backing import PostgresBacking
 from persistence.cleaning.cleaning import PostgresCleaning
+from persistence.dashboard.ongoing import PostgresOngoing
 from persistence.dashboard.operators import PostgresOperators
 from persistence.events.managed import PostgresEvents
+from persistence.health.mishaps import PostgresMishaps
 from persistence.history import PostgresHistory
 from persistence.inbox.inbox import PostgresInbox
 from persistence.journaled import Journaled
@@ -71,6 +78,9 @@ from persistence.rates import PostgresRates
 from persistence.reconcile.recorded import PostgresReconciliations
 from persistence.searching import PostgresSearching
 
+if TYPE_CHECKING:
+    from app.traces.spans import Traces
+
 CLOSE_SECONDS = 0.7
 AGAIN_SECONDS = 1.0
 CANCEL_AGAIN_SECONDS = 0.05
@@ -80,7 +90,7 @@ log = structlog.get_logger("lastro.api")
 
 def create_app(settings: Settings) -> Litestar:
     """The API, ready to be served by any ASGI server. Opens nothing."""
-    watch = Watch(settings.log_requests)
+    watch, traces = Watch(settings.log_requests), begun()
     app = Litestar(
         [
             Credits,
@@ -95,11 +105,12 @@ def create_app(settings: Settings) -> Litestar:
             Webhooks,
             Inbox,
             Events,
+            Alerts,
             Health,
             Metrics,
             dashboard(),
         ],
-        lifespan=[partial(_running, settings, watch)],
+        lifespan=[partial(_running, settings, watch, traces)],
         middleware=[Authentication],
         exception_handlers=HANDLERS,
         request_class=LedgerRequest,
@@ -107,14 +118,19 @@ def create_app(settings: Settings) -> Litestar:
         openapi_config=docs.config(),
         logging_config=None,
     )
-    app.asgi_handler = Door(app.asgi_handler, watch, origins(settings.cors_origins))
+    handler = traces.around(app.asgi_handler) if traces else app.asgi_handler
+    app.asgi_handler = Door(handler, watch, origins(settings.cors_origins))
     return app
 
 
 @asynccontextmanager
-async def _running(settings: Settings, watch: Watch, app: Litestar) -> AsyncIterator[None]:
+async def _running(
+    settings: Settings, watch: Watch, traces: "Traces | None", app: Litestar
+) -> AsyncIterator[None]:
     """All parts, from the start of the application to its end; in the end what waits is finished first."""
     async with AsyncExitStack() as stack:
+        if traces:
+            stack.push_async_callback(traces.close)
         redis, aside, waiting = (connect(settings.redis_url) for _ in range(3))
         for client in (redis, aside, waiting):
             stack.push_async_callback(client.aclose)
@@ -126,18 +142,23 @@ async def _running(settings: Settings, watch: Watch, app: Litestar) -> AsyncIter
         acknowledgement = settings.acknowledgement
         backing = PostgresBacking(pool, partial(admitted, acknowledgement, guards, aside))
         replicas = Replicas(waiting, acknowledgement.replicas) if acknowledgement.replicas else None
-        ledger = Ledger(redis, backing, _limits(settings), replicas=replicas)
+        ledger = (traces.ledger if traces else Ledger)(redis, backing, _limits(settings), replicas=replicas)
         keyring, rates = Keyring(guards), PostgresRates(pages, guards)
         users = await _users(settings, stack)
         inbox = PostgresInbox(kept, pages)
         receiving = await _receiving(settings, ledger, inbox, stack)
         reconciliations = PostgresReconciliations(pages)
         journaling, queues = StreamsAndJournal(pages, aside), RedisQueues(settings.queue_url)
+        watched, looks = Watched.of(settings), await stack.enter_async_context(_pool(settings, "alerts", 3))
+        health = watched.looking(looks, aside, queues)
+        alerts, mishaps = PostgresAlerts(pages, watched.rules), PostgresMishaps(pages)
         whole = Whole(
             journaling=journaling,
             queues=queues,
             reconciliations=reconciliations,
             opened=PostgresOpened(pages),
+            health=health,
+            alerts=alerts,
         )
         app.state.parts = Parts(
             ledger=ledger,
@@ -157,11 +178,15 @@ async def _running(settings: Settings, watch: Watch, app: Litestar) -> AsyncIter
             ),
             acknowledging=Journaled(pool),
             checking=Checks(ledger, aside, pool),
+            ongoing=PostgresOngoing(pages),
             operators=PostgresOperators(guards, pages),
             api_keys=PostgresApiKeys(guards),
             journaling=journaling,
             queues=queues,
             metrics=Exported(Process(watch, ledger, settings.queue_max), whole),
+            health=health,
+            alerts=alerts,
+            mishaps=mishaps,
             rates=rates,
             holds_max=settings.holds_max,
             limiter=_limiter(settings, stack),
@@ -172,7 +197,10 @@ async def _running(settings: Settings, watch: Watch, app: Litestar) -> AsyncIter
         await ledger.start()
         stack.push_async_callback(receiving.write_now)
         stack.push_async_callback(inbox.write_rejected_now)
+        stack.push_async_callback(mishaps.write_now)
         stack.push_async_callback(ledger.stop)
+        watching = watched.watching(looks, aside, health, is_worker=False)
+        stack.push_async_callback(watching.stop)
         for work in (
             partial(keep_admitted, ledger, backing, aside, acknowledgement, guards),
             partial(admission.watch, guards, lambda: ledger.terms, ledger.adopt),
@@ -180,6 +208,8 @@ async def _running(settings: Settings, watch: Watch, app: Litestar) -> AsyncIter
             rates.watch,
             receiving.write_later,
             inbox.write_rejected,
+            mishaps.write,
+            watching.watch,
         ):
             stack.push_async_callback(_end, asyncio.create_task(_for_ever(work)))
         yield

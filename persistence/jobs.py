@@ -19,6 +19,11 @@ def journal() -> int:
     return bench.get().run(bench.get().journal)
 
 
+def alerts() -> None:
+    """Have what is watched judged, and told when it goes wrong."""
+    return bench.get().run(bench.get().alerts)
+
+
 def ask() -> None:
     """Have providers asked of whose tasks nothing is heard."""
     return bench.get().run(bench.get().ask)

@@ -40,6 +40,9 @@ CLEANUP_SECONDS = 5
 BACKUP_SECONDS = 5
 """How often a worker looks whether a backup is due or goes on."""
 
+ALERTS_SECONDS = 3
+"""How often workers are called to watch; they go on for some seconds each time."""
+
 JOB_SECONDS_MAX = 30
 KEPT_SECONDS = 10
 FAILED_KEPT_SECONDS = 600
@@ -68,6 +71,7 @@ def enqueue_due(queues: Redis, now: float) -> list[str]:
         (jobs.reconcile, jobs.TASKS_QUEUE, RECONCILE_SECONDS),
         (jobs.backup, jobs.TASKS_QUEUE, BACKUP_SECONDS),
         (jobs.cleanup, jobs.TASKS_QUEUE, CLEANUP_SECONDS),
+        (jobs.alerts, jobs.TASKS_QUEUE, ALERTS_SECONDS),
         (jobs.events, jobs.TASKS_QUEUE, EVENTS_SECONDS),
         (jobs.ask, jobs.TASKS_QUEUE, ASK_SECONDS),
         (jobs.webhooks, jobs.TASKS_QUEUE, WEBHOOKS_SECONDS),

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent import futures
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvloop
 from asyncpg import InterfaceError, InternalClientError, PostgresError
@@ -43,6 +43,11 @@ from persistence.reconcile.sighting import NotExaminable
 from persistence.reconcile.slice import reconcile_slice
 from persistence.shift import AGAIN_SECONDS, Shift
 
+if TYPE_CHECKING:  # it looks at workers, too
+    from redis.asyncio import Redis
+
+    from persistence.alerts.watching import Watching
+
 SLICE_SECONDS = 2.0
 CLOSE_SECONDS = 1.0
 STOP_SECONDS = 3.0
@@ -58,7 +63,8 @@ AWAY = (BackingUnavailable, NotAdmitted, LedgerError, RedisError, OSError, Timeo
 class Work(Struct, frozen=True, kw_only=True):
     """What a worker process has to be told.
 
-    `queue_url` is the Redis of RQ's queues, `redis_url` the ledger's; they may be the same server.
+    `queue_url` is the Redis of RQ's queues, `redis_url` the ledger's; they may be the same server. `watch`
+    makes who watches and tells; without, nothing is watched.
     """
 
     redis_url: str
@@ -68,6 +74,7 @@ class Work(Struct, frozen=True, kw_only=True):
     stream_keep_bytes: int = 268_435_456
     retention_days: int = 90
     cleanup_seconds: int = 600
+    watch: "Callable[[Pool, Redis], Watching] | None" = None
     backups: Plan | None = None
     events_to_private: bool = False
     poll_keys: dict[str, str] = {}
@@ -94,6 +101,7 @@ class Workbench:
         self._ledger: Ledger
         self._telling: Shift
         self._cleaning: Shift
+        self._watching: Shift | None = None
         self._asking: Shift | None = None
 
     def open(self) -> None:
@@ -190,6 +198,11 @@ class Workbench:
         """Have what happens told to whom it interests, for the next seconds, beside whatever else is done."""
         self._telling.call_for()
 
+    async def alerts(self) -> None:
+        """Have what is watched judged, in the next seconds, beside whatever else is done."""
+        if self._watching is not None:
+            self._watching.call_for()
+
     async def cleanup(self) -> None:
         """Have clean-up done when it is due, in the next seconds, beside whatever else is done."""
         self._cleaning.call_for()
@@ -283,6 +296,8 @@ class Workbench:
             stack.push_async_callback(self._ledger.stop)
             self._telling = await self._shift_of_events(stack)
             self._cleaning = await self._shift_of_cleaning(stack)
+            if self._work.watch is not None:
+                self._watching = await self._shift_of_alerts(stack, self._work.watch)
             if self._work.poll_keys:
                 self._asking = await self._shift_of_questions(stack)
             self._opened.set_result(None)
@@ -293,6 +308,16 @@ class Workbench:
         stack.push_async_callback(_close, pool)
         telling = await stack.enter_async_context(Telling(pool, private=self._work.events_to_private))
         shift = Shift("events", partial(self._turn_of, "events", telling.turn), telling.stop)
+        stack.push_async_callback(shift.stop)
+        return shift
+
+    async def _shift_of_alerts(
+        self, stack: AsyncExitStack, watch: "Callable[[Pool, Redis], Watching]"
+    ) -> Shift:
+        pool = await open_pool(self._work.database_url, connections_max=3, name="lastro alerts")
+        stack.push_async_callback(_close, pool)
+        watching = watch(pool, await stack.enter_async_context(connect(self._work.redis_url)))
+        shift = Shift("alerts", partial(self._turn_of, "alerts", watching.turn), watching.stop)
         stack.push_async_callback(shift.stop)
         return shift
 

@@ -3,6 +3,7 @@
 import click
 
 from app.cli import (
+    alerting,
     backups,
     cleaning,
     doctor,
@@ -49,6 +50,7 @@ for command in (
     fencing.unfence,
     fencing.drain,
     doctor.doctor,
+    alerting.alerts,
     reconciling.reconcile,
     restoring.restore,
     verifying.verify,

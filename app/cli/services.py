@@ -86,6 +86,7 @@ def _spare_the_collector() -> None:
 def worker(data: Path, alive: bool) -> None:
     """Carry entries from Redis into PostgreSQL, and do what cron asks for. Run two: one is a hot spare."""
     from persistence import alive as at_work
+    from persistence.alerts.watched import Watched
     from persistence.work import run_worker
     from persistence.workbench import Work
 
@@ -100,6 +101,9 @@ def worker(data: Path, alive: bool) -> None:
             database_url=settings.database_url,
             stream_keep_seconds=settings.stream_keep_seconds,
             stream_keep_bytes=settings.stream_keep_bytes,
+            retention_days=settings.reservation_retention_days,
+            cleanup_seconds=settings.cleanup_interval_seconds,
+            watch=Watched.of(settings).by_worker(at_work.RedisQueues(settings.queue_url)),
             backups=_plan(settings),
             poll_keys=_poll_keys(settings),
             webhook_units=settings.webhook_units,

@@ -11,7 +11,7 @@ from litestar import Controller
 from litestar.params import JSONBody
 from msgspec import UNSET
 
-from app.http import answers
+from app.http import answers, noting
 from app.http.auth import beyond
 from app.http.batched import BatchAnswer, BatchBody, BatchedOperation, Result, alone
 from app.http.bodies import Stamp, given
@@ -171,6 +171,7 @@ def _result(
     if isinstance(outcome, LedgerError):
         keyed = isinstance(asked, Write) and asked.key is not None
         problem = told(outcome, keyed=keyed, restricted=request.restricted)
+        noting.missed(request.parts, operation, outcome)
         return msgspec.convert(problem | {"replayed": outcome.replayed}, Result)
     entry = outcome.entry
     result = Result(
@@ -187,4 +188,5 @@ def _result(
         result.shortfall = entry.shortfall or 0
     if isinstance(asked, Write) and is_conflict(asked, outcome):
         result.conflict = "amount"
+        noting.contradicted(request.parts, outcome)
     return result

@@ -14,6 +14,7 @@ from litestar.exceptions import (
 from litestar.types import ExceptionHandlersMap, Receive, Scope, Send
 
 from app.events import ENDPOINTS_MAX, EndpointNotFound, EndpointRefused, EndpointsFull, EventsRefused
+from app.http import noting
 from app.http.codes import TABLE
 from app.http.problems import Headers, Problem, body
 from app.http.wire import Answer, LedgerRequest
@@ -73,6 +74,7 @@ def _of_ledger(request: LedgerRequest, error: LedgerError) -> Answer[dict[str, A
     takes_keys = request.scope["method"] != "PATCH"  # settings are the same however often they are set
     keyed = takes_keys and request.header(b"idempotency-key") is not None
     problem = told(error, keyed=keyed, restricted=request.restricted)
+    noting.missed(request.parts, request.scope.get("asked"), error)
     return _shown(problem, [(b"idempotency-replayed", b"true")] if error.replayed else [])
 
 

@@ -5,15 +5,19 @@ from typing import NamedTuple, Protocol
 from msgspec import UNSET, UnsetType
 
 from app.access import Keys, Principal
+from app.alerts import Alerts
 from app.api_keys import ApiKeys
 from app.cleaning import Cleaning
 from app.events import Events
+from app.health import Health
 from app.http.problems import Problem, invalid
 from app.http.room import Room
 from app.journaling import Journaling
 from app.ledger.ledger import Ledger
 from app.ledger.shards import TransactionId
 from app.limits import Limiter
+from app.mishaps import Mishaps
+from app.ongoing import Ongoing
 from app.operators import Operators
 from app.queues import Queues
 from app.rates import Rates
@@ -60,9 +64,9 @@ class Parts:
     """All that a request may need."""
 
     __slots__ = (
-        "acknowledging", "api_keys", "checking", "cleaning", "events", "history", "holds_max", "journaling",
-        "keys", "ledger", "limiter", "metrics", "operators", "past", "queues", "rates", "receiving",
-        "reconciliations", "room", "searching",
+        "acknowledging", "alerts", "api_keys", "checking", "cleaning", "events", "health", "history",
+        "holds_max", "journaling", "keys", "ledger", "limiter", "metrics", "mishaps", "ongoing",
+        "operators", "past", "queues", "rates", "receiving", "reconciliations", "room", "searching",
     )  # fmt: skip
 
     def __init__(
@@ -79,11 +83,15 @@ class Parts:
         events: Events,
         reconciliations: Reconciliations,
         cleaning: Cleaning,
+        ongoing: Ongoing,
         operators: Operators,
         api_keys: ApiKeys,
         journaling: Journaling,
         queues: Queues,
         metrics: Metrics,
+        health: Health,
+        alerts: Alerts,
+        mishaps: Mishaps,
         rates: Rates,
         holds_max: int = 10_000,
         limiter: Limiter | None = None,
@@ -100,11 +108,15 @@ class Parts:
         self.events = events
         self.reconciliations = reconciliations
         self.cleaning = cleaning
+        self.ongoing = ongoing
         self.operators = operators
         self.api_keys = api_keys
         self.journaling = journaling
         self.queues = queues
         self.metrics = metrics
+        self.health = health
+        self.alerts = alerts
+        self.mishaps = mishaps
         self.rates = rates
         self.holds_max = holds_max
         self.limiter = limiter

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from msgspec import UNSET, UnsetType
 
-from app.http import answers
+from app.http import answers, noting
 from app.http.answers import Balance, Reservation, Shown, Transaction
 from app.http.problems import Headers
 from app.http.wire import LedgerRequest
@@ -139,6 +139,7 @@ async def headers(request: LedgerRequest, operation: Write, receipt: Receipt) ->
     found = [_REPLAYED] if receipt.replayed else []
     if is_conflict(operation, receipt):
         found.append(_CONFLICT)
+        noting.contradicted(request.parts, receipt)
     return [*found, *await journaled(request, [receipt])]
 
 

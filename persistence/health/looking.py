@@ -77,7 +77,7 @@ class Looking:
         self._redis = redis
         self._queues = queues
         self.rules = rules
-        self._bounds = bounds
+        self.bounds = bounds
         self._cleanup_seconds = cleanup_seconds
         self._backlog = Backlog(bounds)
         self._asking: asyncio.Task[HealthReport] | None = None
@@ -142,7 +142,7 @@ class Looking:
         redis, rules = self._redis, self.rules
         shards = await shards_of(redis)
         looked = await vitals(redis, shards, this_machines_clock_ms())
-        keeps = await kept(redis, looked, self._bounds.acknowledgement, rules)
+        keeps = await kept(redis, looked, self.bounds.acknowledgement, rules)
         late = await overdue(redis, shards, rules)
         lacks, fences = await asyncio.gather(self._lacking(shards), self._fences(looked))
         return [*keeps, late, lag(lacks, rules), self._backlog.judged(lacks, rules), fences]
