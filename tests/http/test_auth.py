@@ -155,6 +155,7 @@ MAY = {
     ("GET", "/metrics"): {"spend", "read", "operate"},
     ("GET", "/api/credits/reconciliation"): {"operate"},
     ("POST", "/api/credits/reconciliation"): {"operate"},
+    ("GET", "/api/credits/alerts"): {"operate"},
     ("GET", "/api/credits/cleanup"): {"operate"},
     ("POST", "/api/credits/cleanup"): {"operate"},
     ("GET", "/api/credits/auto-cleanup"): {"operate"},
