@@ -32,11 +32,13 @@ from app.http.health import Health
 from app.http.inbox import Inbox
 from app.http.metrics import Metrics
 from app.http.models import Models
+from app.http.monitoring import Monitoring
 from app.http.parts import Parts
 from app.http.reading import Reading
 from app.http.reconciliation import ReconciliationRuns
 from app.http.searching import Searching
 from app.http.statements import Statements
+from app.http.times import present
 from app.http.webhooks import Webhooks
 from app.http.wide import Watch
 from app.http.wire import Answer, LedgerRequest
@@ -71,6 +73,7 @@ from persistence.inbox.inbox import PostgresInbox
 from persistence.journaled import Journaled
 from persistence.journaling import StreamsAndJournal
 from persistence.keyring import Keyring
+from persistence.monitoring import PostgresMonitoring
 from persistence.opened import PostgresOpened
 from persistence.past import PostgresPast
 from persistence.pool import Pool, open_pool
@@ -101,6 +104,7 @@ def create_app(settings: Settings) -> Litestar:
             Searching,
             Statements,
             ReconciliationRuns,
+            Monitoring,
             Cleanup,
             Webhooks,
             Inbox,
@@ -187,6 +191,7 @@ async def _running(
             health=health,
             alerts=alerts,
             mishaps=mishaps,
+            monitoring=PostgresMonitoring(pages, lambda: present(ledger.now_ms())),
             rates=rates,
             holds_max=settings.holds_max,
             limiter=_limiter(settings, stack),

@@ -18,8 +18,12 @@ POINTS_MAX = 1_000
 TOP_MAX = 200
 
 
-class TooManyPoints(ValueError):
-    """A series would have more than `POINTS_MAX` steps; the message says what would be right."""
+class WindowRefused(ValueError):
+    """There is no such window; the message names what was asked for, and says what would be right."""
+
+
+class TooManyPoints(WindowRefused):
+    """A series would have more than `POINTS_MAX` steps."""
 
 
 class AccountCounts(Struct, frozen=True, rename="camel"):
@@ -164,7 +168,7 @@ class Monitoring(Protocol):
 
         Raises:
             TooManyPoints
-            ValueError: `until` is not after `since`.
+            WindowRefused: `until` is not after `since`, or near the ends of time.
         """
         ...
 

@@ -7,7 +7,7 @@ changed has 23 or 25 hours, and one that a country leaves out is no step.
 from collections.abc import Callable
 from datetime import MAXYEAR, MINYEAR, UTC, date, datetime, time, timedelta, tzinfo
 
-from app.monitoring import POINTS_MAX, Period, TooManyPoints
+from app.monitoring import POINTS_MAX, Period, TooManyPoints, WindowRefused
 
 USUAL: dict[Period, int] = {"hour": 24, "day": 30, "week": 12, "month": 12}
 """How many steps a series has by default; the last one goes on."""
@@ -43,12 +43,12 @@ def edges(
 
     Raises:
         TooManyPoints
-        ValueError: `until` is not after `since`, or it leaves the years that there are.
+        WindowRefused: `until` is not after `since`, or it leaves the years that there are.
     """
     move = _mover(period, tz)
     end = now if until is None else until
     if since is not None and since >= end:
-        raise ValueError("`from`: it is not earlier than `to`, which is now where it is left out")
+        raise WindowRefused("`from`: it is not earlier than `to`, which is now where it is left out")
     try:
         last = move(end, 0)
         if last == end:
@@ -62,7 +62,7 @@ def edges(
             found.append(move(found[-1], 1))
         return move(found[0], 1 - len(found)), found
     except OverflowError:
-        raise ValueError("`from` and `to`: too near to the years 1 and 9999") from None
+        raise WindowRefused("`from` and `to`: too near to the years 1 and 9999") from None
 
 
 def _mover(period: Period, tz: tzinfo) -> Move:

@@ -44,6 +44,11 @@ def events() -> None:
     return bench.get().run(bench.get().events)
 
 
+def monitoring() -> None:
+    """Have what the journal has got counted."""
+    return bench.get().run(bench.get().monitoring)
+
+
 def reconcile() -> bool:
     """Compare Redis with the journal for a slice of time, when it is due or somebody asked for it."""
     return bench.get().run(bench.get().reconcile)

@@ -37,6 +37,9 @@ ASK_SECONDS = 3
 CLEANUP_SECONDS = 5
 """How often workers are called to look whether a clean-up is due; they go on for some seconds each time."""
 
+MONITORING_SECONDS = 1
+"""How often workers are called to count what the journal has got; they go on for some seconds each time."""
+
 BACKUP_SECONDS = 5
 """How often a worker looks whether a backup is due or goes on."""
 
@@ -72,6 +75,7 @@ def enqueue_due(queues: Redis, now: float) -> list[str]:
         (jobs.backup, jobs.TASKS_QUEUE, BACKUP_SECONDS),
         (jobs.cleanup, jobs.TASKS_QUEUE, CLEANUP_SECONDS),
         (jobs.alerts, jobs.TASKS_QUEUE, ALERTS_SECONDS),
+        (jobs.monitoring, jobs.TASKS_QUEUE, MONITORING_SECONDS),
         (jobs.events, jobs.TASKS_QUEUE, EVENTS_SECONDS),
         (jobs.ask, jobs.TASKS_QUEUE, ASK_SECONDS),
         (jobs.webhooks, jobs.TASKS_QUEUE, WEBHOOKS_SECONDS),

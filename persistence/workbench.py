@@ -36,6 +36,7 @@ from persistence.cleaning.cleaning import PostgresCleaning
 from persistence.drain import drain
 from persistence.events.telling import Telling
 from persistence.inbox.retrying import Position, retry_slice
+from persistence.monitoring.following import Following
 from persistence.operators import Announcer
 from persistence.pool import Pool, open_pool
 from persistence.reconcile.sides import Behind
@@ -101,6 +102,7 @@ class Workbench:
         self._ledger: Ledger
         self._telling: Shift
         self._cleaning: Shift
+        self._counting: Shift
         self._watching: Shift | None = None
         self._asking: Shift | None = None
 
@@ -197,6 +199,10 @@ class Workbench:
     async def events(self) -> None:
         """Have what happens told to whom it interests, for the next seconds, beside whatever else is done."""
         self._telling.call_for()
+
+    async def monitoring(self) -> None:
+        """Have what the journal has got counted, for the next seconds, beside whatever else is done."""
+        self._counting.call_for()
 
     async def alerts(self) -> None:
         """Have what is watched judged, in the next seconds, beside whatever else is done."""
@@ -296,6 +302,7 @@ class Workbench:
             stack.push_async_callback(self._ledger.stop)
             self._telling = await self._shift_of_events(stack)
             self._cleaning = await self._shift_of_cleaning(stack)
+            self._counting = await self._shift_of_monitoring(stack)
             if self._work.watch is not None:
                 self._watching = await self._shift_of_alerts(stack, self._work.watch)
             if self._work.poll_keys:
@@ -308,6 +315,15 @@ class Workbench:
         stack.push_async_callback(_close, pool)
         telling = await stack.enter_async_context(Telling(pool, private=self._work.events_to_private))
         shift = Shift("events", partial(self._turn_of, "events", telling.turn), telling.stop)
+        stack.push_async_callback(shift.stop)
+        return shift
+
+    async def _shift_of_monitoring(self, stack: AsyncExitStack) -> Shift:
+        pool = await open_pool(self._work.database_url, connections_max=1, name="lastro monitoring")
+        stack.push_async_callback(_close, pool)
+        redis = await stack.enter_async_context(connect(self._work.redis_url))
+        following = Following(pool, redis)
+        shift = Shift("monitoring", partial(self._turn_of, "monitoring", following.turn), following.stop)
         stack.push_async_callback(shift.stop)
         return shift
 

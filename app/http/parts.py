@@ -17,6 +17,7 @@ from app.ledger.ledger import Ledger
 from app.ledger.shards import TransactionId
 from app.limits import Limiter
 from app.mishaps import Mishaps
+from app.monitoring import Monitoring
 from app.ongoing import Ongoing
 from app.operators import Operators
 from app.queues import Queues
@@ -65,8 +66,9 @@ class Parts:
 
     __slots__ = (
         "acknowledging", "alerts", "api_keys", "checking", "cleaning", "events", "health", "history",
-        "holds_max", "journaling", "keys", "ledger", "limiter", "metrics", "mishaps", "ongoing",
-        "operators", "past", "queues", "rates", "receiving", "reconciliations", "room", "searching",
+        "holds_max", "journaling", "keys", "ledger", "limiter", "metrics", "mishaps", "monitoring",
+        "ongoing", "operators", "past", "queues", "rates", "receiving", "reconciliations", "room",
+        "searching",
     )  # fmt: skip
 
     def __init__(
@@ -92,6 +94,7 @@ class Parts:
         health: Health,
         alerts: Alerts,
         mishaps: Mishaps,
+        monitoring: Monitoring,
         rates: Rates,
         holds_max: int = 10_000,
         limiter: Limiter | None = None,
@@ -117,6 +120,7 @@ class Parts:
         self.health = health
         self.alerts = alerts
         self.mishaps = mishaps
+        self.monitoring = monitoring
         self.rates = rates
         self.holds_max = holds_max
         self.limiter = limiter

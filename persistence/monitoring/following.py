@@ -48,3 +48,6 @@ class Following:
             await self._snapshots.renew(connection, datetime.now(UTC) if seen is None else seen.at)
         worked = time.monotonic() - began
         return RESTS * worked if counted else max(QUIET_SECONDS, RESTS * worked)
+
+    async def stop(self) -> None:
+        """Nothing is held between two turns."""

@@ -153,6 +153,7 @@ MAY = {
     ("POST", "/api/credits/quote"): {"spend"},
     ("GET", "/api/credits/transactions/1-1-1"): {"spend", "read", "operate"},
     ("GET", "/metrics"): {"spend", "read", "operate"},
+    ("GET", "/api/credits/monitoring"): {"spend", "read", "operate"},
     ("GET", "/api/credits/reconciliation"): {"operate"},
     ("POST", "/api/credits/reconciliation"): {"operate"},
     ("GET", "/api/credits/alerts"): {"operate"},
