@@ -2,6 +2,7 @@
 
 from litestar import Controller
 
+from app.alerts import RULE_SECONDS
 from app.dashboard.pages import PageRequest, page
 from app.http.wire import Answer
 
@@ -21,5 +22,6 @@ class Alerts(Controller):
             "alerts.html",
             firing=await alerts.alerts("firing", limit=ALERTS_SHOWN),
             resolved=await alerts.alerts("resolved", limit=ALERTS_SHOWN),
-            rules=alerts.rules(),
+            rules=list(alerts.rules.values()),
+            seconds=RULE_SECONDS,
         )

@@ -7,6 +7,7 @@ from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 
 from app.dashboard.accounts import Accounts
+from app.dashboard.alerts import Alerts
 from app.dashboard.attempts import Attempts
 from app.dashboard.entering import Entering
 from app.dashboard.files import static
@@ -14,6 +15,7 @@ from app.dashboard.gate import Gate
 from app.dashboard.journal import Journal
 from app.dashboard.keys import ApiKeyPages
 from app.dashboard.mistakes import AS_PAGES
+from app.dashboard.models import Models
 from app.dashboard.overview import Overview
 from app.dashboard.pages import PageRequest, page
 from app.dashboard.reconciliation import Reconciliations
@@ -35,9 +37,11 @@ PAGES = [
     Page("Overview", "/dashboard", Overview),
     Page("Reservations", "/dashboard/reservations", Reservations),
     Page("Accounts", "/dashboard/accounts", Accounts),
+    Page("Models", "/dashboard/models", Models),
     Page("Journal", "/dashboard/journal", Journal),
     Page("Reconciliation", "/dashboard/reconciliation", Reconciliations),
     Page("Webhooks", "/dashboard/webhooks", Webhooks),
+    Page("Alerts", "/dashboard/alerts", Alerts),
 ]
 
 

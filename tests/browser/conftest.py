@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.browser.screen import Screen
+from tests.browser.screen import PATIENCE_MS, Screen
 from tests.browser.shop import Shop
 from tests.conftest import reachable_folder
 
@@ -33,6 +33,7 @@ def browser() -> Iterator[Browser]:
     found = [path for path in map(shutil.which, NAMES) if path]
     if not found:
         pytest.skip("there is no Chromium on this machine (Debian: apt-get install chromium)")
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found[0], args=OPTIONS)
         yield browser

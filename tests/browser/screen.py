@@ -1,13 +1,15 @@
 """A tab of a browser that keeps what went wrong in it, and that reads a page as people do."""
 
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page
 
-PATIENCE_MS = 15_000
+PATIENCE_MS = 30_000
 GRAVE = ("serious", "critical")
+DARK = 64
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 800}
 
@@ -66,11 +68,14 @@ class Screen:
             for node in each["nodes"]
         ]
 
-    def overflow(self) -> int:
-        """By how many pixels the page is wider than the window."""
-        return int(
-            self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        )
+    def scrolled_sideways(self) -> int:
+        """How many pixels somebody can push the page to the side."""
+        return int(self.page.evaluate("() => { scrollTo(9999, 0); return scrollX }"))
+
+    def is_dark(self) -> bool:
+        """Whether light letters stand on a dark ground."""
+        ground = self.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return max(int(part) for part in re.findall(r"\d+", ground)[:3]) < DARK
 
     def _hear(self, kind: str, text: str) -> None:
         if kind in ("error", "warning"):
