@@ -51,6 +51,11 @@ _ACCOUNT = {
 }  # fmt: skip
 _RATE = {"modelId": "lip-sync", "version": 3, "base": "1", "price": "0.25", "by": "key:operator", "at": _AT}
 _RUN = {"id": "41", "startedAt": _AT, "status": "equal", "accounts": 1200, "drift": [], "finishedAt": _LATER}
+_CLEANED = {"expired": 2, "old": 1200, "durationMs": 184}
+_CLEANUP = {
+    "enabled": True, "running": False, "intervalSeconds": 900, "lastRunAt": _AT, "nextRunInSeconds": 870,
+    "lastResult": _CLEANED,
+}  # fmt: skip
 _ENDPOINT = {
     "id": _ID, "url": "https://shop.example/lastro", "events": ["balance.low"], "enabled": True,
     "by": "key:operator", "createdAt": _AT,
@@ -92,6 +97,8 @@ BODIES: dict[str, Any] = {
     "putModel": {"modelId": "lip-sync", "base": 1, "price": "0.25"},
     "quote": {"modelId": "lip-sync", "units": "12.5"},
     "reconcile": {},
+    "cleanup": {},
+    "autoCleanup": {"action": "start", "intervalSeconds": 900},
     "replayWebhook": {},
     "createEventEndpoint": {"url": "https://shop.example/lastro", "events": ["balance.low"]},
     "changeEventEndpoint": {"enabled": False},
@@ -136,8 +143,21 @@ ANSWERS: dict[str, Any] = {
     "quote": {
         "modelId": "lip-sync", "units": "12.5", "credits": 5, "version": 3, "base": "1", "price": "0.25",
     },
+    "monitoring": {
+        "asOf": _LATER, "lagSeconds": 0.8, "period": "day", "since": _AT,
+        "users": [
+            {
+                "accountId": "user-7", "spent": 30, "refunded": 0, "transactions": 3, "reservations": 1,
+                "lastActivityAt": _AT,
+            },
+        ],
+    },
     "reconciliations": {"data": [_RUN]},
     "reconcile": _RUN | {"status": "running"},
+    "cleanup": _CLEANED,
+    "cleanupCount": {"expired": 0, "old": 1200},
+    "autoCleanup": _CLEANUP,
+    "autoCleanupStatus": _CLEANUP,
     "webhook": {"status": "verified"},
     "webhookToo": {"status": "verified"},
     "callback": {"status": "verified"},

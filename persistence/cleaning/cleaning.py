@@ -151,7 +151,7 @@ class PostgresCleaning:
 
     async def _tell(self, connection: Connection, report: "_Report") -> None:
         """In its row, and in the log."""
-        cleaned, error = report.cleaned, report.error
+        cleaned, error = report.end(), report.error
         if not connection.is_closed():
             await connection.execute(self.END, report.row, cleaned.expired, cleaned.old, error)
         told = msgspec.structs.asdict(cleaned) | {"by": report.by}
@@ -235,11 +235,12 @@ class _Report:
         self.expired = 0
         self.old = 0
         self.error: str | None = ABANDONED
+        self.cleaned: Cleaned
         self._began = time.monotonic()
 
-    @property
-    def cleaned(self) -> Cleaned:
-        return Cleaned(self.expired, self.old, int((time.monotonic() - self._began) * 1000))
+    def end(self) -> Cleaned:
+        self.cleaned = Cleaned(self.expired, self.old, int((time.monotonic() - self._began) * 1000))
+        return self.cleaned
 
 
 def _is_due(standing: Standing) -> bool:

@@ -16,10 +16,10 @@ KEEP = "UPDATE cleanup SET kept_from = $1 WHERE kept_from < $1"
 # for each other; and none goes whose ending the journal does not have.
 DROP = """
 WITH old AS (
-  SELECT r.id FROM reservations r
-  JOIN journal j ON (j.shard, j.seq) = (r.shard, r.ended_seq) AND j.reservation = r.id
-  WHERE r.settled_at < $1 AND r.status <> 'pending'
-  ORDER BY r.settled_at LIMIT $2 FOR UPDATE OF r SKIP LOCKED
+  SELECT id FROM reservations r
+  WHERE settled_at < $1 AND status <> 'pending'
+    AND (SELECT reservation FROM journal j WHERE (j.shard, j.seq) = (r.shard, r.ended_seq)) = id
+  ORDER BY settled_at LIMIT $2 FOR UPDATE SKIP LOCKED
 )
 DELETE FROM reservations USING old WHERE reservations.id = old.id
 """

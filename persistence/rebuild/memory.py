@@ -13,6 +13,7 @@ from app.ledger.loading import REMEMBER_MS, Binding, Record
 from app.ledger.shards import shard_of
 from persistence.pool import Connection
 from persistence.projections import at
+from persistence.rebuild.reservations import reservations
 
 PAGE = 2_000
 
@@ -84,12 +85,10 @@ def _record(row: Row) -> Record:
 
 # A task is kept until a day after the deadline of its reservation, and no deadline is further than a day off.
 BINDINGS = """
-SELECT j.at, j.shard, j.seq, j.kind, j.task, j.entry, r.id::text AS reservation,
-  (extract(epoch FROM r.expires_at) * 1000)::bigint AS expires_at_ms
-FROM journal j JOIN reservations r ON r.id = j.reservation
-WHERE (j.at, j.shard, j.seq) > ($1, $2, $3) AND j.kind IN ('reserved', 'bound', 'extended', 'adjusted')
-  AND j.task IS NOT NULL
-ORDER BY j.at, j.shard, j.seq LIMIT $4
+SELECT at, shard, seq, kind, task, entry, reservation::text AS reservation FROM journal
+WHERE (at, shard, seq) > ($1, $2, $3) AND kind IN ('reserved', 'bound', 'extended', 'adjusted')
+  AND task IS NOT NULL AND reservation IS NOT NULL
+ORDER BY at, shard, seq LIMIT $4
 """
 
 
@@ -107,7 +106,8 @@ async def pages_of_bindings(
     """
     place: tuple[datetime, int, int] = (at(now_ms - 2 * REMEMBER_MS), -1, 0)
     while rows := await connection.fetch(BINDINGS, *place, page):
-        deadlines = {row["reservation"]: row["expires_at_ms"] for row in rows}
+        its = await reservations(connection, list({row["reservation"] for row in rows}))
+        deadlines = {id_: each.expires_at_ms for id_, each in its.items()}
         yield [each for each in bindings_of(rows, deadlines, shards) if each.forgotten_at_ms > now_ms]
         place = (rows[-1]["at"], rows[-1]["shard"], rows[-1]["seq"])
 
