@@ -12,6 +12,7 @@ from app.ledger.errors import LedgerError, LedgerFenced, Unavailable
 from app.ledger.ledger import Ledger
 from app.webhooks.inbox import KEPT_DAYS, WAITING_HOURS, Granted, Received
 from app.webhooks.receiving import Rules, act
+from persistence.binding import binds
 from persistence.inbox import rows
 from persistence.pool import Pool, answering
 
@@ -62,7 +63,7 @@ async def retry_slice(
 
 
 # Waiting: their task or the reservation that they name is known by now, or the payment whose money went back.
-READY = """
+READY = f"""
 WITH looked AS MATERIALIZED (
   SELECT id, provider, path, named, outcome, task, own, status, tried_at FROM webhook_inbox
   WHERE status IN ('received', 'waiting') AND id < $1 ORDER BY id DESC LIMIT $2
@@ -71,10 +72,13 @@ SELECT count(*) AS looked, min(id) AS last, array_agg(id ORDER BY id DESC) FILTE
   WHERE status = 'received' AND tried_at < clock_timestamp() - make_interval(secs => $3)
   OR status = 'waiting' AND (
     EXISTS (
-      SELECT FROM reservations r
-      WHERE r.task = looked.task AND (r.provider = looked.provider OR r.provider IS NULL)
+      SELECT FROM journal bound
+      WHERE bound.task = looked.task AND {binds("bound")}
+        AND coalesce(bound.entry::json ->> 'provider', looked.provider) = looked.provider
     )
-    OR EXISTS (SELECT FROM reservations r WHERE r.id IN (looked.own::uuid, nullif(looked.path, '')::uuid))
+    OR EXISTS (
+      SELECT FROM journal j WHERE j.reservation IN (looked.own::uuid, nullif(looked.path, '')::uuid)
+    )
     OR looked.outcome = 'reversed' AND EXISTS (
       SELECT FROM webhook_inbox paid
       WHERE paid.provider = looked.provider AND paid.path = '' AND paid.outcome = 'succeeded'
@@ -83,7 +87,7 @@ SELECT count(*) AS looked, min(id) AS last, array_agg(id ORDER BY id DESC) FILTE
   )
 ) AS ready
 FROM looked
-"""
+"""  # noqa: S608
 
 TRIED = "UPDATE webhook_inbox SET tried_at = clock_timestamp() WHERE id = $1"
 
