@@ -143,6 +143,14 @@ ANSWERS: dict[str, Any] = {
     "quote": {
         "modelId": "lip-sync", "units": "12.5", "credits": 5, "version": 3, "base": "1", "price": "0.25",
     },
+    "alerts": {
+        "data": [
+            {
+                "id": "7", "rule": "backlog", "level": "warning", "state": "firing", "since": _AT,
+                "value": 120000, "threshold": 100000, "message": "120,000 entries wait for PostgreSQL.",
+            },
+        ],
+    },
     "monitoring": {
         "asOf": _LATER, "lagSeconds": 0.8, "period": "day", "since": _AT,
         "users": [
