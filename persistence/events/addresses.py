@@ -9,7 +9,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from threading import Thread
 
 import httpx
@@ -26,8 +26,15 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 _TRANSLATED = IPv6Network("64:ff9b::/96")
 """Of translators: the last 32 bits are an IPv4 address."""
 
-_NEVER = (IPv6Network("64:ff9b:1::/48"), IPv6Network("fec0::/10"))
-"""Of translators of this network, who may have put the IPv4 address anywhere (RFC 8215), and of sites."""
+_NEVER = (
+    IPv4Network("192.0.0.0/24"),  # of protocols, and of a cloud that has its metadata there
+    IPv6Network(
+        "64:ff9b:1::/48"
+    ),  # of translators here, who may have put the IPv4 address anywhere (RFC 8215)
+    IPv6Network("3fff::/20"),  # of examples (RFC 9637)
+    IPv6Network("fec0::/10"),  # of sites (RFC 3879)
+)
+"""Global to this Python, and yet not the public internet."""
 
 _OF_CLOUDS = frozenset({IPv4Address("168.63.129.16")})
 """Global by its number, and yet what a virtual machine finds its own cloud at."""
