@@ -167,7 +167,7 @@ def malformed(
         place, why = _within(place, found[1]), found[2]
     why = _MATCHING.sub(lambda match: "of " + _SAID.get(match[1], match[1]), why)
     if found := _NO_CHOICE.fullmatch(why):
-        chosen = sorted(_choices(of, place.rpartition(".")[2])) if of is not None else []
+        chosen = sorted(_choices(of, place.rpartition(".")[2].partition("[")[0])) if of is not None else []
         why = f"{found[1][:64]} is none of {', '.join(chosen)}" if chosen else why
     elif _NO_TIME.match(why):
         why = f"Expected {_TIME}" + (" (in a query a + is written %2B)" if what == "query" else "")
@@ -176,11 +176,13 @@ def malformed(
 
 @cache
 def _choices(of: type[Struct], name: str) -> frozenset[str]:
-    """What a field may be that is one of a few words, wherever in `of` it stands."""
+    """What a field, or each of its items, may be that is one of a few words, wherever in `of` it stands."""
 
     def enumerated() -> Iterator[str]:
         for shape in msgspec.json.schema_components([of])[1].values():
-            yield from shape.get("properties", {}).get(name, {}).get("enum", ())
+            field = shape.get("properties", {}).get(name, {})
+            for each in (field, field.get("items", {}), *field.get("anyOf", ())):
+                yield from each.get("enum", ())
 
     return frozenset(enumerated())
 

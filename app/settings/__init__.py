@@ -6,7 +6,7 @@
 import os
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -127,7 +127,15 @@ def _explained(error: str, given: Mapping[str, str], folder: str) -> str:
         )
     what, _, where = error.partition(" - at `$.")
     name = where.rstrip("`")
+    if what.startswith("Invalid enum value"):
+        return f"{name}={given[name]} should be one of {', '.join(_choices(name))}"
     return f"{name}={_shown(given[name])}: {what[0].lower()}{what[1:]}" if name in given else error
+
+
+def _choices(name: str) -> tuple[str, ...]:
+    """What a setting may be that is one of a few words."""
+    (field,) = (field for field in msgspec.structs.fields(Settings) if field.encode_name == name)
+    return get_args(field.type.__origin__)
 
 
 def _shown(value: str) -> str:

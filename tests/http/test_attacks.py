@@ -216,6 +216,10 @@ WRONG = [
     ("POST", "batch", {"operations": [{"operation": "cancel", "taskId": "t", "cause": "c" * 99}]},
      "operations[0].cause", f"'{'c' * 63} is none of failed, requested."),
     ("PATCH", "accounts/alice", {"status": "shut"}, "status", "'shut' is none of active, closed, frozen."),
+    ("POST", "events/endpoints", {"url": "https://shop.example", "events": ["balance.lo"]}, "events[0]",
+     "'balance.lo' is none of balance.depleted, balance.low, grant.lapsing, "),
+    ("GET", "webhooks?status=gone", None, "status",
+     "'gone' is none of conflict, duplicate, late, received, refused, rejected, unknown, verified, waiting."),
 ]  # fmt: skip
 
 
