@@ -9,7 +9,7 @@ import time
 from decimal import Decimal
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import click
 from msgspec.structs import replace
@@ -163,15 +163,21 @@ def _secret(data: Path, sender: str, place: _Place, given: str | None) -> str | 
     if sender == "fal":
         raise Refusal(_pair_for_fal())
     if sender != "stripe" and PROVIDERS[sender].scheme is UNSIGNED:
-        return None
+        return None if place.reservation else _demand_callback(sender)
     doors = Doors.of(settings_of(data))
     door = doors.open.get(sender)
     if door is not None and place.reservation and door.by_callback:
         return None if door.is_unsigned else callback.secret(doors.masters[0], place.reservation)
     listed = doors.stripe if sender == "stripe" else door.secrets if door else ()
+    if not listed and door is not None and door.by_callback:
+        _demand_callback(sender)
     if not listed:
         raise Refusal(f"LASTRO_WEBHOOK_{sender.upper()}_SECRETS names none to sign with; give --secret")
     return listed[0]
+
+
+def _demand_callback(sender: str) -> NoReturn:
+    raise Refusal(f"{sender} is proven by its callback URL here; give the one that reserve answered as --url")
 
 
 def _pair_for_fal() -> str:

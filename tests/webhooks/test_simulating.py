@@ -208,7 +208,7 @@ async def test_what_cannot_be_sent_says_what_would_be_right(server):
     for url in ("ftp://a", "a", "", "http://", f"{server.url}/?x=y"):
         assert "--url" in await refused("replicate", "--task", TASK, "--url", url)
     assert "tells of endings only" in await refused("heygen", *at, "--task", TASK, "--outcome", "progress")
-    assert "--units are known" in await refused("luma", *at, "--task", TASK, "--units", 5)
+    assert "--units are known" in await refused("bfl", *at, "--task", TASK, "--units", 5)
     for number in ("-1", "NaN", "1e99", "x", "", "1.", "\u0665"):
         assert "is no number like" in await refused("sync", *at, "--task", TASK, "--units", number)
     assert "knows no credits" in await refused("sync", *at, "--task", TASK, "--amount", 5)
@@ -222,6 +222,14 @@ async def test_without_a_secret_the_setting_is_named(server):
     environment = {name: value for name, value in ENVIRONMENT.items() if "REPLICATE" not in name}
     said = await refused("replicate", "--task", TASK, "--url", server.url, environment=environment)
     assert "LASTRO_WEBHOOK_REPLICATE_SECRETS" in said
+
+
+@pytest.mark.parametrize("name", ["luma", "kling", "generic"])
+async def test_whoever_is_proven_by_its_callback_url_alone_is_sent_nowhere_else(server, name):
+    environment = ENVIRONMENT | {f"LASTRO_WEBHOOK_{name.upper()}_SECRETS": "callback"}
+    said = await refused(name, "--task", TASK, "--url", server.url, environment=environment)
+    assert "give the one that reserve answered as --url" in said
+    assert [] == server.requests
 
 
 async def test_without_settings_a_secret_is_enough(server, door, tmp_path):
