@@ -217,7 +217,8 @@ HTTP: dict[str, Row] = {
     "unauthenticated": Row(
         401,
         "Who are you?",
-        "Send `Authorization: Bearer <api key>` with a key that is neither revoked nor expired.",
+        "Send `Authorization: Bearer <api key>` with a key that is neither revoked nor expired, or a user's"
+        " token in its place.",
     ),
     "forbidden": Row(403, "Not allowed", "{why}"),
     "model_not_found": Row(
@@ -231,7 +232,7 @@ HTTP: dict[str, Row] = {
         "A confirm that is not final must bring an Idempotency-Key, or its repetition would capture another"
         " part. Send one that is new for each part.",
     ),
-    "not_found": Row(404, "No such path", "This path does not exist. /docs lists those that do."),
+    "not_found": Row(404, "Not found", "This path does not exist. /docs lists those that do."),
     "method_not_allowed": Row(
         405, "No such method", "This path does not take this method. Allow says which."
     ),
