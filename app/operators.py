@@ -7,8 +7,6 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from app.ledger.errors import LedgerError
-
 Act = Literal[
     "confirm", "cancel", "extend", "adjust", "freeze", "activate", "reconcile", "replay", "retry", "make key",
     "revoke key",
@@ -127,9 +125,3 @@ class Operators(Protocol):
     def actions(self) -> Actions:
         """What they did."""
         ...
-
-
-def refusal(error: LedgerError) -> str:
-    """Why the ledger refused, in a line of the audit."""
-    facts = ", ".join(f"{name} {fact}" for name, fact in error.facts.items())
-    return f"{error.word}: {facts}" if facts else error.word

@@ -11,7 +11,8 @@ from app.ledger.replies import Reservation
 
 
 class ReservationFilter(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Which reservations: all that is given must hold. `due_before`: their deadline is earlier.
+    """Which reservations: all that is given must hold. `due_before`: their deadline is earlier. They were made
+    from `made_since` to before `made_before`, by the time that their ids name.
 
     `expired` are those that were cancelled because their deadline had passed; `cancelled` the others.
     """
@@ -20,6 +21,8 @@ class ReservationFilter(Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: Literal["pending", "confirmed", "cancelled", "expired"] | None = None
     model: str | None = None
     due_before: datetime | None = None
+    made_since: datetime | None = None
+    made_before: datetime | None = None
 
 
 class ReservationPage(Struct, frozen=True):

@@ -169,6 +169,14 @@ def _of_reservations(which: ReservationFilter) -> Conditions:
     if which.due_before is not None:
         given.add("r.expires_at < {}", which.due_before)
         # What is due was made before: from here on its index is walked, not from the newest one on.
-        made_before_ms = int((which.due_before.timestamp() + _CLOCKS_APART_SECONDS) * 1000)
-        given.add("r.id < {}", UUID(int=min(max(0, made_before_ms), _MADE_MS_MAX) << 80))
+        given.add("r.id < {}", _first_id(which.due_before.timestamp() + _CLOCKS_APART_SECONDS))
+    if which.made_since is not None:
+        given.add("r.id >= {}", _first_id(which.made_since.timestamp()))
+    if which.made_before is not None:
+        given.add("r.id < {}", _first_id(which.made_before.timestamp()))
     return given
+
+
+def _first_id(seconds: float) -> UUID:
+    """The first id that can have been made at a moment (seconds since 1970)."""
+    return UUID(int=min(max(0, int(seconds * 1000)), _MADE_MS_MAX) << 80)

@@ -1,10 +1,43 @@
 """How everything stands."""
 
+from typing import Any, Literal, NamedTuple
+
 from litestar import Controller
 
 from app.dashboard.pages import PageRequest, page
+from app.health import Check
+from app.http.queries import Query
 from app.http.wire import Answer
-from app.searching import ReservationFilter
+from app.monitoring import Step
+
+PERIODS = ("hour", "day", "week", "month")
+WINDOWS = {"hour": "24 hours", "day": "30 days", "week": "12 weeks", "month": "12 months"}
+KINDS = ("granted", "deducted", "confirmed", "cancelled", "expired", "refunded")
+
+WHERE = {
+    "overdue_reservations": "/dashboard/reservations?status=overdue",
+    "expired_last_hour": "/dashboard/reservations?status=expired",
+    "failure_rate": "/dashboard/models",
+    "reservation_not_found": "/dashboard/webhooks?status=unknown",
+    "below_floor": "/dashboard/accounts",
+    "reconciliation": "/dashboard/reconciliation",
+}
+"""Where somebody finds what a check is about; of the others that is the page of the journal."""
+
+ELSEWHERE = "/dashboard/journal"
+
+
+class Asked(Query):
+    """The step of the chart."""
+
+    period: Literal["hour", "day", "week", "month"] = "hour"
+
+
+class Trend(NamedTuple):
+    """What was spent in a window, and in the one before it."""
+
+    spent: int
+    before: int
 
 
 class Overview(Controller):
@@ -15,6 +48,39 @@ class Overview(Controller):
     @page("/")
     async def overview(self, request: PageRequest) -> Answer[bytes]:
         """What there is, what goes on, and what needs somebody."""
-        standing = await request.parts.checking.standing()
-        latest = await request.parts.searching.reservations(ReservationFilter(status="pending"), limit=10)
-        return request.page("overview.html", standing=standing, latest=latest.data)
+        asked, parts = request.asked(Asked), request.parts
+        values: dict[str, Any] = {}
+        if request.wants("live"):
+            report = await parts.health.report()
+            values |= {
+                "found": await parts.monitoring.overview(),
+                "rate": await parts.ongoing.per_second(),
+                "report": report,
+                "attention": [each for each in report.checks if each.status != "healthy"],
+                "where": _where,
+            }
+        if request.wants("usage"):
+            usage = await parts.monitoring.usage(asked.period, None, None, request.visitor.zone)
+            values |= {
+                "usage": usage,
+                "models": await parts.monitoring.models(asked.period),
+                "trend": Trend(sum(map(_spent, usage.series)), _spent(usage.previous)),
+            }
+        return request.page(
+            "overview.html",
+            period=asked.period,
+            periods=PERIODS,
+            windows=WINDOWS,
+            kinds=KINDS,
+            now_shown=request.wants("live"),
+            usage_shown=request.wants("usage"),
+            **values,
+        )
+
+
+def _spent(step: Step) -> int:
+    return step.deducted + step.confirmed
+
+
+def _where(check: Check) -> str:
+    return WHERE.get(check.name, ELSEWHERE)

@@ -2,23 +2,23 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 import msgspec
 from litestar import get, post
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from app.api_keys import KeyRefused
 from app.dashboard import files
 from app.dashboard.showing import rendered
 from app.dashboard.visitor import Visitor
-from app.http.problems import Headers
+from app.http.problems import Headers, body
 from app.http.shapes import malformed
 from app.http.times import present
 from app.http.wire import Answer, LedgerRequest
 from app.ledger.errors import Refused
-from app.operators import Action, ActionFilter, Asked, refusal
+from app.operators import Action, ActionFilter, Asked
 
 F = TypeVar("F", bound=Struct)
 
@@ -31,10 +31,6 @@ POLICY = (
         b" form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
 )
-
-
-Once = Annotated[str, Meta(pattern=r"^dashboard-[0-9a-f-]{36}$(?!\n)")]
-"""The field `once` of a form that acts."""
 
 
 class PageRequest(LedgerRequest):
@@ -80,25 +76,33 @@ class PageRequest(LedgerRequest):
 
     async def by_hand(self, asked: Asked, do: Callable[[], Awaitable[str]]) -> int:
         """Do something that the audit knows of before it happens, and how it ended after. `do` answers what
-        is told of it, such as the transaction; it must be harmless to call twice with the same form.
+        is told of it, such as the transaction; it must be harmless to call twice with the same form. What the
+        ledger refuses is told by the audit alone.
 
         Raises:
-            Refused, KeyRefused: The ledger said no, or there can be no such key; the audit has why.
+            KeyRefused: There can be no such key; the audit has why.
         """
         actions = self.parts.operators.actions
         action = await actions.begin(asked)
         try:
             told = await do()
-        except (Refused, KeyRefused) as error:
-            told = refusal(error) if isinstance(error, Refused) else str(error)
-            await actions.end(action, "refused", told)
+        except Refused as error:
+            await actions.end(action, "refused", told_of(error))
+        except KeyRefused as error:
+            await actions.end(action, "refused", str(error))
             raise
-        await actions.end(action, "done", told)
+        else:
+            await actions.end(action, "done", told)
         return action
 
     async def actions(self, **which: str) -> list[Action]:
         """What was done by hand to an account, a reservation, or something else (`about`)."""
         return await self.parts.operators.actions.listed(ActionFilter(**which), ACTIONS_SHOWN)
+
+
+def told_of(error: Refused) -> str:
+    """Why the ledger refused, as the API tells it."""
+    return str(body(error.word, error.facts)["detail"])
 
 
 def shown(request: PageRequest, template: str, status: int, values: dict[str, Any]) -> Answer[bytes]:

@@ -3,6 +3,7 @@
 Times stand in the visitor's zone, with UTC beside them for whoever points at them. Numbers have commas.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -12,6 +13,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 
 from app.http.times import milliseconds, moment
+from app.monitoring import KindSum
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 _SHORT_ID = 13
@@ -30,6 +32,23 @@ def signed(value: int) -> str:
 def percent(share: float | None) -> str:
     """A share of 1, `None` where there is none."""
     return "\u2013" if share is None else f"{share * 100:.1f}%"
+
+
+def change(share: float) -> str:
+    """How much more or less, in percent: `+8%`."""
+    return f"{share * 100:+,.0f}%".replace("-", "\u2212")
+
+
+def measure(value: float | None) -> str:
+    """A value of any kind: whole as a number, else with as many places as tell something."""
+    if value is None:
+        return ""
+    return number(int(value)) if float(value).is_integer() else f"{value:.3g}"
+
+
+def spent(kinds: Mapping[str, KindSum]) -> int:
+    """Of transactions by kind: what was deducted and confirmed, before refunds."""
+    return sum(kinds[kind].credits for kind in ("deducted", "confirmed") if kind in kinds)
 
 
 def duration(seconds: float | None) -> str:
@@ -82,6 +101,11 @@ def short(value: str) -> Markup:
     return Markup('<span class="id" title="{}">\u2026{}</span>').format(value, value[-_SHORT_ID + 1 :])
 
 
+def is_past(value: datetime | int, now: datetime) -> bool:
+    """Whether a moment has passed."""
+    return _at(value) <= now
+
+
 def link(path: str, **query: Any) -> str:
     """A path with a query, of which what is `None` is left out."""
     given = {name: value for name, value in query.items() if value is not None}
@@ -93,6 +117,9 @@ def humane(word: str) -> str:
     return word.replace("_", " ").capitalize()
 
 
+_FILTERS = (number, signed, percent, change, measure, spent, duration, when, ago, is_past, short, humane)
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("app.dashboard"),
@@ -102,7 +129,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    for each in (number, signed, percent, duration, when, ago, short, humane):
+    for each in _FILTERS:
         environment.filters[each.__name__] = each
     environment.globals["link"] = link
     return environment

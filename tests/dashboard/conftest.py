@@ -10,7 +10,7 @@ from litestar import Litestar
 from persistence.api_keys import create
 from persistence.pool import Pool
 from tests.dashboard.browsing import ORIGIN, Browser
-from tests.http.conftest import app, client, clock, journal, settings, stranger  # noqa: F401 (fixtures)
+from tests.http.conftest import ALL, app, clock, journal, settings, stranger  # noqa: F401 (fixtures)
 
 
 @pytest.fixture
@@ -26,6 +26,15 @@ async def browsers(app: Litestar) -> AsyncIterator[Callable[..., Browser]]:  # n
     yield make
     for each in made:
         await each.http.aclose()
+
+
+@pytest.fixture
+async def client(app: Litestar, database: Pool) -> AsyncIterator[httpx.AsyncClient]:  # noqa: F811
+    """Of the API, with a key that may do everything: what is shown comes from somewhere."""
+    headers = {"authorization": f"Bearer {await create(database, 'all', ALL)}"}
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url=ORIGIN, headers=headers) as asking:
+        yield asking
 
 
 @pytest.fixture

@@ -72,15 +72,17 @@
   document.addEventListener("htmx:sendError", failed);
   document.addEventListener("htmx:timeout", failed);
 
-  // Charts. A figure has a table: its first column names the steps, each other column is a series, and its cells
-  // carry the numbers in data-value. The colour of a series is that of its entry in the key.
+  // Charts. A figure has a table: its first column has the steps (data-at, in seconds), and columns whose head has
+  // data-series are series, with the numbers in the data-value of their cells. A series has the colour of its entry
+  // in the key.
   const drawn = new Map();
   const colour = (element) => getComputedStyle(element).color;
+  const dot = (element) => getComputedStyle(element, "::before").backgroundColor;
 
   const read = (figure) => {
     const rows = [...figure.querySelectorAll("tbody tr")].filter((row) => row.querySelector("[data-value]"));
     const at = rows.map((row) => Number(row.querySelector("[data-at]").dataset.at));
-    const names = [...figure.querySelectorAll("thead th")].slice(1).map((each) => each.textContent.trim());
+    const names = [...figure.querySelectorAll("thead th[data-series]")].map((each) => each.textContent.trim());
     const series = names.map((_, index) =>
       rows.map((row) => Number(row.querySelectorAll("[data-value]")[index].dataset.value)),
     );
@@ -95,7 +97,7 @@
     figure.classList.add("drawn");
     const ink = colour(figure.querySelector("figcaption"));
     const line = getComputedStyle(figure).borderTopColor;
-    const dots = [...figure.querySelectorAll(".key .dot")].map(colour);
+    const dots = [...figure.querySelectorAll(".key li")].map(dot);
     const paths = figure.dataset.steps === "bars" && names.length === 1 ? uPlot.paths.bars({ size: [0.7, 40] }) : undefined;
     const number = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
     const whole = new Intl.NumberFormat("en");
@@ -117,7 +119,6 @@
             ...names.map((label, index) => ({
               label,
               stroke: dots[index],
-              fill: names.length === 1 ? dots[index] + "33" : undefined,
               width: 2,
               paths,
               points: { show: false },
