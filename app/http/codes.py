@@ -187,6 +187,7 @@ SPECIAL: dict[tuple[str, str], str] = {
     ("overloaded", "memory"): "Redis has little memory left, so nothing new is taken on; confirm, cancel and"
     " reads go on. Repeat with the same key in a moment.",
     ("overloaded", "long_answers"): "As many exports are under way as may be. Repeat in a moment.",
+    ("overloaded", "long_deliveries"): "As many long deliveries are being read as may be. Send it again.",
     (
         "overloaded",
         "webhooks",

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from contextlib import nullcontext
 
 from litestar import Controller, HttpMethod, route
 from litestar.params import FromPath
@@ -15,6 +16,9 @@ from app.webhooks.receiving import Path, Receiving
 
 BODY_SECONDS = 10.0
 """Nobody knows yet who is sending."""
+
+LONG_BYTES = 65_536
+"""More than that is kept of few at a time, before anybody has proven anything."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
@@ -105,9 +109,16 @@ def _demand_door(request: LedgerRequest, provider: str) -> Receiving:
 async def _body(request: LedgerRequest) -> bytes:
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            return await request.raw_body()
+            with request.parts.room.of_delivery() if _is_long(request) else nullcontext():
+                return await request.raw_body()
     except TimeoutError:
         raise invalid(f"The body took longer than {BODY_SECONDS:g} s.") from None
+
+
+def _is_long(request: LedgerRequest) -> bool:
+    """Whether it may be: one that does not say how long it is, is."""
+    announced = dict(request.scope["headers"]).get(b"content-length", b"")
+    return not announced.isdigit() or int(announced) > LONG_BYTES
 
 
 def _delivery(request: LedgerRequest, body: bytes) -> Delivery:

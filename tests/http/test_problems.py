@@ -115,7 +115,7 @@ CAUSES = {
         KEY,
         "rate_card",
     ),
-    "overloaded": (MEMORY, "long_answers", "webhooks"),
+    "overloaded": (MEMORY, "long_answers", "long_deliveries", "webhooks"),
     "rate_limited": ("key", "account"),
 }
 BEFORE_ALL = {("ledger_unavailable", "token_keys")}

@@ -1,6 +1,8 @@
 """What comes to the doors and is let in by none: nothing moves, nobody learns why, and nothing grows."""
 
+import asyncio
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -104,6 +106,33 @@ async def test_a_body_of_a_mebibyte_is_read_and_one_byte_more_is_not(client, str
     answer = await stranger.post("/api/webhooks/sync", content=pieces())
     assert 413 == answer.status_code
     assert "verified" == await told(stranger, "sync", body)
+
+
+async def test_long_bodies_of_nobody_knows_whom_are_read_a_few_at_a_time(client, stranger, monkeypatch):
+    """Otherwise as much memory as they like belongs to all who can reach the door."""
+    monkeypatch.setattr("app.http.room.LONG_DELIVERIES_MAX", 3)
+    monkeypatch.setattr("app.http.webhooks.BODY_SECONDS", 3)
+    come, end = asyncio.Semaphore(0), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"x" * (MIB - 1)
+        come.release()
+        await end.wait()
+
+    held = [asyncio.create_task(stranger.post("/api/webhooks/sync", content=slow())) for _ in range(3)]
+    for _ in held:
+        await come.acquire()
+    answer = await stranger.post("/api/webhooks/sync", content=b"x" * 65_537)
+    assert (503, "overloaded", "long_deliveries") == (
+        answer.status_code, answer.json()["code"], answer.json()["cause"],
+    )  # fmt: skip
+    assert "retry-after" in answer.headers
+    await reserved(client, provider="sync", taskId="t")
+    assert "verified" == await told(stranger, "sync", SUCCEEDED["sync"]("t"))
+    end.set()
+    assert [401] * 3 == [(await each).status_code for each in held]
+    body = SUCCEEDED["sync"]("t") | {"filler": "x" * 65_536}
+    assert "duplicate" == await told(stranger, "sync", body)
 
 
 NOT_UNDERSTOOD = [
