@@ -53,6 +53,8 @@ class Shop(WithDoors):
                 )
                 self.called_back(provider, task, failed=number == 3)
         self.called_back("replicate", "replicate-task-0", failed=True)  # against its ending
+        for minutes in (5, 60, 600):
+            self.did("reserve", accountId="ana", amount=30, ttlSeconds=minutes * 60, modelId="lip-sync")
         self.called_back("replicate", "nobody-knows")
         self.called_back("sync", "forged", secret=OTHERS["sync"])
 
