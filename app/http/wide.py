@@ -27,7 +27,7 @@ LINES_PER_SECOND = 20
 """Of ordinary requests, and as many again of those that are worth a look."""
 
 SLOW_SECONDS = 1.0
-FAILED = 500
+REFUSED, FAILED = 400, 500
 REQUEST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 UNROUTED = "unrouted"
 """The route of requests that have none. Their method is not counted either: it may be any word."""
@@ -40,44 +40,37 @@ log = structlog.get_logger("lastro.request")
 
 
 class Watch:
-    """What one process has answered. `requests` by method, route and status (0: no answer was begun),
-    `durations` by route, `problems` by route and code, `deliveries` of webhooks by provider and what came of
+    """What one process has answered. `answered`: by method, route and status (0: no answer was begun), after
+    how many seconds; `problems` by route and code, `deliveries` of webhooks by provider and what came of
     them; `open` is how many are being answered.
     """
 
     def __init__(self, lines: LogRequests = "sampled") -> None:
-        self.requests: Counter[tuple[str, str, int]] = Counter()
+        self.answered: dict[tuple[str, str, int], Histogram] = {}
         self.problems: Counter[tuple[str, str]] = Counter()
         self.deliveries: Counter[tuple[str, str]] = Counter()
-        self.durations: dict[str, Histogram] = {}
         self.open = 0
         self.ordinary = Sparing(LINES_PER_SECOND)
         self.notable = Sparing(LINES_PER_SECOND)
         self._lines = lines
 
-    def ended(self, scope: Scope, status: int, seconds: float) -> None:
-        """A request was answered, or cut off."""
-        route: str = scope.get("path_template", UNROUTED)
-        method: str = scope["method"] if route is not UNROUTED else "any"  # type: ignore[typeddict-item]
-        self.requests[method, route, status] += 1
-        durations = self.durations.get(route)
-        if durations is None:
-            durations = self.durations[route] = Histogram(REQUEST_SECONDS)
-        durations.observe(seconds)
-        code: str | None = scope.get("code")  # type: ignore[assignment]
-        if code is not None:
-            self.problems[route, code] += 1
-        delivery: tuple[str, str] | None = scope.get("delivery")  # type: ignore[assignment]
-        if delivery is not None:
-            self.deliveries[delivery] += 1
-        if self._lines != "off" and self._has_line(status, seconds):
-            self._write(scope, method, route, status, seconds)
-
-    def _has_line(self, status: int, seconds: float) -> bool:
-        if self._lines == "all":
-            return True
-        notable = status >= FAILED or not status or seconds >= SLOW_SECONDS
-        return (self.notable if notable else self.ordinary).lets_through()
+    def ended(self, scope: Any, status: int, seconds: float) -> None:
+        """A request was answered, or cut off. All of them come through here."""
+        route = scope.get("path_template", UNROUTED)
+        method = scope["method"] if route is not UNROUTED else "any"
+        histogram = self.answered.get((method, route, status))
+        if histogram is None:
+            histogram = self.answered[method, route, status] = Histogram(REQUEST_SECONDS)
+        histogram.observe(seconds)
+        if status >= REFUSED and "code" in scope:
+            self.problems[route, scope["code"]] += 1
+        if "delivery" in scope:
+            self.deliveries[scope["delivery"]] += 1
+        lines = self._lines
+        if lines != "off":
+            notable = status >= FAILED or not status or seconds >= SLOW_SECONDS
+            if lines == "all" or (self.notable if notable else self.ordinary).lets_through():
+                self._write(scope, method, route, status, seconds)
 
     def _write(self, scope: Scope, method: str, route: str, status: int, seconds: float) -> None:
         failed = status >= FAILED or not status
@@ -91,6 +84,7 @@ class Watch:
             "code": scope.get("code"),
             "delivery": scope["delivery"][1] if "delivery" in scope else None,  # type: ignore[typeddict-item]
             "duration_ms": round(seconds * 1000, 3),
+            "trace_id": scope.get("trace"),
             **_who(scope),
             **_what(scope),
             "kept_back": self.ordinary.since_last() + self.notable.since_last() or None,

@@ -53,8 +53,8 @@ class Process:
             "Requests that were answered.",
             ("method", "route", "status"),
             {
-                (method, _shown(route), str(status)): count
-                for (method, route, status), count in watch.requests.items()
+                (method, _shown(route), str(status)): sum(histogram.counts)
+                for (method, route, status), histogram in watch.answered.items()
             },
         )
         yield _counted(
@@ -67,7 +67,7 @@ class Process:
             "lastro_http_request_duration_seconds",
             "From a request's head to the end of its answer.",
             "route",
-            {_shown(route): histogram for route, histogram in watch.durations.items()},
+            self._by_route(),
         )
         yield GaugeMetricFamily(
             "lastro_http_requests_in_progress", "Requests that are being answered.", value=watch.open
@@ -77,6 +77,13 @@ class Process:
             "Lines of requests that were not written, because there were too many.",
             value=watch.ordinary.kept_back + watch.notable.kept_back,
         )
+
+    def _by_route(self) -> dict[str, Histogram]:
+        """Whatever their status was."""
+        found: dict[str, Histogram] = {}
+        for (_, route, _), histogram in self._watch.answered.items():
+            found.setdefault(_shown(route), Histogram(histogram.bounds)).add(histogram)
+        return found
 
     def _of_engine(self) -> Iterator[Metric]:
         ledger, tally = self._ledger, self._ledger.tally

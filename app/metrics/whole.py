@@ -34,15 +34,15 @@ class Whole:
         queues: Queues,
         reconciliations: Reconciliations,
         opened: Opened,
-        health: Health | None = None,
-        alerts: Alerts | None = None,
+        health: Health,
+        alerts: Alerts,
     ) -> None:
         self._shards = Look(journaling.shards)
         self._at_work = Look(queues.look)
         self._runs = Look(lambda: reconciliations.runs(1))
         self._open = Look(opened.look)
-        self._health = Look(health.report, HEALTH_SECONDS) if health else None
-        self._firing = Look(lambda: alerts.alerts("firing", limit=ALERTS_MAX)) if alerts else None
+        self._health = Look(health.report, HEALTH_SECONDS)
+        self._firing = Look(lambda: alerts.alerts("firing", limit=ALERTS_MAX))
 
     async def metrics(self) -> list[Metric]:
         """As it is now, or was some seconds ago."""
@@ -51,8 +51,8 @@ class Whole:
             self._at_work.now(),
             self._runs.now(),
             self._open.now(),
-            self._health.now() if self._health else asyncio.sleep(0),
-            self._firing.now() if self._firing else asyncio.sleep(0),
+            self._health.now(),
+            self._firing.now(),
         )
         redis = shards is not None and any(each.stream is not None for each in shards)
         answers = {"postgres": shards is not None, "queues": at_work is not None}
