@@ -96,10 +96,11 @@ class Watching:
             await self._judge()
             self._was_away = False
         except BackingUnavailable as error:
-            self._was_away = True
+            was_away, self._was_away = self._was_away, True
             if self._is_worker:
                 raise
-            log.warning("alerts are judged without PostgreSQL", why=str(error))
+            if not was_away:
+                log.warning("alerts are judged without PostgreSQL", why=str(error))
             await self._judge_alone()
         return max(0.0, self._round_seconds - (time.monotonic() - began))
 
@@ -136,9 +137,11 @@ class Watching:
             if not await judge.still_holds(connection, self._name):
                 return
             await book.write(connection, changes)
+            firing = await book.firing(connection)
             if time.monotonic() - self._forgotten_at > BEAT_SECONDS:
                 self._forgotten_at = time.monotonic()
                 await book.forget(connection, self._clock())
+        self._alone.begin(firing)
         if len(self._channels) and (self._telling is None or self._telling.done()):
             self._telling = asyncio.create_task(self._tell(), name="alerts are told")
         if lease.must_beat:

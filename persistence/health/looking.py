@@ -124,12 +124,17 @@ class Looking:
         rules = self.rules
         async with answering(self._pool, ANSWER_SECONDS) as connection:
             postgres = await of_records.of_server(connection, rules)
-            if postgres.status == "critical" and "migrate" in postgres.message:
-                return [postgres, *(untold(rules[name], postgres.message) for name in _RECORDS)]
+        try:
+            return [postgres, *await self._told()]
+        except (BackingUnavailable, asyncpg.PostgresError) as error:  # tables of another release
+            return [postgres, *(untold(rules[name], str(error)) for name in _RECORDS)]
+
+    async def _told(self) -> list[Seen]:
+        rules = self.rules
+        async with answering(self._pool, ANSWER_SECONDS) as connection:
             ended = await endings.lately(connection)
             missed = await mishaps.lately(connection, "reservation_not_found")
             return [
-                postgres,
                 await of_records.expired(connection, rules),
                 await of_records.below_floor(connection, rules),
                 await of_records.reconciliation(connection, rules),
@@ -170,8 +175,6 @@ async def _asked(who: str, asking: Awaitable[_T]) -> _T | Away:
         return Away(f"{who} does not answer within {ANSWER_SECONDS:g} s.")
     except (RedisError, OSError, BackingUnavailable) as error:
         return Away(f"{who} does not answer: {error}")
-    except asyncpg.PostgresError as error:
-        return Away(f"The tables are another release's: {error}")
     except Exception as error:  # what one side meets must not take the others away
         log.exception("a look at the health failed")
         return Away(f"The look failed, which is a bug: {type(error).__name__}; the log has it.")
