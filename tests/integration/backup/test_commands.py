@@ -97,7 +97,7 @@ def while_its_servers_start(monkeypatch, tell):
 def while_it_restores_and_again_while_it_tidies_up(monkeypatch, tell):
     async def restore(*_, **__):
         tell()
-        await asyncio.sleep(30)
+        await asyncio.sleep(30)  # not for ever, so that a test fails where nothing ends it
 
     monkeypatch.setattr("persistence.backup.drill.restore", restore)
     while_it_tidies_up(monkeypatch, tell)

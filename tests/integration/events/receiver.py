@@ -52,7 +52,7 @@ def says(raw: bytes) -> Behave:
 
 async def hangs(writer: asyncio.StreamWriter) -> None:
     """Takes the request, and never answers."""
-    await asyncio.sleep(3600)
+    await asyncio.Event().wait()
 
 
 async def never_ends(writer: asyncio.StreamWriter) -> None:

@@ -240,7 +240,7 @@ async def test_a_slice_ends_when_it_is_told_to_though_something_on_its_way_swall
         once.add(asyncio.current_task())
         reached.set()
         try:
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         except asyncio.CancelledError:
             if instead is not None:
                 raise instead from None
