@@ -1,7 +1,7 @@
 """Whether there are traces: a span for each request and one in it for what the ledger did, sent by OTLP.
 
 On where the standard variables of OpenTelemetry say where to; what else they say (sampling, names, headers)
-is read by OpenTelemetry itself. Otherwise nothing of it is imported, and it need not be installed.
+is read by OpenTelemetry itself. Otherwise nothing of it is used, and it need not be installed.
 """
 
 import os
