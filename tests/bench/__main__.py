@@ -15,7 +15,7 @@ from tests.bench import machine, table
 from tests.bench.bed import Bed
 from tests.bench.figures import Line
 from tests.bench.load import WRK
-from tests.bench.rows import batch, clients, drain, durable, engine, fsync, http, lag, locking
+from tests.bench.rows import batch, clients, drain, durable, engine, fsync, http, lag, locking, monitoring
 from tests.bench.sizes import Sizes, Told
 
 GROUPS = {
@@ -27,6 +27,7 @@ GROUPS = {
     (7,): (drain, "journal, drained"),
     (8,): (lag, "journal, lag"),
     (9,): (fsync, "fsync always"),
+    (11,): (monitoring, "monitoring"),
     (12,): (durable, "restore, reconcile"),
 }
 ROWS = sorted(row for rows in GROUPS for row in rows)

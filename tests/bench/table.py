@@ -23,7 +23,6 @@ hold what its entries add up to, an answer without its entry, or an entry withou
 
 LATER = {
     "10": "1 million accounts against 1 thousand: rate and p99; bytes of Redis",
-    "11": "dashboard and monitoring queries at 10 million journal rows",
     "12": "restore of 1 million accounts and 100k open reservations (row 12 has a tenth of that)",
 }
 """Rows for which there is nothing to measure yet."""

@@ -1,0 +1,180 @@
+"""Row 11: how long monitoring takes to answer when the journal has ten million rows.
+
+It reads the sums and never the journal: so that only the sums of so many entries are made, of a year in which
+100,000 accounts have jobs, some of them often and most of them seldom, which is what costs most.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import asyncpg
+
+from persistence.birth import give_birth
+from persistence.migrate import migrate
+from persistence.monitoring import PostgresMonitoring
+from persistence.monitoring.activity import FIRST, LIMITS
+from persistence.monitoring.counting import count
+from persistence.monitoring.snapshots import PERIODS, Snapshots
+from persistence.pool import Pool, open_pool
+from tests.bench.bed import SHARDS, Bed, run
+from tests.bench.figures import Line, Samples
+from tests.bench.filled import Size, fill
+from tests.bench.sizes import Sizes, Told
+
+MUST_MS = 50
+ENTRIES = 10_000_000
+ACCOUNTS = 100_000
+ZONES = ("UTC", "America/Sao_Paulo", "Asia/Kathmandu")
+
+Ask = Callable[[], Awaitable[object]]
+
+CLEAR = "TRUNCATE usage_kinds, usage_models, usage_accounts, usage_pauses, usage_snapshots"
+
+# A job is two entries. The square makes few accounts busy.
+LIVE = f"""
+INSERT INTO usage_accounts (account, start, pause, spent, refunded, transactions, reservations, last_at)
+SELECT account, start,
+  (extract(epoch FROM start - lag(start) OVER (PARTITION BY account ORDER BY start)) / 900)::integer,
+  10 * jobs, 0, 2 * jobs, jobs, start
+FROM (
+  SELECT 'customer-' || lpad(floor({ACCOUNTS} * power(random(), 2))::integer::text, 8, '0') AS account,
+    date_bin('15 minutes', now() - random() * interval '365 days', 'epoch') AS start, count(*) AS jobs
+  FROM generate_series(1, {ENTRIES // 2}) GROUP BY 1, 2
+) AS lived
+"""
+
+PAUSE = """
+WITH ends AS (
+  SELECT start, coalesce(width_bucket(pause, $1::integer[]), $2::integer) AS class, 0 AS began, 1 AS ended
+  FROM usage_accounts
+  UNION ALL
+  SELECT start - pause * interval '15 minutes', width_bucket(pause, $1::integer[]), 1, 0
+  FROM usage_accounts WHERE pause IS NOT NULL
+), quarters AS (
+  SELECT start, class, sum(began) AS began, sum(ended) AS ended FROM ends GROUP BY start, class
+)
+INSERT INTO usage_pauses (span, start, class, began, ended)
+SELECT span, begin, class, sum(began), sum(ended)
+FROM quarters, LATERAL (
+  VALUES ('quarter', start), ('day', date_bin('1 day', start, 'epoch'))
+) AS spans (span, begin)
+GROUP BY span, begin, class
+"""
+
+SUM = """
+WITH quarters AS (
+  SELECT start, sum(reservations) AS count, sum(spent) AS credits FROM usage_accounts GROUP BY start
+), spans AS (
+  SELECT span, begin, sum(count) AS count, sum(credits) AS credits
+  FROM quarters, LATERAL (
+    VALUES ('quarter', start), ('day', date_bin('1 day', start, 'epoch')), ('ever', 'epoch'::timestamptz)
+  ) AS spans (span, begin)
+  GROUP BY span, begin
+), kinds AS (
+  INSERT INTO usage_kinds (span, start, kind, count, credits)
+  SELECT span, begin, kind, count, credits
+  FROM spans, unnest(ARRAY['granted', 'deducted', 'reserved', 'confirmed', 'cancelled', 'expired', 'refunded',
+    'lapsed']) AS kind
+)
+INSERT INTO usage_models (span, start, model, transactions, credits, confirmed, ended, reserved, captured,
+  milliseconds)
+SELECT span, begin, 'model-' || n, count, credits, count, count, credits, credits, 9000 * count
+FROM spans, generate_series(1, 20) AS n
+"""
+
+COUNTED = f"UPDATE usage_state SET counted = counted + {ENTRIES}, as_of = now()"
+
+
+def measure(bed: Bed, sizes: Sizes, told: Told) -> list[Line]:
+    told.expect(4)
+    told.say(f"making {ACCOUNTS:,} accounts")
+    valkey, database_url = bed.valkey("none"), bed.database(bed.postgres)
+    run(migrate(database_url))
+    run(give_birth(database_url, valkey.url, SHARDS))
+    run(fill(database_url, Size(ACCOUNTS, 10)))
+    told.step("counting them")
+    rate = run(_counted(database_url))
+    told.step(f"{rate:,.0f} entries/s; making the sums of {ENTRIES:,}")
+    run(_fill(database_url))
+    told.step("asking")
+    answers, snapshots = run(_asked(database_url, max(3, sizes.rounds)))
+    told.step("done")
+    slowest = max(answers, key=lambda name: answers[name].median)
+    beside = ", ".join(f"{name} {each.median:.1f}" for name, each in answers.items())
+    return [
+        Line(
+            "11",
+            f"dashboard and monitoring queries at {ENTRIES:,} journal rows, {ACCOUNTS:,} accounts, a year",
+            f"slowest: {slowest}, {answers[slowest]} ms",
+            f"< {MUST_MS} ms",
+            answers[slowest].median < MUST_MS,
+            f"in ms: {beside}; made beside the journal: all balances and the four lists of who spent most in "
+            f"{snapshots:.2f} s; {rate:,.0f} entries/s counted",
+        )
+    ]
+
+
+async def _counted(database_url: str) -> float:
+    """Entries a second, of real ones."""
+    connection = await asyncpg.connect(database_url, ssl=False)
+    begun, total = time.perf_counter(), 0
+    while some := await count(connection):
+        total += some
+    seconds = time.perf_counter() - begun
+    await connection.close()
+    return total / seconds
+
+
+async def _fill(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url, ssl=False)
+    await connection.execute("SET synchronous_commit = off")
+    await connection.execute(CLEAR)
+    await connection.execute(LIVE)
+    await connection.execute(PAUSE, list(LIMITS), FIRST)
+    await connection.execute(SUM)
+    await connection.execute(COUNTED)
+    await connection.execute("VACUUM ANALYZE")
+    await connection.close()
+
+
+async def _asked(database_url: str, rounds: int) -> tuple[dict[str, Samples], float]:
+    """Milliseconds of each question, and how many seconds the snapshots take."""
+    now = datetime.now(UTC)
+    async with await open_pool(database_url, connections_max=4) as pool:
+        begun = time.perf_counter()
+        async with pool.acquire() as connection:
+            await Snapshots().renew(connection, now)
+        snapshots = time.perf_counter() - begun
+        questions = _questions(pool, now)
+        values: dict[str, list[float]] = {name: [] for name in questions}
+        for round_ in range(rounds + 1):
+            for name, ask in questions.items():
+                asked = time.perf_counter()
+                await ask()
+                if round_:
+                    values[name].append(1000 * (time.perf_counter() - asked))
+    return {name: Samples(found) for name, found in values.items()}, snapshots
+
+
+def _questions(pool: Pool, now: datetime) -> dict[str, Ask]:
+    """Everything that may be asked, with the usual windows."""
+    monitoring = PostgresMonitoring(pool, lambda: now)
+    questions: dict[str, Ask] = {"overview": monitoring.overview}
+    for period in PERIODS:
+        questions[f"top-users of a {period}"] = lambda period=period: monitoring.top_accounts(period, 10)
+        questions[f"models of a {period}"] = lambda period=period: monitoring.models(period)
+        for zone in ZONES:
+            tz = ZoneInfo(zone)
+            questions[f"usage by {period} in {zone}"] = lambda period=period, tz=tz: monitoring.usage(
+                period, None, None, tz
+            )
+    questions["dashboard"] = lambda: asyncio.gather(
+        monitoring.overview(),
+        monitoring.usage("day", None, None, ZoneInfo(ZONES[1])),
+        monitoring.top_accounts("day", 10),
+        monitoring.models("day"),
+    )
+    return questions
