@@ -10,6 +10,7 @@ import signal
 import time
 from datetime import UTC, datetime, timedelta
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from redis import Redis
 from redis.client import Pipeline
@@ -21,6 +22,9 @@ from rq.worker import WorkerStatus
 from persistence import jobs
 from persistence.schedule import connect
 from persistence.workbench import Work, Workbench
+
+if TYPE_CHECKING:
+    from persistence.workbench import Watch
 
 ALIVE_SECONDS = 15
 RETRY_SECONDS = 1.0
@@ -87,13 +91,14 @@ class _Signals:
         return self._first is not None
 
 
-def run_worker(work: Work) -> None:
+def run_worker(work: Work, watch: "Watch | None" = None) -> None:
     """Work until SIGTERM or SIGINT; `lastro worker`.
 
     To be called in the main thread, once in a process. Starts, and keeps trying, also while Redis or
     PostgreSQL are away. Any number of workers may run: those without work wait to take over from the others.
+    `watch` makes who watches and tells.
     """
-    bench = Workbench(work)
+    bench = Workbench(work, watch)
     bench.open()
     jobs.bench.set(bench)
     signals = _Signals(bench)

@@ -49,6 +49,8 @@ if TYPE_CHECKING:  # it looks at workers, too
 
     from persistence.alerts.watching import Watching
 
+    Watch = Callable[[Pool, Redis], Watching]
+
 SLICE_SECONDS = 2.0
 CLOSE_SECONDS = 1.0
 STOP_SECONDS = 3.0
@@ -64,8 +66,7 @@ AWAY = (BackingUnavailable, NotAdmitted, LedgerError, RedisError, OSError, Timeo
 class Work(Struct, frozen=True, kw_only=True):
     """What a worker process has to be told.
 
-    `queue_url` is the Redis of RQ's queues, `redis_url` the ledger's; they may be the same server. `watch`
-    makes who watches and tells; without, nothing is watched.
+    `queue_url` is the Redis of RQ's queues, `redis_url` the ledger's; they may be the same server.
     """
 
     redis_url: str
@@ -75,7 +76,6 @@ class Work(Struct, frozen=True, kw_only=True):
     stream_keep_bytes: int = 268_435_456
     retention_days: int = 90
     cleanup_seconds: int = 600
-    watch: "Callable[[Pool, Redis], Watching] | None" = None
     backups: Plan | None = None
     events_to_private: bool = False
     poll_keys: dict[str, str] = {}
@@ -85,10 +85,16 @@ class Work(Struct, frozen=True, kw_only=True):
 
 
 class Workbench:
-    """Opened and closed by the main thread, which also runs the jobs, one at a time."""
+    """Opened and closed by the main thread, which also runs the jobs, one at a time.
 
-    def __init__(self, work: Work) -> None:
+    Args:
+        work: What a worker has to be told.
+        watch: Makes who watches and tells, over the ledger's Redis; without, nothing is watched.
+    """
+
+    def __init__(self, work: Work, watch: "Watch | None" = None) -> None:
         self._work = work
+        self._watch = watch
         self._opened: futures.Future[None] = futures.Future()
         self._thread = threading.Thread(target=self._turn, name="workbench", daemon=True)
         self._troubles: dict[str, str] = {}
@@ -303,8 +309,8 @@ class Workbench:
             self._telling = await self._shift_of_events(stack)
             self._cleaning = await self._shift_of_cleaning(stack)
             self._counting = await self._shift_of_monitoring(stack)
-            if self._work.watch is not None:
-                self._watching = await self._shift_of_alerts(stack, self._work.watch)
+            if self._watch is not None:
+                self._watching = await self._shift_of_alerts(stack, self._watch)
             if self._work.poll_keys:
                 self._asking = await self._shift_of_questions(stack)
             self._opened.set_result(None)
@@ -327,9 +333,7 @@ class Workbench:
         stack.push_async_callback(shift.stop)
         return shift
 
-    async def _shift_of_alerts(
-        self, stack: AsyncExitStack, watch: "Callable[[Pool, Redis], Watching]"
-    ) -> Shift:
+    async def _shift_of_alerts(self, stack: AsyncExitStack, watch: "Watch") -> Shift:
         pool = await open_pool(self._work.database_url, connections_max=3, name="lastro alerts")
         stack.push_async_callback(_close, pool)
         watching = watch(pool, await stack.enter_async_context(connect(self._work.redis_url)))

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from app.cli.shared import data_option, exit_by, log, settings_of
 if TYPE_CHECKING:
     from app.settings import Settings
     from persistence.backup.scheduled import Plan
+
+THREADS = 64
 
 
 @click.command(short_help="Bring PostgreSQL to this release; found the ledger.")
@@ -51,6 +54,7 @@ def api(data: Path, host: str | None, port: int | None, grace: int) -> None:
 
     settings = settings_of(data, LASTRO_HOST=host, LASTRO_PORT=port)
     log(settings)
+    look_up_names_beside_each_other()
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(settings),
@@ -94,6 +98,7 @@ def worker(data: Path, alive: bool) -> None:
     if alive:
         exit_by(at_work.workers(settings.queue_url) > 0)
     log(settings)
+    look_up_names_beside_each_other()
     run_worker(
         Work(
             redis_url=settings.redis_url,
@@ -103,14 +108,23 @@ def worker(data: Path, alive: bool) -> None:
             stream_keep_bytes=settings.stream_keep_bytes,
             retention_days=settings.reservation_retention_days,
             cleanup_seconds=settings.cleanup_interval_seconds,
-            watch=Watched.of(settings).by_worker(at_work.RedisQueues(settings.queue_url)),
             backups=_plan(settings),
             poll_keys=_poll_keys(settings),
             webhook_units=settings.webhook_units,
             webhook_takes_back=settings.webhook_stripe_clawback == "on",
             events_to_private=settings.events_to_private_addresses == "yes",
-        )
+        ),
+        Watched.of(settings).by_worker(at_work.RedisQueues(settings.queue_url)),
     )
+
+
+def look_up_names_beside_each_other() -> None:
+    """Before the event loop begins.
+
+    A name whose servers are silent keeps a thread of libuv for half a minute. There would be four, and two
+    for names: while those of two providers are looked up in vain, nobody finds PostgreSQL either.
+    """
+    os.environ.setdefault("UV_THREADPOOL_SIZE", str(THREADS))
 
 
 def _poll_keys(settings: "Settings") -> dict[str, str]:
