@@ -17,6 +17,7 @@ from app.jwks import Jwks, KeysUnavailable
 from app.ledger.backing import BackingUnavailable
 from app.ledger.errors import LedgerUnavailable, Overloaded
 from app.ledger.ledger import Ledger
+from app.sparing import Sparing
 from app.webhooks import callback, topups
 from app.webhooks.configured import STRIPE, Door, Doors
 from app.webhooks.event import Delivery, Unreadable, Unverified
@@ -27,6 +28,7 @@ from app.webhooks.stripe import STRIPE as OF_STRIPE
 LATER_MAX = 1_000
 LATER_BYTES_MAX = 64 * 1024 * 1024
 LATER_SECONDS = 1.0
+LINES_PER_SECOND = 10
 
 log = structlog.get_logger("lastro.webhooks")
 
@@ -81,6 +83,7 @@ class Receiving:
         self._of_fal = of_fal
         self._later: deque[tuple[Kept | None, Received, Settlement]] = deque()
         self._later_bytes = 0
+        self._sparing = Sparing(LINES_PER_SECOND)
 
     def demand_token(self, provider: str, path: Path | None) -> None:
         """Before the body is read.
@@ -154,7 +157,8 @@ class Receiving:
 
     def _reject(self, provider: str, why: str) -> None:
         self.inbox.reject(provider, why)
-        log.info("webhook rejected", provider=provider, why=why)
+        if self._sparing.lets_through():
+            log.info("webhook rejected", provider=provider, why=why, unsaid=self._sparing.since_last())
 
     async def _verify(self, provider: str, delivery: Delivery, path: Path | None) -> None:
         now = time.time()

@@ -1,6 +1,8 @@
 """What comes to the doors and is let in by none: nothing moves, nobody learns why, and nothing grows."""
 
 import asyncio
+import math
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from app.settings import Settings
 from app.webhooks.configured import Doors
 from app.webhooks.providers import PROVIDERS
+from app.webhooks.receiving import LINES_PER_SECOND
 from persistence.inbox.rejected import REASONS_MAX, ROWS_OF_A_DAY_MAX
 from tests.http.doors import (
     FAILED,
@@ -185,6 +188,20 @@ async def test_a_flood_of_forgeries_is_a_row_that_counts(app, client, stranger):
         ("sync", 21, "the signature is of another body, another time or another secret"),
         ("sync", 20, "signed n s ago, n s are allowed"),
     } == {(row["provider"], row["deliveries"], row["why"]) for row in await inbox(client, status="rejected")}
+
+
+async def test_a_flood_of_forgeries_has_a_few_lines_in_the_log_which_say_how_many_there_were(
+    app, stranger, capsys
+):
+    second = app.state.parts.receiving._sparing
+    second._until = math.inf
+    for _ in range(2 * LINES_PER_SECOND):
+        await deliver(stranger, "sync", b"{}", secret="wrong")
+    second._until = 0
+    await deliver(stranger, "sync", b"{}", secret="wrong")
+    lines = [line for line in capsys.readouterr().out.splitlines() if "webhook rejected" in line]
+    said = [int(re.search(r"unsaid=.*?(\d+)", re.sub(r"\x1b\[[0-9]*m", "", line))[1]) for line in lines]
+    assert [0] * LINES_PER_SECOND + [LINES_PER_SECOND] == said
 
 
 async def test_reasons_without_end_are_counted_together(app, client):
