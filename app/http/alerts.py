@@ -7,6 +7,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from app.alerts import Alert
 from app.http import shapes
+from app.http.answers import Time
 from app.http.bodies import given
 from app.http.queries import Query
 from app.http.routes import reading
@@ -30,7 +31,7 @@ class AlertShown(Struct, rename="camel", omit_defaults=True):
     rule: Annotated[str, Meta(description="See docs/alerts.md.")]
     level: Annotated[str, Meta(pattern="^(warning|critical)$")]
     state: Annotated[str, Meta(pattern="^(firing|resolved)$")]
-    since: str
+    since: Time
     value: Annotated[
         int | float | None, Meta(description="As of the crossing; null where nothing is counted.")
     ]
@@ -44,7 +45,7 @@ class AlertShown(Struct, rename="camel", omit_defaults=True):
         ]
         | UnsetType
     ) = UNSET
-    resolved_at: str | UnsetType = UNSET
+    resolved_at: Time | UnsetType = UNSET
 
 
 class AlertsShown(Struct):

@@ -17,6 +17,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from app.http import (
     accounts,
+    alerts,
     answers,
     batched,
     cleaning,
@@ -61,6 +62,7 @@ _SHOWN = [
     receipts.Reserved,
     accounts.AccountShown,
     accounts.AccountChanged,
+    alerts.AlertsShown,
     answers.Balance,
     answers.Page,
     answers.TaskFound,
