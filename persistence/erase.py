@@ -77,6 +77,7 @@ async def erase(
         await connection.execute(ERASE_REPAIRS, account)
         await connection.execute(ERASE_TOLD, account)
         await connection.execute(ERASE_EVENTS, account)
+        await connection.execute(ERASE_ACTIONS, account)
     await barrier("after commit")
     return Erased(notes, reservations)
 
@@ -125,6 +126,9 @@ WHERE account = $1 AND side = 'redis'
 ERASE_TOLD = "UPDATE webhook_inbox SET payload = NULL, reason = NULL, resource = NULL WHERE account = $1"
 
 ERASE_EVENTS = "DELETE FROM events WHERE account = $1"
+
+# Why operators did something by hand. That they did, who and when stays.
+ERASE_ACTIONS = "UPDATE operator_actions SET reason = NULL WHERE account = $1"
 
 WRITTEN_AT = "SELECT at FROM journal WHERE shard = $1 AND seq = $2"
 

@@ -1,6 +1,6 @@
 """How everything stands."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from litestar import Controller
 
@@ -8,10 +8,13 @@ from app.dashboard.pages import PageRequest, page
 from app.health import Check
 from app.http.queries import Query
 from app.http.wire import Answer
-from app.monitoring import Step
+from app.monitoring import Period, Step
 
 PERIODS = ("hour", "day", "week", "month")
 WINDOWS = {"hour": "24 hours", "day": "30 days", "week": "12 weeks", "month": "12 months"}
+OF_MODELS: dict[Period, Period] = {"hour": "day", "day": "month", "week": "month", "month": "month"}
+"""The period of the models that goes with the steps of the chart."""
+
 KINDS = ("granted", "deducted", "confirmed", "cancelled", "expired", "refunded")
 
 WHERE = {
@@ -30,7 +33,7 @@ ELSEWHERE = "/dashboard/journal"
 class Asked(Query):
     """The step of the chart."""
 
-    period: Literal["hour", "day", "week", "month"] = "hour"
+    period: Period = "hour"
 
 
 class Trend(NamedTuple):
@@ -63,7 +66,7 @@ class Overview(Controller):
             usage = await parts.monitoring.usage(asked.period, None, None, request.visitor.zone)
             values |= {
                 "usage": usage,
-                "models": await parts.monitoring.models(asked.period),
+                "models": await parts.monitoring.models(OF_MODELS[asked.period]),
                 "trend": Trend(sum(map(_spent, usage.series)), _spent(usage.previous)),
             }
         return request.page(

@@ -20,9 +20,8 @@ class PostgresOngoing:
     async def per_second(self) -> float:
         async with answering(self._pool) as connection:
             (row,) = await connection.fetch(self.LATEST, LATEST_MAX)
-        if row["entries"] < LATEST_MAX:
-            return float(row["entries"] / 60)
-        return float(row["entries"] / max(row["seconds"], 0.001))
+        seconds = 60.0 if row["entries"] < LATEST_MAX else max(row["seconds"], 0.001)
+        return float(row["entries"] / seconds)
 
     OPEN = """
     SELECT model, count(*) AS count, sum(held)::bigint AS held,

@@ -102,6 +102,13 @@
     const number = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
     const whole = new Intl.NumberFormat("en");
     const zone = figure.dataset.zone;
+    const day = "\n{D} {MMM}";
+    const times = [
+      [31536000, "{YYYY}", null, null, null, null, null, null, 1],
+      [2419200, "{MMM}", "\n{YYYY}", null, null, null, null, null, 1],
+      [86400, "{D} {MMM}", "\n{YYYY}", null, null, null, null, null, 1],
+      [60, "{HH}:{mm}", day, null, day, null, null, null, 1],
+    ];
     const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
     drawn.set(
       figure.dataset.chart,
@@ -113,7 +120,7 @@
           cursor: { drag: { x: false, y: false }, points: { size: 7 } },
           legend: { live: true },
           scales: { y: { range: (_, low, high) => [Math.min(0, low), Math.max(1, high * 1.05)] } },
-          axes: [axis, { ...axis, size: 56, values: (_, values) => values.map((each) => number.format(each)) }],
+          axes: [{ ...axis, values: times }, { ...axis, size: 56, values: (_, values) => values.map((each) => number.format(each)) }],
           series: [
             { value: "{YYYY}-{MM}-{DD} {HH}:{mm}" },
             ...names.map((label, index) => ({

@@ -246,12 +246,23 @@ async def test_what_providers_told_and_others_were_told_goes_with_it(life, datab
         await database.execute(
             "INSERT INTO events (type, account, at, body) VALUES ('x', $1, now(), 'secret-image')", account
         )
+        await database.execute(
+            """
+            INSERT INTO operator_actions (key, act, by, reason, account)
+            VALUES ($1, 'adjust', 'dashboard:eva', 'a secret reason', $1)
+            """,
+            account,
+        )
     await life.erase()
     told = await database.fetch("SELECT account, payload, reason, resource FROM webhook_inbox ORDER BY id")
     assert [("ana", None, None, None), ("bob", "{}", "a secret reason", "secret-image")] == [
         tuple(each) for each in told
     ]
     assert [("bob",)] == [tuple(each) for each in await database.fetch("SELECT account FROM events")]
+    done = await database.fetch("SELECT account, by, reason FROM operator_actions ORDER BY id")
+    assert [("ana", "dashboard:eva", None), ("bob", "dashboard:eva", "a secret reason")] == [
+        tuple(each) for each in done
+    ]
 
 
 async def test_an_erased_account_is_backed_up_brought_back_and_restored(
