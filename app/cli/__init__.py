@@ -15,6 +15,7 @@ from app.cli import (
     restoring,
     services,
     simulating,
+    top,
     verifying,
 )
 from app.cli.refusals import Commands
@@ -60,6 +61,7 @@ for command in (
     erasing.erase,
     cleaning.cleanup,
     simulating.simulate,
+    top.top,
 ):
     cli.add_command(command)
 

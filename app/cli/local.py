@@ -70,13 +70,13 @@ def demo(data: Path, url: str | None, key: str | None, seconds: int, accounts: i
     if url is not None and not key:
         raise Refusal("--url needs --key: the development key is for its own ledger")
     try:
-        good = run(url or _url_of(data), key or _key_of(data), seconds=seconds, accounts=accounts)
+        good = run(url or url_of(data), key or key_of(data), seconds=seconds, accounts=accounts)
     except CannotTell as error:
         raise Refusal(str(error)) from error
     exit_by(good)
 
 
-def _url_of(data: Path) -> str:
+def url_of(data: Path) -> str:
     """Where the API of the `lastro up` that runs in `data` is reached; LASTRO_HOST and LASTRO_PORT win."""
     from app.up.data import read_environment
     from app.up.readiness import Readiness
@@ -91,7 +91,8 @@ def _url_of(data: Path) -> str:
         ) from None
 
 
-def _key_of(data: Path) -> str:
+def key_of(data: Path) -> str:
+    """The development key of the `lastro up` that runs in `data`."""
     try:
         return (data / "dev-key").read_text(encoding="utf-8").strip()
     except FileNotFoundError:

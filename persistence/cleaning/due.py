@@ -45,7 +45,7 @@ async def _count_due(redis: Redis, shards: Sequence[int], now_ms: int) -> int:
     async with redis.pipeline(transaction=False) as looks:
         for shard in shards:
             looks.zcount(keys.due(shard), "-inf", now_ms)
-        counts = await looks.execute()
+        counts: list[int] = await looks.execute()
     found = 0
     for shard, count in zip(shards, counts, strict=True):
         found += await _reservations(redis, shard, now_ms) if count else 0
