@@ -22,6 +22,16 @@ async def do(client: httpx.AsyncClient, verb: str, *, key: str | None = None, **
     return answer.json()
 
 
+async def grant(client: httpx.AsyncClient, account: str = "alice", amount: int = 100, **more) -> dict:
+    """Credits for an account, which is opened by the first."""
+    return await do(client, "grant", accountId=account, amount=amount, **more)
+
+
+async def reserve(client: httpx.AsyncClient, account: str = "alice", amount: int = 40, **more) -> dict:
+    """Some of them set aside."""
+    return await do(client, "reserve", accountId=account, amount=amount, **more)
+
+
 async def is_refused(
     client: httpx.AsyncClient, verb: str, status: int, code: str, *, key: str | None = None, **body
 ) -> dict:

@@ -4,8 +4,19 @@ import httpx
 import pytest
 
 from tests.http.refused import is_invalid
-from tests.http.steps import CREDITS, ask, balance, do, is_refused, lots, members, setting, sums
-from tests.http.test_credits import grant, reserve
+from tests.http.steps import (
+    CREDITS,
+    ask,
+    balance,
+    do,
+    grant,
+    is_refused,
+    lots,
+    members,
+    reserve,
+    setting,
+    sums,
+)
 
 ALICE = f"{CREDITS}/accounts/alice"
 DEFAULTS = {"overdraftLimit": 0, "status": "active", "lowBalance": 0}

@@ -4,8 +4,7 @@ import asyncio
 
 import httpx
 
-from tests.http.steps import CREDITS, deduct, do
-from tests.http.test_credits import grant, reserve
+from tests.http.steps import CREDITS, deduct, do, grant, reserve
 
 WAITING = {"lastro-ack": "journaled"}
 

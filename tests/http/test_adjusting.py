@@ -2,8 +2,7 @@
 
 import pytest
 
-from tests.http.steps import ask, do, is_refused, lots, members, setting, sums
-from tests.http.test_credits import grant, reserve
+from tests.http.steps import ask, do, grant, is_refused, lots, members, reserve, setting, sums
 
 WHY = {"accountId": "alice", "reason": "counted again"}
 

@@ -5,8 +5,20 @@ import asyncio
 import httpx
 import pytest
 
-from tests.http.steps import ask, balance, deduct, do, find, is_refused, members, op, setting, sums
-from tests.http.test_credits import grant, reserve
+from tests.http.steps import (
+    ask,
+    balance,
+    deduct,
+    do,
+    find,
+    grant,
+    is_refused,
+    members,
+    op,
+    reserve,
+    setting,
+    sums,
+)
 
 
 async def together(client: httpx.AsyncClient, *operations: dict, key: str | None = None) -> dict:

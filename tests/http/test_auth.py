@@ -8,7 +8,7 @@ from app.http.auth import OPEN, Authentication
 from app.http.handlers import HANDLERS
 from app.http.wire import Answer, LedgerRequest
 from persistence import api_keys
-from tests.http.test_credits import grant, reserve
+from tests.http.steps import grant, reserve
 
 UUID = "01a1ffa5-4956-7003-abd8-99c175348713"
 OPEN_PATHS = {

@@ -2,8 +2,20 @@
 
 from msgspec.structs import replace
 
-from tests.http.steps import CREDITS, ask, batch, deduct, do, find, is_refused, members, op, sums
-from tests.http.test_credits import grant, reserve
+from tests.http.steps import (
+    CREDITS,
+    ask,
+    batch,
+    deduct,
+    do,
+    find,
+    grant,
+    is_refused,
+    members,
+    op,
+    reserve,
+    sums,
+)
 
 
 async def test_every_verb_is_answered_as_if_it_had_come_alone(client):

@@ -2,8 +2,7 @@
 
 import pytest
 
-from tests.http.steps import ask, batch, deduct, do, members, op, sums
-from tests.http.test_credits import grant, reserve
+from tests.http.steps import ask, batch, deduct, do, grant, members, op, reserve, sums
 
 
 async def test_one_without_a_key_has_that_of_the_request_and_its_place(client):

@@ -2,8 +2,7 @@
 
 import pytest
 
-from tests.http.steps import batch, deduct, do, find, members, op, sums
-from tests.http.test_credits import grant, reserve
+from tests.http.steps import batch, deduct, do, find, grant, members, op, reserve, sums
 
 
 async def test_one_outside_the_callers_scope_is_403_and_the_others_go_on(client, client_of):

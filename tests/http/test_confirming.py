@@ -2,8 +2,7 @@
 
 import pytest
 
-from tests.http.steps import ask, balance, do, find, is_refused, members, setting, sums
-from tests.http.test_credits import grant, reserve
+from tests.http.steps import ask, balance, do, find, grant, is_refused, members, reserve, setting, sums
 
 DAY_MS = 86_400_000
 SPENT = ("status", "captured", "charged", "released", "held")

@@ -11,8 +11,7 @@ from app.http import room, streamed
 from app.http.exports import COLUMNS
 from app.ledger.backing import BackingUnavailable
 from persistence import history, listing
-from tests.http.steps import JOURNALED, do
-from tests.http.test_credits import grant, reserve
+from tests.http.steps import JOURNALED, do, grant, reserve
 
 PATH = "/api/credits/transactions"
 

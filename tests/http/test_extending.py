@@ -2,8 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from tests.http.steps import ask, do, find, is_refused, members, sums
-from tests.http.test_credits import grant, reserve
+from tests.http.steps import ask, do, find, grant, is_refused, members, reserve, sums
 
 
 def at(text: str) -> datetime:

@@ -14,7 +14,7 @@ from persistence import admission, api_keys
 from persistence.birth import give_birth
 from persistence.pool import answering, open_pool
 from tests.http.conftest import ALL, running
-from tests.http.test_credits import grant
+from tests.http.steps import grant
 
 PATIENCE_SECONDS = 20.0
 

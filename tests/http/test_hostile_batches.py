@@ -5,10 +5,9 @@ import json
 import httpx
 import pytest
 
+from tests.http.hostile import AMOUNTS, FIELDS, NOT_JSON, SHAPELY, UUID
 from tests.http.refused import is_invalid
-from tests.http.steps import ask, deduct, is_refused, op, sums
-from tests.http.test_credits import grant
-from tests.http.test_hostile_bodies import AMOUNTS, FIELDS, NOT_JSON, SHAPELY, UUID
+from tests.http.steps import ask, deduct, grant, is_refused, op, sums
 
 GOOD = deduct(1)
 

@@ -6,8 +6,7 @@ from msgspec.structs import replace
 
 from app.settings import Settings
 from tests.http.ladder import BEGUN, KEYED, NEW, USED, climb
-from tests.http.steps import do, setting
-from tests.http.test_credits import grant, reserve
+from tests.http.steps import do, grant, reserve, setting
 
 LARGEST = 2**53 - 1
 LATER = "2100-01-01T00:00:00Z"

@@ -1,8 +1,7 @@
 """What is refused first, of the verbs that name a reservation, and of a batch."""
 
 from tests.http.ladder import BEGUN, KEYED, NEW, USED, climb
-from tests.http.steps import ask, do, setting
-from tests.http.test_credits import grant, reserve
+from tests.http.steps import ask, do, grant, reserve, setting
 
 TTL = {"ttlSeconds": 60}
 

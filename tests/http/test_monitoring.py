@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from persistence.monitoring.following import Following
-from tests.http.test_credits import grant
+from tests.http.steps import grant
 
 PATH = "/api/credits/monitoring"
 

@@ -7,8 +7,7 @@ import pytest
 
 from persistence import past
 from tests.http.refused import is_invalid
-from tests.http.steps import JOURNALED, do, setting
-from tests.http.test_credits import grant, reserve
+from tests.http.steps import JOURNALED, do, grant, reserve, setting
 
 BALANCE = "/api/credits/balance"
 ALICE = {"accountId": "alice"}

@@ -1,7 +1,6 @@
 """Balances and reservations from the engine, transactions from the journal."""
 
-from tests.http.steps import JOURNALED, do
-from tests.http.test_credits import grant, reserve
+from tests.http.steps import JOURNALED, do, grant, reserve
 
 
 async def test_a_balance_shows_the_lots_in_the_order_in_which_they_are_spent(client):

@@ -3,8 +3,7 @@
 import pytest
 
 from app.http.times import iso
-from tests.http.steps import ask, do, is_refused, lots, members, setting, sums
-from tests.http.test_credits import grant, reserve
+from tests.http.steps import ask, do, grant, is_refused, lots, members, reserve, setting, sums
 
 LATER = {"expiresAt": "2100-01-01T00:00:00Z"}
 

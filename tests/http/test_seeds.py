@@ -8,7 +8,7 @@ import pytest
 
 from app.main import create_app
 from tests.http.conftest import running
-from tests.http.test_credits import grant, reserve
+from tests.http.steps import grant, reserve
 
 
 @pytest.fixture
