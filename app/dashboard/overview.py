@@ -1,6 +1,7 @@
 """How everything stands."""
 
-from typing import Any, NamedTuple
+from collections.abc import Awaitable
+from typing import Any, NamedTuple, TypeVar
 
 from litestar import Controller
 
@@ -8,7 +9,10 @@ from app.dashboard.pages import PageRequest, page
 from app.health import Check
 from app.http.queries import Query
 from app.http.wire import Answer
+from app.ledger.backing import BackingUnavailable
 from app.monitoring import Period, Step
+
+T = TypeVar("T")
 
 PERIODS = ("hour", "day", "week", "month")
 WINDOWS = {"hour": "24 hours", "day": "30 days", "week": "12 weeks", "month": "12 months"}
@@ -56,18 +60,18 @@ class Overview(Controller):
         if request.wants("live"):
             report = await parts.health.report()
             values |= {
-                "found": await parts.monitoring.overview(),
-                "rate": await parts.ongoing.per_second(),
+                "found": await _told(parts.monitoring.overview()),
+                "rate": await _told(parts.ongoing.per_second()),
                 "report": report,
                 "attention": [each for each in report.checks if each.status != "healthy"],
                 "where": _where,
             }
         if request.wants("usage"):
-            usage = await parts.monitoring.usage(asked.period, None, None, request.visitor.zone)
+            usage = await _told(parts.monitoring.usage(asked.period, None, None, request.visitor.zone))
             values |= {
                 "usage": usage,
-                "models": await parts.monitoring.models(OF_MODELS[asked.period]),
-                "trend": Trend(sum(map(_spent, usage.series)), _spent(usage.previous)),
+                "models": await _told(parts.monitoring.models(OF_MODELS[asked.period])),
+                "trend": usage and Trend(sum(map(_spent, usage.series)), _spent(usage.previous)),
             }
         return request.page(
             "overview.html",
@@ -79,6 +83,14 @@ class Overview(Controller):
             usage_shown=request.wants("usage"),
             **values,
         )
+
+
+async def _told(asked: Awaitable[T]) -> T | None:
+    """What PostgreSQL tells; `None` while it is away, when what fails is needed most."""
+    try:
+        return await asked
+    except BackingUnavailable:
+        return None
 
 
 def _spent(step: Step) -> int:
