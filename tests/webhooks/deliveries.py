@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from app.webhooks.event import Delivery, Outcome
+from app.webhooks.event import Delivery, Outcome, Unverified
 from app.webhooks.providers import PROVIDERS, Provider
 from app.webhooks.simulated import Told, body
 from app.webhooks.stripe import STRIPE
@@ -85,3 +85,15 @@ def signed(name: str, of: bytes, *, at: float = NOW, secret: str | None = None) 
 def sent(of: object) -> Delivery:
     """An unsigned one, for what is read after the proof."""
     return Delivery({}, msgspec.json.encode(of))
+
+
+def is_proven(name: str, delivery: Delivery, secret: str, now: float) -> bool:
+    """Whether the sender's proof holds; what does not hold has failed, and the check has not."""
+    try:
+        SENDERS[name].verify(delivery, [secret], now)
+    except Unverified as why:
+        fault = why.__cause__
+    else:
+        return True
+    assert fault is None
+    return False
