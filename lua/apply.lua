@@ -15,6 +15,7 @@ first write.
 --- @include parts/admission
 --- @include parts/credits
 --- @include parts/lots
+--- @include parts/moves
 --- @include parts/reservations
 --- @include parts/book
 --- @include parts/journal

@@ -18,7 +18,7 @@ REPLIES
   insufficient_credits  required, available, held
 ]]
 local function add(account, amount, bucket)
-  local legs = lots.repay(account, { { lots.at(account, bucket or 'default', lots.NEVER), amount, 0 } })
+  local legs = moves.repay(account, { { lots.at(account, bucket or 'default', lots.NEVER), amount, 0 } })
   if not lots.fit(account, legs) then
     return nil, answer.refuse('limit_reached', { what = 'lots', limit = lots.MAX })
   end
@@ -56,7 +56,7 @@ return function(operation, shard)
     shortfall, no = missing(account, -amount, bucket)
     if operation.short == 'take' or not no then
       amount, no = amount + shortfall, nil
-      legs = lots.take(account, -amount, nil, bucket)
+      legs = moves.take(account, -amount, nil, bucket)
     end
   end
   if no then return no end

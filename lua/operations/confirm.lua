@@ -86,14 +86,14 @@ return function(operation, shard)
 
   local legs, rest, released = nil, nil, 0
   if is_part then
-    legs, rest = lots.capture(account, reservation.legs, captured)
+    legs, rest = moves.capture(account, reservation.legs, captured)
   elseif late then
-    legs = lots.take(account, charged)
+    legs = moves.take(account, charged)
   else
     book.holds(account)
     released = reservation.held - captured
-    legs = lots.repay(account, lots.release(account, reservation.legs, captured))
-    if charged > 0 then legs = lots.joined(legs, lots.take(account, charged)) end
+    legs = moves.repay(account, moves.release(account, reservation.legs, captured))
+    if charged > 0 then legs = moves.joined(legs, moves.take(account, charged)) end
   end
   local model = operation.model or reservation.model
   local details = ',"reservation":"' .. reservation.id .. '","captured":' .. digits[captured]

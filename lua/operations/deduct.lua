@@ -26,6 +26,6 @@ return function(operation, shard)
   local details = text.model(operation.model)
   if operation.price then details = details .. ',"price":' .. operation.price end
   local posted = journal.post({ kind = 'deducted', account = account, amount = operation.amount,
-    legs = lots.take(account, operation.amount), details = details }, operation)
+    legs = moves.take(account, operation.amount), details = details }, operation)
   return answer.ok({ posted = posted, account = account })
 end

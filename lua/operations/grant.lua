@@ -33,9 +33,9 @@ return function(operation, shard)
     return answer.refuse('already_expired', { expires_at_ms = expires_at_ms, now_ms = shard.now_ms })
   end
   local lot = lots.at(account, bucket, expires_at_ms)
-  local legs, moved = lots.rollover(account, lot, operation.rollover or 0)
+  local legs, moved = moves.rollover(account, lot, operation.rollover or 0)
   legs[#legs + 1] = { lot, operation.amount + moved, 0 }
-  legs = lots.repay(account, legs)
+  legs = moves.repay(account, legs)
   if not lots.fit(account, legs) then
     return answer.refuse('limit_reached', { what = 'lots', limit = lots.MAX })
   end

@@ -48,13 +48,13 @@ local function shares(operation, shard)
 end
 
 local function legs_of(account, share, bucket)
-  return lots.give_back(account, share.original.left, share.refunded, share.amount, bucket)
+  return moves.give_back(account, share.original.left, share.refunded, share.amount, bucket)
 end
 
 local function post(operation, share, account, asked)
   local original, shard = share.original, account.shard
-  local legs = lots.repay(account, legs_of(account, share, operation.bucket))
-  local lapsing = lots.lapsing(legs, shard.now_ms)
+  local legs = moves.repay(account, legs_of(account, share, operation.bucket))
+  local lapsing = moves.lapsing(legs, shard.now_ms)
   local posted = journal.post({ kind = 'refunded', account = account, amount = share.amount, legs = legs,
     details = ',"refund_of":"' .. original.transaction .. '"' .. text.member('bucket', operation.bucket)
       .. text.member('reservation', original.reservation)
@@ -71,7 +71,7 @@ local function crowded(found, account, bucket)
   for _, share in ipairs(found) do
     for _, leg in ipairs(legs_of(account, share, bucket)) do legs[#legs + 1] = leg end
   end
-  if not lots.fit(account, lots.repay(account, legs)) then
+  if not lots.fit(account, moves.repay(account, legs)) then
     return answer.refuse('limit_reached', { what = 'lots', limit = lots.MAX })
   end
   for _, share in ipairs(found) do

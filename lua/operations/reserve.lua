@@ -44,7 +44,7 @@ return function(operation, shard)
 
   book.demand_free(shard, operation.reservation)
   book.holds(account)
-  local legs = lots.take(account, operation.amount, 'hold')
+  local legs = moves.take(account, operation.amount, 'hold')
   local deadline_ms = shard.now_ms + (operation.ttl_ms or 1800000)
   local references = text.references(task, provider, operation.model)
   local over_capture, on_expired, price = operation.over_capture, operation.on_expired, operation.price
@@ -52,7 +52,7 @@ return function(operation, shard)
   local posted = journal.post({ kind = 'reserved', account = account, amount = operation.amount, legs = legs,
     details = ',"reservation":"' .. operation.reservation .. '","deadline_ms":' .. text.digits[deadline_ms]
       .. references .. terms }, operation)
-  local reservation = reservations.made(operation, account, lots.held(legs), deadline_ms, references, terms,
+  local reservation = reservations.made(operation, account, moves.held(legs), deadline_ms, references, terms,
     posted.sequence)
   book.hold(reservation, account)
   if task then book.bind(operation.task_shard, provider, task, reservation) end

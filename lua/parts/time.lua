@@ -1,6 +1,6 @@
 --- @include parts/book
 --- @include parts/journal
---- @include parts/lots
+--- @include parts/moves
 --- @include parts/keys
 --- @include parts/text
 -- What time does by itself: holds run out, lots lapse. It has always happened before anything else is decided.
@@ -8,7 +8,7 @@ local time = { EVENTS_MAX = 100 }
 
 -- Whatever is available in lots whose time has come is gone, as an entry of its own.
 function time.lapse(account)
-  local legs, amount = lots.lapse(account, account.shard.now_ms)
+  local legs, amount = moves.lapse(account, account.shard.now_ms)
   if amount > 0 then journal.post({ kind = 'lapsed', account = account, amount = amount, legs = legs }) end
 end
 
@@ -18,7 +18,7 @@ function time.cancel(reservation, account, cause, entry, asked)
   book.holds(account)
   entry.account, entry.amount = account, reservation.held
   entry.details = ',"reservation":"' .. reservation.id .. '","released":' .. text.digits[reservation.held] .. entry.details
-  entry.legs = lots.repay(account, lots.release(account, reservation.legs, 0))
+  entry.legs = moves.repay(account, moves.release(account, reservation.legs, 0))
   local posted = journal.post(entry, asked)
   reservation.status, reservation.cancel_cause = 'cancelled', cause
   reservation.released = reservation.released + reservation.held

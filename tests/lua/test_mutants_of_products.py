@@ -183,7 +183,7 @@ MUTANTS = {
     "extensions are not counted": ("reservation.extensions = extensions + 1", ""),
     "cap charges": ("if over_capture == 'cap' then", "if false then"),
     "what is charged is not taken": (
-        "if charged > 0 then legs = lots.joined(legs, lots.take(account, charged)) end", "",
+        "if charged > 0 then legs = moves.joined(legs, moves.take(account, charged)) end", "",
     ),
     "a late confirm takes what was captured": (
         "late and reservation.reserved - reservation.captured or", "late and reservation.reserved or",
