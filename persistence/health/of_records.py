@@ -25,8 +25,7 @@ async def of_server(connection: Connection, rules: Mapping[str, Rule]) -> Seen:
 EXPIRED = """
 SELECT count(*) AS number, (array_agg(id::text ORDER BY settled_at DESC))[1:3] AS named
 FROM reservations
-WHERE cancel_cause IN ('failed', 'expired') AND cancel_cause = 'expired'
-  AND settled_at > clock_timestamp() - interval '1 hour'
+WHERE cancel_cause = 'expired' AND settled_at > clock_timestamp() - interval '1 hour'
 """
 
 

@@ -53,6 +53,6 @@ CREATE TABLE mishaps (
   PRIMARY KEY (what, minute)
 );
 
--- Reservations that ended badly, and accounts that nobody should ever find: both few.
-CREATE INDEX reservations_failed ON reservations (settled_at) WHERE cancel_cause IN ('failed', 'expired');
+-- Reservations that ran out of time, by when, and accounts that nobody should ever find: both few.
+CREATE INDEX reservations_ran_out ON reservations (settled_at) WHERE cancel_cause = 'expired';
 CREATE INDEX accounts_below_floor ON accounts (account) WHERE available < -overdraft_limit;
