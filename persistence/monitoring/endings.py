@@ -26,14 +26,14 @@ ENDINGS = woven("""
       coalesce((stands ->> 'captured')::bigint, 0) AS captured
     FROM (
       SELECT seq, at, amount, CASE WHEN kind = 'adjusted' THEN entry::jsonb -> 'stands' END AS stands
-      FROM journal WHERE reservation = entries.reservation AND shard = entries.shard AND seq < entries.seq
-        AND kind IN ('reserved', 'adjusted')
+      FROM journal
+      WHERE reservation = entries.reservation AND seq < entries.seq AND kind IN ('reserved', 'adjusted')
       ORDER BY seq DESC LIMIT 1
     ) AS origin
   ) AS origin, LATERAL (
     SELECT coalesce(sum((entry::jsonb ->> 'captured')::bigint), 0) AS captured
-    FROM journal WHERE reservation = entries.reservation AND shard = entries.shard AND kind = 'confirmed'
-      AND seq > origin.seq AND seq < entries.seq
+    FROM journal
+    WHERE reservation = entries.reservation AND kind = 'confirmed' AND seq > origin.seq AND seq < entries.seq
   ) AS parts
   WHERE entries.kind = 'confirmed'
 )
@@ -105,12 +105,12 @@ def _moves(ending: str, count: int) -> dict[str, int]:
 
 # Few, if any: what stands at the place of entries that PostgreSQL has lost.
 ADOPTED = woven("""
-{entries} SELECT shard, seq, reservation FROM entries WHERE kind = 'adjusted' AND reservation IS NOT NULL
+{entries} SELECT seq, reservation FROM entries WHERE kind = 'adjusted' AND reservation IS NOT NULL
 """)
 
 ENTRIES_OF = """
 SELECT seq, entry FROM journal
-WHERE reservation = $1 AND shard = $2 AND seq <= $3 AND kind <> 'refunded' ORDER BY seq
+WHERE reservation = $1 AND seq <= $2 AND kind <> 'refunded' ORDER BY seq
 """
 
 
@@ -118,7 +118,7 @@ async def _adopted(connection: Connection, taken: Taken) -> Counter[str]:
     """How many more there are of each status because an entry says how its reservation stands."""
     stand: Counter[str] = Counter()
     for row in await connection.fetch(ADOPTED, *taken):
-        rows = await connection.fetch(ENTRIES_OF, row["reservation"], row["shard"], row["seq"])
+        rows = await connection.fetch(ENTRIES_OF, row["reservation"], row["seq"])
         before, after = _told(rows)
         if before is not None:
             stand[_status(before)] -= 1

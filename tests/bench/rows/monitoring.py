@@ -31,7 +31,16 @@ ZONES = ("UTC", "America/Sao_Paulo", "Asia/Kathmandu")
 
 Ask = Callable[[], Awaitable[object]]
 
-CLEAR = "TRUNCATE usage_kinds, usage_models, usage_accounts, usage_pauses, usage_snapshots"
+CLEAR = """
+TRUNCATE usage_kinds, usage_models, usage_accounts, usage_pauses, usage_snapshots;
+ALTER TABLE usage_accounts DROP CONSTRAINT usage_accounts_pkey;
+DROP INDEX usage_accounts_start;
+"""
+
+INDEX = """
+ALTER TABLE usage_accounts ADD PRIMARY KEY (account, start);
+CREATE INDEX usage_accounts_start ON usage_accounts (start);
+"""
 
 # A job is two entries. The square makes few accounts busy.
 LIVE = f"""
@@ -44,6 +53,7 @@ FROM (
     date_bin('15 minutes', now() - random() * interval '365 days', 'epoch') AS start, count(*) AS jobs
   FROM generate_series(1, {ENTRIES // 2}) GROUP BY 1, 2
 ) AS lived
+ORDER BY start
 """
 
 PAUSE = """
@@ -132,7 +142,9 @@ async def _fill(database_url: str) -> None:
     connection = await asyncpg.connect(database_url, ssl=False)
     await connection.execute("SET synchronous_commit = off")
     await connection.execute(CLEAR)
+    await connection.execute("SET work_mem = '256MB'; SET maintenance_work_mem = '256MB'")
     await connection.execute(LIVE)
+    await connection.execute(INDEX)
     await connection.execute(PAUSE, list(LIMITS), FIRST)
     await connection.execute(SUM)
     await connection.execute(COUNTED)

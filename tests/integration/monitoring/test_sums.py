@@ -19,10 +19,13 @@ async def test_what_monitoring_says_of_a_random_history_is_what_adding_it_up_by_
     database, monitoring, timed, clock, journaled, count_all, seed
 ):
     years, chance = Years(timed, clock, journaled, seed), random.Random(seed)
+    await years.begin()
     for _ in range(3):
-        await years.go_on(110)
+        await years.go_on(80)
         await journaled()
         await count_all(chance.choice([7, 40, 1000]))
     tally = await Tally.of(database)
     assert tally.kinds().keys() >= KINDS
+    assert any(each.line.entry.late for each in tally.endings)
+    assert any(0 < (each.line.entry.captured or 0) < each.captured for each in tally.endings)
     await assert_all(tally, monitoring, chance, moment(clock.now_ms))
