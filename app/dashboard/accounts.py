@@ -16,10 +16,10 @@ from app.http.bodies import given
 from app.http.crediting import AdjustBody, SettingsBody
 from app.http.queries import Cursor, Query
 from app.http.wire import Answer
-from app.ledger.replies import Account, Lot
+from app.ledger.replies import Account, Lot, Reservation
 from app.operators import Act, Asked
-from app.reports import TransactionFilter
-from app.searching import AccountFilter
+from app.reports import TransactionFilter, TransactionPage
+from app.searching import AccountFilter, ReservationFilter
 
 HERE = "/dashboard/accounts"
 ONE = f"{HERE}/one"
@@ -111,16 +111,18 @@ class Accounts(Controller):
     async def one(self, request: PageRequest) -> Answer[bytes]:
         """What it has now, exactly; and what the journal has of it."""
         asked = request.asked(Which)
-        now = await request.ledger.balance(asked.account, reservations=True)
-        found = await request.parts.history.transactions(
-            TransactionFilter(account=asked.account), cursor=given(asked.cursor), limit=ENTRIES_SHOWN
-        )
+        account = (await request.ledger.balance(asked.account)).account
+        found = TransactionPage([], None, None)
+        if request.wants("timeline"):
+            found = await request.parts.history.transactions(
+                TransactionFilter(account=asked.account), cursor=given(asked.cursor), limit=ENTRIES_SHOWN
+            )
         return request.page(
             "account.html",
             name=asked.account,
-            account=now.account,
-            bars=_bars(now.account),
-            open=now.reservations[:HOLDS_SHOWN],
+            account=account,
+            bars=_bars(account),
+            open=await _open(request, asked.account, account) if request.wants("now") else [],
             entries=lines(found.data),
             older=found.next_cursor and link(ONE, account=asked.account, cursor=found.next_cursor),
             actions=await request.actions(account=asked.account),
@@ -181,6 +183,14 @@ async def _done(
         detail=detail,
     )
     return see(link(ONE, account=sent.account, did=await request.by_hand(asked, do)))
+
+
+async def _open(request: PageRequest, name: str, account: Account) -> list[Reservation]:
+    """Its open reservations; of very many the newest, as the journal has them."""
+    if account.open_holds <= HOLDS_SHOWN:
+        return (await request.ledger.balance(name, reservations=True)).reservations
+    which = ReservationFilter(account=name, status="pending")
+    return (await request.parts.searching.reservations(which, limit=HOLDS_SHOWN)).data
 
 
 def _bars(account: Account) -> list[Bar]:

@@ -60,7 +60,7 @@ class PageRequest(LedgerRequest):
         return None
 
     def wants(self, region: str) -> bool:
-        """Whether a part of the page is asked for."""
+        """Whether a part of the page is asked for; of the others a poll takes nothing."""
         return self.region in (None, region)
 
     def sent(self, of: type[F]) -> F:

@@ -26,7 +26,7 @@ from app.ledger.replies import Reservation
 from app.ongoing import AGES_SECONDS
 from app.operators import Act, Asked
 from app.reports import TransactionFilter
-from app.searching import ReservationFilter
+from app.searching import ReservationFilter, ReservationPage
 
 HERE = "/dashboard/reservations"
 ROWS_SHOWN = 50
@@ -89,9 +89,11 @@ class Reservations(Controller):
     async def reservations(self, request: PageRequest) -> Answer[bytes]:
         """The open ones by model and age, and a list, newest first."""
         asked = request.asked(Which)
-        found = await request.parts.searching.reservations(
-            _filter(request, asked), cursor=given(asked.cursor), limit=ROWS_SHOWN
-        )
+        found = ReservationPage([], None)
+        if request.wants("list"):
+            found = await request.parts.searching.reservations(
+                _filter(request, asked), cursor=given(asked.cursor), limit=ROWS_SHOWN
+            )
         filters = {
             "status": None if asked.status == "pending" else asked.status,
             "model": given(asked.model),
@@ -100,7 +102,7 @@ class Reservations(Controller):
         }
         return request.page(
             "reservations.html",
-            open=await request.parts.ongoing.open_by_model(),
+            open=await request.parts.ongoing.open_by_model() if request.wants("open") else [],
             ages=list(AGES),
             filters=filters | {"status": asked.status},
             statuses=STATUSES,

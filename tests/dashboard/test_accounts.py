@@ -6,6 +6,7 @@ import io
 
 import pytest
 
+from app.dashboard import accounts
 from tests.dashboard.browsing import HOME
 from tests.http.steps import balance, do, setting
 
@@ -156,3 +157,16 @@ async def test_what_happened_to_an_account_is_kept_as_a_file(operator, client, j
     if form == "csv":
         rows = list(csv.DictReader(io.StringIO(answer.text)))
         assert [("granted", "10")] == [(row["kind"], row["amount"]) for row in rows]
+
+
+async def test_an_account_with_many_open_reservations_shows_the_newest_and_leads_to_all(
+    operator, client, journal, monkeypatch
+):
+    monkeypatch.setattr(accounts, "HOLDS_SHOWN", 2)
+    await do(client, "grant", accountId="alice", amount=10)
+    made = [(await do(client, "reserve", accountId="alice", amount=1))["reservation"]["id"] for _ in range(3)]
+    page = await see(operator, ONE, f"{made[2][-12:]}", "All 3")
+    shown = {link.rpartition("/")[2] for link in page.links() if "/reservations/0" in link}
+    assert {made[1], made[2]} <= shown
+    polled = await operator.get(ONE, **{"hx-request": "true", "hx-target": "now"})
+    assert made[0] not in polled.html, "only the timeline would show it"
