@@ -12,7 +12,6 @@ from collections.abc import Collection, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-import asyncpg
 from redis.asyncio import Redis
 
 from app.ledger.admission import fence
@@ -26,7 +25,6 @@ from app.ledger.stream import (
     ReadRefused,
     first_call,
     lines,
-    nonce_of,
     read,
     tell,
     whole_calls,
@@ -35,6 +33,7 @@ from persistence.admission import Barrier, past
 from persistence.pool import Connection
 from persistence.projections import Projections
 from persistence.rows import JOURNAL, NOTES, rows_of
+from persistence.suspicion import POISONOUS, Suspicious, sentence, sound_before
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +47,6 @@ again where each of them lapses at once. Before that, time may have passed.
 TRIM_SECONDS = 1.0
 
 _ADVISORY_CLASS = 0x6C617374  # "last"; the second number is the shard
-
-_POISONOUS = (Broken, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, OverflowError)
-"""What an entry can do to a commit, as against what can befall a connection."""
 
 
 class Outcome(Enum):
@@ -86,12 +82,6 @@ class Standing(NamedTuple):
 
 class _Moved(Exception):
     """Cursor, incarnation or fence are not what they were."""
-
-
-class _Suspicious(Exception):
-    def __init__(self, piece: Piece, why: str) -> None:
-        super().__init__(why)
-        self.piece = piece
 
 
 class Journal:
@@ -168,7 +158,7 @@ class Journal:
             return Batch(Outcome.REFUSED, 0, standing.cursor)
         except _Moved:
             return Batch(Outcome.MOVED, 0, standing.cursor)
-        except _Suspicious as suspicion:
+        except Suspicious as suspicion:
             if shard in self._careful:
                 return await self._condemn(admitted, standing, suspicion)
             self._careful.add(shard)
@@ -184,8 +174,8 @@ class Journal:
             return Batch(Outcome.DONE, 0, standing.cursor)
         try:
             after = await self._commit(admitted, standing, found)
-        except _POISONOUS as error:
-            raise _Suspicious(piece, _sentence(error, found)) from error
+        except POISONOUS as error:
+            raise Suspicious(piece, sentence(error, found)) from error
         await self._barrier("after commit")
         await self._tell(admitted, after)
         if after.cursor < piece.sequence:
@@ -207,14 +197,14 @@ class Journal:
             try:
                 proved = lines(piece, standing.cursor, standing.link)
             except Broken as error:
-                if is_careful and (sound := _before(piece, standing, error)):
+                if is_careful and (sound := sound_before(piece, standing.cursor, standing.link, error)):
                     return piece, sound
-                raise _Suspicious(piece, str(error)) from error
+                raise Suspicious(piece, str(error)) from error
             found = whole_calls(proved, piece.sequence)
             if found or not proved:
                 return piece, first_call(found) if is_careful else found
             if entries_max >= CALL_ENTRIES_MAX:
-                raise _Suspicious(piece, f"Entry {standing.cursor + 1} begins a call without an end.")
+                raise Suspicious(piece, f"Entry {standing.cursor + 1} begins a call without an end.")
             entries_max *= 2
 
     ADVANCE = """
@@ -227,7 +217,7 @@ class Journal:
 
         Raises:
             _Moved: The shard is no longer as it was read; nothing was written.
-            _POISONOUS: An entry does not fit; nothing was written.
+            POISONOUS: An entry does not fit; nothing was written.
         """
         shard = admitted.shard
         rows, notes, head = rows_of(shard, standing.head, found)
@@ -269,7 +259,7 @@ class Journal:
     WHERE shard = $1 AND fenced_by IS DISTINCT FROM 'restore'
     """
 
-    async def _condemn(self, admitted: Admitted, standing: Standing, suspicion: _Suspicious) -> Batch:
+    async def _condemn(self, admitted: Admitted, standing: Standing, suspicion: Suspicious) -> Batch:
         """Fence the shard if, under its lock, everything is still as it was when the suspicion arose."""
         shard, piece, why = admitted.shard, suspicion.piece, f"{suspicion} Nothing was dropped. {UNTIL}"
         async with self._connection.transaction():
@@ -286,23 +276,3 @@ class Journal:
         log.error("shard %d is fenced: %s", shard, why)
         await fence(self._redis, admitted.ledger, shard, why)
         return Batch(Outcome.CONDEMNED, 0, standing.cursor)
-
-
-def _before(piece: Piece, standing: Standing, error: Broken) -> list[Line]:
-    """The first call of a piece with a broken entry in it, if that call is known to be whole: the broken one
-    comes later, or tells that it is of another call.
-    """
-    sound = piece.entries[: max(0, error.sequence - standing.cursor - 1)]
-    if not sound:
-        return []
-    found = first_call(lines(piece._replace(entries=sound), standing.cursor, standing.link))
-    is_last = len(found) == len(sound)
-    return [] if is_last and nonce_of(piece.entries[len(sound)]) in (None, found[-1].entry.nonce) else found
-
-
-def _sentence(error: Exception, found: Sequence[Line]) -> str:
-    if isinstance(error, Broken):
-        return str(error)
-    first, last = found[0].sequence, found[-1].sequence
-    which = f"Entry {first}" if first == last else f"One of the entries {first} to {last}"
-    return f"{which} is not what PostgreSQL takes: {error}."
