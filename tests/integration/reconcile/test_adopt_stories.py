@@ -14,7 +14,8 @@ from persistence.reconcile.adopt import adopt
 from persistence.restore import restore
 from persistence.verify import verify
 from tests.integration.journal.workers import SHARDS, keep_journal
-from tests.integration.reconcile.stories import CALLS, SHARD, STORIES, Customer, Passes
+from tests.integration.reconcile.stories import CALLS, STORIES
+from tests.integration.reconcile.telling import SHARD, Customer, Passes
 from tests.integration.restore.looking import Looking
 from tests.integration.restore.state import in_journal, in_redis
 from tests.integration.streams import replace_server

@@ -21,7 +21,8 @@ from persistence.reconcile.repair import Repairer
 from tests.chaos.proxy import Proxy
 from tests.integration.dying import Killed, dies_at
 from tests.integration.reconcile.past import ANA, BOB, IN_2100_MS, NOW_MS
-from tests.integration.reconcile.test_compare import ONE_MORE, tamper
+from tests.integration.reconcile.test_compare import tamper
+from tests.integration.reconcile.test_compare_tables import ONE_MORE
 
 
 async def spoil_everything(past, redis):
