@@ -4,6 +4,7 @@ Times stand in the visitor's zone, with UTC beside them for whoever points at th
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -79,8 +80,9 @@ def when(context: Context, value: datetime | int | None) -> Markup:
     """A moment (milliseconds, or a datetime) in the visitor's zone."""
     if value is None:
         return Markup("\u2013")
-    at = _at(value)
-    here = at.astimezone(context["visitor"].zone)
+    at = here = _at(value)
+    with suppress(OverflowError):  # the last hours of the year 9999 are in the next one east of London
+        here = at.astimezone(context["visitor"].zone)
     return _time(at, f"{here:%d %b %Y, %H:%M:%S}")
 
 

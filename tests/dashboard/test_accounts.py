@@ -77,6 +77,16 @@ async def test_times_are_those_of_the_visitors_zone_with_utc_beside_them(operato
     assert 'title="2100-07-01 12:00:00.000 UTC"' in page.html
 
 
+async def test_the_last_hours_that_there_are_can_be_shown_in_every_zone(operator, client):
+    await do(client, "grant", accountId="alice", amount=1, expiresAt="9999-12-31T23:59:59Z")
+    for zone in ("Pacific/Kiritimati", "America/Sao_Paulo"):
+        page = await operator.get(f"{HOME}/preferences")
+        await operator.send(next(each for each in page.forms if "zone" in each.fields), zone=zone)
+        page = await operator.get(ONE)
+        assert 200 == page.status
+        assert 'title="9999-12-31 23:59:59.000 UTC"' in page.html
+
+
 async def test_an_account_that_nobody_knows_is_not_found(operator):
     page = await operator.get(f"{HOME}/accounts/one?account=nobody")
     assert 404 == page.status
