@@ -20,10 +20,10 @@ CREATE TABLE usage_state (
 
 INSERT INTO usage_state DEFAULT VALUES;
 
--- A span is a quarter of an hour, a day (of UTC), or all that ever was (start: 1970): whatever is asked for is put
--- together from the largest ones that fit into it. Any time zone's hours and days begin at a quarter.
+-- A span is a quarter of an hour, an hour, a day (of UTC), or all that ever was (start: 1970): whatever is asked for is
+-- put together from the largest ones that fit into it. Any time zone's hours and days begin at a quarter.
 CREATE TABLE usage_kinds (
-  span text NOT NULL CHECK (span IN ('quarter', 'day', 'ever')),
+  span text NOT NULL CHECK (span IN ('quarter', 'hour', 'day', 'ever')),
   start timestamptz NOT NULL,
   kind text NOT NULL,
   count bigint NOT NULL,
@@ -34,7 +34,7 @@ CREATE TABLE usage_kinds (
 -- credits: deducted and confirmed. confirmed and ended: reservations; reserved, captured and milliseconds (from the
 -- reserve to the confirm): of those that were confirmed.
 CREATE TABLE usage_models (
-  span text NOT NULL CHECK (span IN ('quarter', 'day', 'ever')),
+  span text NOT NULL CHECK (span IN ('quarter', 'hour', 'day', 'ever')),
   start timestamptz NOT NULL,
   model text NOT NULL,
   transactions bigint NOT NULL,
@@ -62,10 +62,10 @@ CREATE TABLE usage_accounts (
 
 CREATE INDEX usage_accounts_start ON usage_accounts (start);
 
--- Those pauses by how long they were: how many began after a quarter or day, how many ended with it. From this it is
+-- Those pauses by how long they were: how many began after a span, how many ended in it. From this it is
 -- known how many different accounts were active in a time (persistence/monitoring/activity.py).
 CREATE TABLE usage_pauses (
-  span text NOT NULL CHECK (span IN ('quarter', 'day')),
+  span text NOT NULL CHECK (span IN ('quarter', 'hour', 'day')),
   start timestamptz NOT NULL,
   class smallint NOT NULL,
   began bigint NOT NULL,

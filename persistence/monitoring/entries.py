@@ -17,7 +17,8 @@ WITH entries AS (
 
 SPANS = """
 LATERAL (
-  VALUES ('quarter', start), ('day', date_bin('1 day', start, 'epoch')), ('ever', 'epoch'::timestamptz)
+  VALUES ('quarter', start), ('hour', date_bin('1 hour', start, 'epoch')),
+    ('day', date_bin('1 day', start, 'epoch')), ('ever', 'epoch'::timestamptz)
 ) AS spans (span, begin)
 """
 

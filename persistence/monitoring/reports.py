@@ -1,7 +1,7 @@
 """Answers from the sums: `app.monitoring.Monitoring` over a pool.
 
-A question is put together from days (of UTC) that lie wholly in a step, and from the quarters of those days
-through which a step's edge goes.
+A question is put together from days (of UTC) that lie wholly in a step, and from the hours of those days
+through which a step's edge goes; where a zone is no whole hours from UTC, of such an hour from its quarters.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ from persistence.pool import Connection, Pool, answering
 
 MODELS_MAX = 1_000
 
-_DAY = timedelta(days=1)
+_DAY, _HOUR = timedelta(days=1), timedelta(hours=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _IN_CREDITS = frozenset(
@@ -91,7 +91,7 @@ class PostgresMonitoring:
         bounds = [before, *steps]
         async with answering(self._pool) as connection, _at_once(connection):
             as_of = await connection.fetchval(AS_OF)
-            sums = await connection.fetch(KINDS, bounds, _cut(bounds))
+            sums = await connection.fetch(KINDS, bounds, *_cut(bounds))
             accounts = await _accounts(connection, bounds)
         found = [{"accounts": count, "transactions": 0} for count in accounts]
         for row in sums:
@@ -127,7 +127,7 @@ class PostgresMonitoring:
         since = self._since(period)
         async with answering(self._pool) as connection, _at_once(connection):
             as_of = await connection.fetchval(AS_OF)
-            rows = await connection.fetch(MODELS, since, _cut([since]), MODELS_MAX)
+            rows = await connection.fetch(MODELS, since, *_cut([since]), MODELS_MAX)
         return ModelsUse(
             as_of=as_of,
             lag_seconds=self._lag_seconds(as_of),
@@ -170,37 +170,36 @@ async def _snapshot(connection: Connection, name: str, of: type[T]) -> tuple[Rec
     return row, None if row["body"] is None else msgspec.json.decode(row["body"], type=of)
 
 
-# $1: edges, rising; $2: the days through which one goes.
-KINDS = """
+def _pieces(table: str) -> str:
+    """The rows of a table that make up any time whose edges lie in the days $2 and the hours $3 only."""
+    return f"""(
+      SELECT * FROM {table} WHERE span = 'day' AND start <> ALL ($2::timestamptz[])
+      UNION ALL
+      SELECT {table}.* FROM unnest($2::timestamptz[]) AS cut (day)
+      JOIN {table} ON span = 'hour' AND start >= day AND start < day + interval '24 hours'
+      WHERE start <> ALL ($3::timestamptz[])
+      UNION ALL
+      SELECT {table}.* FROM unnest($3::timestamptz[]) AS cut (hour)
+      JOIN {table} ON span = 'quarter' AND start >= hour AND start < hour + interval '1 hour'
+    ) AS pieces"""  # noqa: S608 - a table of ours
+
+
+# $1: edges, rising.
+KINDS = f"""
 SELECT width_bucket(start, $1::timestamptz[]) AS step, kind, sum(count) AS count, sum(credits) AS credits
-FROM (
-  SELECT start, kind, count, credits FROM usage_kinds
-  WHERE span = 'day' AND start <> ALL ($2::timestamptz[])
-    AND start >= ($1::timestamptz[])[1] AND start < ($1::timestamptz[])[cardinality($1)]
-  UNION ALL
-  SELECT start, kind, count, credits
-  FROM unnest($2::timestamptz[]) AS cut (day)
-  JOIN usage_kinds ON span = 'quarter' AND start >= day AND start < day + interval '24 hours'
-  WHERE start >= ($1::timestamptz[])[1] AND start < ($1::timestamptz[])[cardinality($1)]
-) AS pieces
+FROM {_pieces("usage_kinds")}
+WHERE start >= ($1::timestamptz[])[1] AND start < ($1::timestamptz[])[cardinality($1)]
 GROUP BY step, kind
-"""
+"""  # noqa: S608
 
 # All that there was before the first edge is step 0.
-PAUSES = """
+PAUSES = f"""
 SELECT width_bucket(start, $1::timestamptz[]) AS step, class, sum(began)::bigint AS began,
   sum(ended)::bigint AS ended
-FROM (
-  SELECT start, class, began, ended FROM usage_pauses
-  WHERE span = 'day' AND start <> ALL ($2::timestamptz[]) AND start < ($1::timestamptz[])[cardinality($1)]
-  UNION ALL
-  SELECT start, class, began, ended
-  FROM unnest($2::timestamptz[]) AS cut (day)
-  JOIN usage_pauses ON span = 'quarter' AND start >= day AND start < day + interval '24 hours'
-  WHERE start < ($1::timestamptz[])[cardinality($1)]
-) AS pieces
+FROM {_pieces("usage_pauses")}
+WHERE start < ($1::timestamptz[])[cardinality($1)]
 GROUP BY step, class
-"""
+"""  # noqa: S608
 
 ODD = """
 SELECT count(*) FROM usage_accounts
@@ -211,7 +210,7 @@ WHERE start >= $1 AND start < $2 AND pause >= $3 AND pause < $4
 
 async def _accounts(connection: Connection, bounds: Sequence[datetime]) -> list[int]:
     """How many different accounts were active between each two bounds."""
-    rows = await connection.fetch(PAUSES, bounds, _cut(bounds))
+    rows = await connection.fetch(PAUSES, bounds, *_cut(bounds))
     counts = []
     for (start, end), (count, odd) in zip(
         pairwise(bounds), active(bounds, [Pauses(*row) for row in rows]), strict=True
@@ -221,19 +220,15 @@ async def _accounts(connection: Connection, bounds: Sequence[datetime]) -> list[
     return counts
 
 
-MODELS = """
+# $1: since when.
+MODELS = f"""
 SELECT model, sum(transactions) AS transactions, sum(credits) AS credits, sum(confirmed) AS confirmed,
   sum(ended) AS ended, sum(reserved) AS reserved, sum(captured) AS captured,
   sum(milliseconds) AS milliseconds
-FROM (
-  SELECT * FROM usage_models WHERE span = 'day' AND start >= $1 AND start <> ALL ($2::timestamptz[])
-  UNION ALL
-  SELECT usage_models.* FROM unnest($2::timestamptz[]) AS cut (day)
-  JOIN usage_models ON span = 'quarter' AND start >= day AND start < day + interval '24 hours'
-  WHERE start >= $1
-) AS pieces
-GROUP BY model ORDER BY transactions DESC, credits DESC, model COLLATE "C" LIMIT $3
-"""
+FROM {_pieces("usage_models")}
+WHERE start >= $1
+GROUP BY model ORDER BY transactions DESC, credits DESC, model COLLATE "C" LIMIT $4
+"""  # noqa: S608
 
 
 def _model(row: Record) -> ModelUse:
@@ -251,7 +246,11 @@ def _model(row: Record) -> ModelUse:
     )
 
 
-def _cut(bounds: Sequence[datetime]) -> list[datetime]:
-    """The days in which there is a bound, but not at their beginning."""
-    days = {bound: _EPOCH + (bound - _EPOCH) // _DAY * _DAY for bound in bounds}
-    return sorted({day for bound, day in days.items() if day != bound})
+def _cut(bounds: Sequence[datetime]) -> tuple[list[datetime], list[datetime]]:
+    """The days and the hours (of UTC) in which there is a bound, but not at their beginning."""
+    return _within(bounds, _DAY), _within(bounds, _HOUR)
+
+
+def _within(bounds: Sequence[datetime], span: timedelta) -> list[datetime]:
+    starts = {bound: _EPOCH + (bound - _EPOCH) // span * span for bound in bounds}
+    return sorted({start for bound, start in starts.items() if start != bound})

@@ -69,7 +69,8 @@ WITH ends AS (
 INSERT INTO usage_pauses (span, start, class, began, ended)
 SELECT span, begin, class, sum(began), sum(ended)
 FROM quarters, LATERAL (
-  VALUES ('quarter', start), ('day', date_bin('1 day', start, 'epoch'))
+  VALUES ('quarter', start), ('hour', date_bin('1 hour', start, 'epoch')),
+    ('day', date_bin('1 day', start, 'epoch'))
 ) AS spans (span, begin)
 GROUP BY span, begin, class
 """
@@ -80,7 +81,8 @@ WITH quarters AS (
 ), spans AS (
   SELECT span, begin, sum(count) AS count, sum(credits) AS credits
   FROM quarters, LATERAL (
-    VALUES ('quarter', start), ('day', date_bin('1 day', start, 'epoch')), ('ever', 'epoch'::timestamptz)
+    VALUES ('quarter', start), ('hour', date_bin('1 hour', start, 'epoch')),
+      ('day', date_bin('1 day', start, 'epoch')), ('ever', 'epoch'::timestamptz)
   ) AS spans (span, begin)
   GROUP BY span, begin
 ), kinds AS (
