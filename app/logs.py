@@ -7,6 +7,7 @@ import logging
 import logging.config
 import re
 import sys
+from binascii import hexlify
 from collections.abc import Iterable
 from contextvars import ContextVar
 from random import getrandbits
@@ -26,7 +27,7 @@ def id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     for name, value in headers:
         if name == HEADER and _SANE.fullmatch(value):
             return value
-    return b"%016x" % getrandbits(64)  # every request pays for it: no secret, and no UUID
+    return hexlify(getrandbits(64).to_bytes(8, "big"))  # every request pays for it: no secret, and no UUID
 
 
 def set_up(level: str = "info") -> None:
