@@ -83,9 +83,9 @@ class Board:
 
     def _heading(self, clock: str) -> Text:
         style = STYLES.get(self.status, "bold red")
-        age = "" if self._seen is None else f"  told {_seconds(self._seen.lag_seconds)} ago"
+        told = "" if self._seen is None else f"  as of {self._seen.overview.as_of:%H:%M:%S} UTC"
         return Text.assemble(
-            ("lastro top", "bold"), f"  {self._url}  {clock}{age}  ", (self.status.upper(), style)
+            ("lastro top", "bold"), f"  {self._url}  {clock}{told}  ", (self.status.upper(), style)
         )
 
     def _numbers(self, seen: Everything) -> Table:

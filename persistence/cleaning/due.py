@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -55,7 +54,7 @@ async def _count_due(redis: Redis, shards: Sequence[int], now_ms: int) -> int:
 async def _reservations(redis: Redis, shard: int, now_ms: int) -> int:
     found, start = 0, 0
     while True:
-        page: Any = await redis.zrangebyscore(keys.due(shard), "-inf", now_ms, start=start, num=PAGE)
+        page: list[bytes] = await redis.zrangebyscore(keys.due(shard), "-inf", now_ms, start=start, num=PAGE)
         found += sum(member.startswith(RESERVATION) for member in page)
         if len(page) < PAGE:
             return found

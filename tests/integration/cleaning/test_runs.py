@@ -91,6 +91,8 @@ async def test_a_run_ends_what_is_due_and_drops_what_is_old_and_nothing_else(
 ):
     due = [await hold(ledger, ttl_ms=1_000, shard=shard) for shard in range(SHARDS)]
     kept = await hold(ledger)
+    lapsing = {"bucket": "short", "expires_at_ms": due[0].expires_at_ms}  # is due, too, and no reservation
+    await ledger.grant(Grant(account=ACCOUNTS[0], amount=5, **lapsing))
     await ended(ledger, 3)
     await journal_all(database_url, redis_url)
     await past_deadlines(redis, max(each.expires_at_ms for each in due))
