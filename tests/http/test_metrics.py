@@ -227,7 +227,7 @@ async def test_what_nobody_can_tell_is_missing_and_the_rest_is_there_in_time(apa
         try:
             began = monotonic()
             samples = await scrape(client)
-            assert monotonic() - began < 2 * look.ANSWER_SECONDS
+            assert monotonic() - began < 10, "what Prometheus waits for"
         finally:
             os.kill(own_valkey.pid, signal.SIGCONT)
         assert samples.keys() >= OF_POSTGRES
