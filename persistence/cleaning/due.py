@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -52,9 +53,10 @@ async def _count_due(redis: Redis, shards: Sequence[int], now_ms: int) -> int:
 
 
 async def _reservations(redis: Redis, shard: int, now_ms: int) -> int:
-    found, start = 0, 0
+    found: int = 0
+    start = 0
     while True:
-        page: list[bytes] = await redis.zrangebyscore(keys.due(shard), "-inf", now_ms, start=start, num=PAGE)
+        page: Any = await redis.zrangebyscore(keys.due(shard), "-inf", now_ms, start=start, num=PAGE)
         found += sum(member.startswith(RESERVATION) for member in page)
         if len(page) < PAGE:
             return found
