@@ -143,7 +143,7 @@ class Accounts(Controller):
         if sent.once is None:
             account = (await request.ledger.balance(sent.account)).account
             seen = previews.adjust(account, sent.amount, sent.bucket, sent.short)
-            return preview(request, seen, link(ONE, account=sent.account))
+            return preview(request, seen, link(ONE, account=sent.account), sent.account)
         do = asking(request.ledger.adjust, operation(request, sent, sent.body()))
         detail = f"{sent.amount:+,} credits" + (f" in {sent.bucket}" if sent.bucket else "")
         return await _done(request, sent, "adjust", detail, do)
@@ -165,7 +165,7 @@ async def _set(
     sent = request.sent(OfAccount)
     if sent.once is None:
         account = (await request.ledger.balance(sent.account)).account
-        return preview(request, would(account), link(ONE, account=sent.account))
+        return preview(request, would(account), link(ONE, account=sent.account), sent.account)
     do = asking(request.ledger.configure, configuring(request, sent, sent.account, body))
     return await _done(request, sent, act, "", do)
 

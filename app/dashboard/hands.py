@@ -30,12 +30,16 @@ class ByHand(Struct, kw_only=True):
     once: Key | None = None
 
 
-def preview(request: PageRequest, found: Preview, back: str) -> Answer[bytes]:
-    """What would happen, and the form once more."""
+def preview(
+    request: PageRequest, found: Preview, back: str, account: str, reservation: str | None = None
+) -> Answer[bytes]:
+    """What would happen to whom, and the form once more."""
     return request.page(
         "preview.html",
         preview=found,
         back=back,
+        account=account,
+        reservation=reservation,
         fields=request.scope["form"],  # type: ignore[typeddict-item]
         once=once(),
     )

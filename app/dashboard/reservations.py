@@ -144,7 +144,7 @@ class Reservations(Controller):
             seen = previews.confirm(
                 found, account, sent.amount, sent.over, request.now, late=sent.late is not None
             )
-            return preview(request, seen, f"{HERE}/{found.id}")
+            return preview(request, seen, f"{HERE}/{found.id}", found.account, found.id)
         body = ConfirmBody(
             reservation_id=found.id,
             amount=UNSET if sent.amount is None else sent.amount,
@@ -162,7 +162,8 @@ class Reservations(Controller):
         sent, found = request.sent(CancelForm), await request.ledger.find(reservation_id(reservation))
         if sent.once is None:
             account = (await request.ledger.balance(found.account)).account
-            return preview(request, previews.cancel(found, account, request.now), f"{HERE}/{found.id}")
+            seen = previews.cancel(found, account, request.now)
+            return preview(request, seen, f"{HERE}/{found.id}", found.account, found.id)
         body = CancelBody(reservation_id=found.id, cause=sent.cause, reason=sent.reason)
         do = asking(request.ledger.cancel, operation(request, sent, body))
         return await _done(request, _asked(request, found, sent, "cancel", sent.cause), do)
@@ -174,7 +175,7 @@ class Reservations(Controller):
         if sent.once is None:
             account = (await request.ledger.balance(found.account)).account
             seen = previews.extend(found, account, sent.minutes, request.now)
-            return preview(request, seen, f"{HERE}/{found.id}")
+            return preview(request, seen, f"{HERE}/{found.id}", found.account, found.id)
         body = ExtendBody(reservation_id=found.id, ttl_seconds=sent.minutes * 60)
         do = asking(request.ledger.extend, operation(request, sent, body))
         detail = f"{sent.minutes} min from then"

@@ -99,6 +99,7 @@ async def test_an_account_is_adjusted_by_hand_with_a_reason_that_the_journal_and
     await do(client, "grant", accountId="alice", amount=100)
     seen = await operator.send((await operator.get(ONE)).form(ADJUST), amount="-30", reason="Charged twice")
     assert "Charged twice" in seen.text
+    assert "Account alice" in seen.text
     assert "100 70" in seen.text
     done = await operator.send(seen.form(ADJUST))
     assert "Done: adjust" in done.text

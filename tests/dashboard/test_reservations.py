@@ -109,6 +109,7 @@ async def test_one_that_nobody_knows_is_not_found(operator):
 async def test_it_ends_as_was_foreseen(operator, client, held, what, fields, told, status, left):
     seen = await foresee(operator, held, what, **fields)
     assert f"Available {told}" in seen.text
+    assert "of account alice" in seen.text
     assert "refused" not in seen.text
     assert "pending" == (await find(client, held))["status"], "it was only looked at"
     done = await operator.send(seen.form(act(held, what)))
