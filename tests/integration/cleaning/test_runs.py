@@ -14,13 +14,12 @@ from app.ledger.errors import LedgerUnavailable, ReservationExpired
 from app.ledger.operations import Confirm, Grant, Reserve
 from persistence.birth import give_birth
 from persistence.cleaning.cleaning import ABANDONED, PostgresCleaning
-from persistence.cleaning.dropping import DROP, drop
+from persistence.cleaning.dropping import drop
 from persistence.fences import fence
 from persistence.pool import open_pool
 from tests.integration.cleaning.dropped import ROWS, TOMORROW, drop_all
 from tests.integration.dying import Killed, dies_at
 from tests.integration.ledgers import ACCOUNTS, SHARDS, journal_all, process
-from tests.integration.reading.test_plans import FILL
 
 RUNS = "SELECT by, whole, expired, old, error, finished_at IS NOT NULL AS ended FROM cleanups ORDER BY id"
 
@@ -352,12 +351,3 @@ async def test_runs_that_nobody_asks_about_any_more_are_forgotten(ledger, cleani
     await database.execute("UPDATE cleanups SET finished_at = now() - interval '91 days'")
     await cleaning().run("key:new")
     assert ["key:new"] == [row[0] for row in await runs(database)]
-
-
-async def test_what_is_old_is_found_along_an_index(database):
-    async with database.acquire() as connection:
-        await connection.execute(FILL)
-        explained = await connection.fetch(f"EXPLAIN {DROP}", TOMORROW, 100)
-    plan = "\n".join(row[0] for row in explained)
-    assert "reservations_settled" in plan
-    assert "Seq Scan" not in plan
