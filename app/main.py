@@ -239,7 +239,7 @@ async def _users(settings: Settings, stack: AsyncExitStack) -> Tokens | None:
         return None
     if not demands.jwks:
         return Tokens(demands)
-    client = await stack.enter_async_context(httpx.AsyncClient())
+    client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
     return Tokens(demands, Jwks(demands.jwks, client, keep_seconds=KEEP_SECONDS))
 
 

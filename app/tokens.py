@@ -92,7 +92,7 @@ def _verbs(text: str) -> frozenset[str]:
                 else "is for API keys, or unknown"
             )
             raise ValueError(
-                f"LASTRO_USER_SCOPES={text}: {each} {why}; users may be allowed of {', '.join(sorted(VERBS))}"
+                f"LASTRO_USER_SCOPES={text}: {each} {why}; users may be allowed {', '.join(sorted(VERBS))}"
             )
     return frozenset(named)
 
