@@ -22,7 +22,7 @@ async def test_what_monitoring_says_of_a_random_history_is_what_adding_it_up_by_
     await years.begin()
     for _ in range(3):
         await years.go_on(80)
-        await journaled()
+        await years.end()
         await count_all(chance.choice([7, 40, 1000]))
     tally = await Tally.of(database)
     assert tally.kinds().keys() >= KINDS

@@ -65,6 +65,14 @@ class Years:
         await self._clock.advance(2 * HOUR_MS)
         await ledger.confirm(Confirm(reservation=late, on_expired="charge"))
 
+    async def end(self) -> None:
+        """Something is held."""
+        made = await self._ledger.new_reservation_id("beginner")
+        await self._ledger.reserve(
+            Reserve(account="beginner", reservation=made, amount=3, ttl_ms=24 * HOUR_MS)
+        )
+        await self._journaled()
+
     async def go_on(self, steps: int) -> None:
         """As many operations; some of them are refused."""
         for _ in range(steps):
