@@ -14,7 +14,9 @@ from app.ledger.replies import Lot, Reservation
 
 
 class Operation(Struct, kw_only=True, omit_defaults=True, tag_field="verb", tag=str.lower):
-    """What all have in common. `by` is `key:<name>`, `user:<sub>`, `webhook:<provider>` or `system`."""
+    """What all have in common. `by` is `key:<name>`, `user:<sub>`, `webhook:<provider>`, `dashboard:<name>`
+    (of a key) or `system`.
+    """
 
     shard: int = -1
     by: str = "system"
