@@ -3,6 +3,7 @@
 import json
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -12,15 +13,19 @@ from tests.integration.running import LASTRO, ROOT, environment
 from tests.webhooks.deliveries import OTHERS, SECRETS
 from tests.webhooks.doors import WithDoors
 
-DEMO_SECONDS = 4
-ACCOUNTS = 40
+DEMO_SECONDS = 3
+ACCOUNTS = 16
+SHARDS = 4
 
 
 class Shop(WithDoors):
-    """A `lastro up --ephemeral` with every door of webhooks open."""
+    """A `lastro up --ephemeral` with every door of webhooks open; small, because much of it is looked at."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, "--ephemeral")
+
+    def environment(self) -> Mapping[str, str]:
+        return {**super().environment(), "LASTRO_SHARDS": str(SHARDS)}
 
     def open(self) -> None:
         """Start it, and have it traded with."""
