@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import asynccontextmanager
 
 import pytest
-from rq import Queue, SimpleWorker
+from rq import Queue
 
 from app.embedded import Postgres
 from app.health import CHECKS
@@ -25,6 +25,7 @@ from persistence.health.of_journal import Backlog
 from persistence.lacking import Lacking
 from persistence.pool import open_pool
 from persistence.schedule import connect as queues_of
+from persistence.work import Worker
 from tests.conftest import PASSWORD
 from tests.integration.health.conftest import begin, begin_work, look_of
 from tests.integration.ledgers import ACCOUNTS, process
@@ -213,7 +214,9 @@ def _fail(queues, number: int) -> None:
     queue.empty()
     for _ in range(number):
         queue.enqueue("operator.truediv", 1, 0)
-    SimpleWorker([queue], connection=queues).work(burst=True, logging_level="CRITICAL")
+    worker = Worker(queues)  # which leaves signals to others
+    worker.queues = [queue]
+    worker.work(burst=True, logging_level="CRITICAL")
 
 
 async def test_what_refuses_is_a_fence(database, redis, redis_url, looking, well):
