@@ -273,6 +273,22 @@ async def test_it_is_on_from_the_beginning_and_due_at_once_and_then_once_in_its_
     assert 2 == len(await runs(database))
 
 
+async def test_who_has_seen_that_it_is_due_looks_again_when_nobody_else_can_do_it(
+    ledger, cleaning, database, monkeypatch
+):
+    late = cleaning()
+    seen = await late.standing()
+    assert 0 == seen.next_run_seconds
+    await cleaning().turn()
+
+    async def as_it_was():
+        return seen
+
+    monkeypatch.setattr(late, "standing", as_it_was)
+    await late.turn()
+    assert 1 == len(await runs(database))
+
+
 async def test_a_stop_holds_for_every_process_until_somebody_starts_it_and_does_not_hold_up_others(
     ledger, cleaning, database
 ):
