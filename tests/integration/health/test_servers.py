@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import asynccontextmanager
 
 import pytest
-from rq import Queue
+from rq import Queue, SimpleWorker
 
 from app.embedded import Postgres
 from app.health import CHECKS
@@ -25,7 +25,6 @@ from persistence.health.of_journal import Backlog
 from persistence.lacking import Lacking
 from persistence.pool import open_pool
 from persistence.schedule import connect as queues_of
-from persistence.work import Worker
 from tests.conftest import PASSWORD
 from tests.integration.health.conftest import begin, begin_work, look_of
 from tests.integration.ledgers import ACCOUNTS, process
@@ -208,15 +207,20 @@ async def test_workers_and_cron_and_failed_jobs(redis, redis_url, database, look
         assert ("critical", 20) == (await check(looking, "failed_jobs"))[:2]
 
 
+class Trying(SimpleWorker):
+    """A real worker, in this process."""
+
+    def _install_signal_handlers(self) -> None:
+        """Signals are pytest's."""
+
+
 def _fail(queues, number: int) -> None:
     """Jobs that a real worker has tried."""
     queue = Queue(jobs.TASKS_QUEUE, connection=queues)
     queue.empty()
     for _ in range(number):
         queue.enqueue("operator.truediv", 1, 0)
-    worker = Worker(queues)  # which leaves signals to others
-    worker.queues = [queue]
-    worker.work(burst=True, logging_level="CRITICAL")
+    Trying([queue], connection=queues).work(burst=True, logging_level="CRITICAL")
 
 
 async def test_what_refuses_is_a_fence(database, redis, redis_url, looking, well):
