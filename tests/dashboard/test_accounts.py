@@ -14,7 +14,7 @@ ONE = f"{HOME}/accounts/one?account=alice"
 ADJUST, FREEZE, ACTIVATE = (f"{HOME}/accounts/{act}" for act in ("adjust", "freeze", "activate"))
 
 
-async def see(browser, path, *texts, seconds=10):
+async def see(browser, path, *texts, seconds=30):
     """The page, once the journal has come so far that it says these."""
     async with asyncio.timeout(seconds):
         while True:

@@ -147,7 +147,7 @@ async def test_what_was_done_stands_in_audit_and_journal_with_who_and_why(
         ("confirm", "dashboard:ana", "by hand", "alice", held, "15 credits", "done"),
     ] == [tuple(str(row[name]) for name in NOTED) for row in rows]
     told: list[dict] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(told) < 3:
             told = (await client.get(f"/api/credits/transactions?reservationId={held}")).json()["data"]
     page = await operator.get(f"{LIST}/{held}")
