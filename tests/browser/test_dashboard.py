@@ -98,11 +98,13 @@ def test_every_page_shows_what_there_is_in_both_themes_and_keeps_nobody_out(desk
     assert ({}, []) == (grave, missing)
 
 
-def test_a_phone_shows_every_page_without_scrolling_sideways(desk):
+def test_a_phone_shows_every_page_without_scrolling_sideways_and_where_one_is(desk):
     screen = desk(phone=True)
     wide = {}
     for path in PAGES:
         screen.visit(path)
+        if path != "/dashboard/preferences":
+            expect(screen.page.locator(".pages [aria-current]")).to_be_in_viewport(ratio=0.9)
         if moved := screen.scrolled_sideways():
             wide[path] = moved
     assert {} == wide

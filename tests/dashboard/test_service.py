@@ -5,12 +5,14 @@ import pytest
 from redis import Redis
 
 from app.embedded.ports import free_port
+from app.ledger.connection import connect as connect_ledger
 from app.main import create_app
 from app.settings import Settings
+from persistence.journaling import StreamsAndJournal
 from persistence.reconcile.slice import reconcile_slice
 from persistence.schedule import connect
 from tests.dashboard.browsing import Browser
-from tests.http.conftest import running
+from tests.http.conftest import SHARDS, running
 from tests.http.steps import do
 from tests.integration.jobs.test_alive import fail
 
@@ -77,6 +79,21 @@ async def test_while_the_queues_are_away_the_journal_is_shown_and_jobs_are_not(b
         assert 200 == page.status
         assert "The queues' Redis does not answer" in page.text
         assert 503 == (await operator.get(f"{JOURNAL}/job?id=any")).status
+
+
+async def test_while_redis_says_nothing_the_journal_shows_what_postgresql_knows(
+    operator, app, client, database, journal, until_journaled
+):
+    await do(client, "grant", accountId="alice", amount=5)
+    await until_journaled(1)
+    nobody = connect_ledger(f"redis://127.0.0.1:{free_port()}")
+    app.state.parts.journaling = StreamsAndJournal(database, nobody)
+    page = await operator.get(JOURNAL)
+    await nobody.aclose()
+    assert 200 == page.status
+    assert "Redis does not answer" in page.text
+    assert "/dashboard/accounts/one?account=alice" in page.links()
+    assert page.html.count(">unknown</span>") == SHARDS
 
 
 async def test_a_run_is_asked_for_with_a_reason_and_once_for_each_form(

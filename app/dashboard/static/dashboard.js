@@ -9,6 +9,9 @@
   const latest = new Map();
   let opened = [];
 
+  // On a phone the names of the pages do not fit: this one's is brought into sight.
+  document.querySelector(".pages [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
   // Sign-in tells the browser's time zone.
   for (const field of document.querySelectorAll("[data-zone]")) {
     field.value = Intl.DateTimeFormat().resolvedOptions().timeZone || "";
