@@ -42,7 +42,7 @@ ALTER TABLE usage_accounts ADD PRIMARY KEY (account, start);
 CREATE INDEX usage_accounts_start ON usage_accounts (start);
 """
 
-# A job is two entries. The square makes few accounts busy.
+# A job is two entries. The square makes few accounts busy. In the order of time, as it would have come.
 LIVE = f"""
 INSERT INTO usage_accounts (account, start, pause, spent, refunded, transactions, reservations, last_at)
 SELECT account, start,
@@ -72,7 +72,7 @@ FROM quarters, LATERAL (
   VALUES ('quarter', start), ('hour', date_bin('1 hour', start, 'epoch')),
     ('day', date_bin('1 day', start, 'epoch'))
 ) AS spans (span, begin)
-GROUP BY span, begin, class
+GROUP BY span, begin, class ORDER BY begin
 """
 
 SUM = """
@@ -90,11 +90,12 @@ WITH quarters AS (
   SELECT span, begin, kind, count, credits
   FROM spans, unnest(ARRAY['granted', 'deducted', 'reserved', 'confirmed', 'cancelled', 'expired', 'refunded',
     'lapsed']) AS kind
+  ORDER BY begin
 )
 INSERT INTO usage_models (span, start, model, transactions, credits, confirmed, ended, reserved, captured,
   milliseconds)
 SELECT span, begin, 'model-' || n, count, credits, count, count, credits, credits, 9000 * count
-FROM spans, generate_series(1, 20) AS n
+FROM spans, generate_series(1, 20) AS n ORDER BY begin
 """
 
 COUNTED = f"UPDATE usage_state SET counted = counted + {ENTRIES}, as_of = now()"
