@@ -88,10 +88,10 @@ async def under_way(cleaning, step="after lock"):
 async def test_a_run_ends_what_is_due_and_drops_what_is_old_and_nothing_else(
     ledger, cleaning, database, database_url, redis, redis_url
 ):
-    due = [await hold(ledger, ttl_ms=1_000, shard=shard) for shard in range(SHARDS)]
+    due = [await hold(ledger, ttl_ms=3_000, shard=shard) for shard in range(SHARDS)]
     kept = await hold(ledger)
-    lapsing = {"bucket": "short", "expires_at_ms": due[0].expires_at_ms}  # is due, too, and no reservation
-    await ledger.grant(Grant(account=ACCOUNTS[0], amount=5, **lapsing))
+    lapsing = {"bucket": "short", "expires_at_ms": due[3].expires_at_ms}  # is due, too, and no reservation
+    await ledger.grant(Grant(account=ACCOUNTS[3], amount=5, **lapsing))
     await ended(ledger, 3)
     await journal_all(database_url, redis_url)
     await past_deadlines(redis, max(each.expires_at_ms for each in due))
