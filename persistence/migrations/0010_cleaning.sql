@@ -32,3 +32,6 @@ CREATE INDEX reservations_settled ON reservations (settled_at) WHERE settled_at 
 
 -- Which reservations a task was ever bound to, for as long as there is a journal.
 CREATE INDEX journal_task ON journal (task) WHERE task IS NOT NULL AND kind IN ('reserved', 'bound', 'adjusted');
+
+-- Nobody looks for a task there any more.
+DROP INDEX reservations_task;
