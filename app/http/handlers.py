@@ -135,7 +135,7 @@ HANDLERS: ExceptionHandlersMap = {
     Problem: _of_problem,
     BackingUnavailable: _of_backing,
     InvalidCursor: _of_cursor,
-    EventsRefused: _of_events,  # type: ignore[dict-item]
+    EventsRefused: _of_events,
     HTTPException: _of_litestar,
     Exception: _of_bug,
 }
