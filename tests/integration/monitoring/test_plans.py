@@ -13,11 +13,12 @@ NOW = datetime(2026, 11, 22, 8, 27, tzinfo=UTC)
 
 FILL = """
 INSERT INTO usage_kinds (span, start, kind, count, credits)
-SELECT 'quarter', start, 'granted', 1, 1
-FROM generate_series(timestamptz '2025-01-01Z', '2026-11-22Z', '15 minutes') AS start;
+SELECT span, start, 'granted', 1, 1
+FROM (VALUES ('quarter', interval '15 minutes'), ('hour', '1 hour'), ('day', '1 day')) AS s (span, every),
+  generate_series(timestamptz '2026-05-01Z', '2026-11-22Z', every) AS start;
 
 INSERT INTO usage_pauses (span, start, class, began, ended)
-SELECT span, start, 1, 0, 0 FROM usage_kinds;
+SELECT span, start, class, 0, 0 FROM usage_kinds, generate_series(1, 15) AS class ORDER BY random();
 
 INSERT INTO usage_models (span, start, model, transactions, credits, confirmed, ended, reserved, captured,
   milliseconds)
