@@ -6,10 +6,13 @@ from redis import Redis
 
 from persistence import jobs
 from persistence.schedule import (
+    ALERTS_SECONDS,
     ASK_SECONDS,
     BACKUP_SECONDS,
+    CLEANUP_SECONDS,
     EVENTS_SECONDS,
     JOURNAL_SECONDS,
+    MONITORING_SECONDS,
     QUEUED_MAX,
     RECONCILE_SECONDS,
     SWEEP_SECONDS,
@@ -31,7 +34,7 @@ def test_two_crons_put_in_no_more_than_one_job_a_slice(redis_url, queues):
             for client in (queues, other, queues):
                 enqueue_due(client, NOON + second / 2)
     assert 5 == queued(queues, jobs.JOURNAL_QUEUE)
-    assert 3 + 5 + 5 + 2 + 2 == queued(queues, jobs.TASKS_QUEUE)
+    assert 4 + 5 + 5 + 2 + 2 + 2 == queued(queues, jobs.TASKS_QUEUE)
 
 
 def test_a_queue_that_nobody_empties_does_not_grow(queues):
@@ -48,6 +51,9 @@ def test_a_job_that_nobody_starts_expires(queues):
         SWEEP_SECONDS,
         RECONCILE_SECONDS,
         BACKUP_SECONDS,
+        CLEANUP_SECONDS,
+        ALERTS_SECONDS,
+        MONITORING_SECONDS,
         EVENTS_SECONDS,
         ASK_SECONDS,
         WEBHOOKS_SECONDS,
