@@ -6,7 +6,7 @@ away, requests are answered 503 and `/health/ready` says why.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -76,7 +76,7 @@ from persistence.keyring import Keyring
 from persistence.monitoring import PostgresMonitoring
 from persistence.opened import PostgresOpened
 from persistence.past import PostgresPast
-from persistence.pool import Pool, open_pool
+from persistence.pool import Pool, pooled
 from persistence.rates import PostgresRates
 from persistence.reconcile.recorded import PostgresReconciliations
 from persistence.searching import PostgresSearching
@@ -282,15 +282,10 @@ async def _end(task: "asyncio.Task[None]") -> None:
         await asyncio.wait({task}, timeout=CANCEL_AGAIN_SECONDS)
 
 
-@asynccontextmanager
-async def _pool(settings: Settings, of: str, connections: int) -> AsyncIterator[Pool]:
-    """A pool; at the end its queries may end, but not for longer than a stop may take."""
-    pool = await open_pool(settings.database_url, connections_max=connections, name=f"lastro api {of}")
-    try:
-        yield pool
-    finally:
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await pool.close()
-        except TimeoutError:
-            pool.terminate()
+def _pool(settings: Settings, of: str, connections: int) -> AbstractAsyncContextManager[Pool]:
+    return pooled(
+        settings.database_url,
+        connections_max=connections,
+        name=f"lastro api {of}",
+        close_seconds=CLOSE_SECONDS,
+    )

@@ -11,8 +11,8 @@ from app.ledger.replies import Reservation
 
 
 class ReservationFilter(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Which reservations: all that is given must hold. `due_before`: their deadline is earlier. They were made
-    from `made_since` to before `made_before`, by the time that their ids name.
+    """Which reservations: all that is given must hold. `due_before`: their deadline is earlier. They were
+    made from `made_since` to before `made_before`, by the time that their ids name.
 
     `expired` are those that were cancelled because their deadline had passed; `cancelled` the others.
     """

@@ -1,9 +1,11 @@
-"""The doors through which RQ comes in. The rooms behind them are the methods of `Workbench`.
+"""The doors through which RQ comes in. The rooms behind them are the methods of `Workbench` and
+its shifts.
 
 A job is named by what it does and takes no arguments: queues hold neither addresses nor passwords.
 """
 
 from contextvars import ContextVar
+from functools import partial
 
 from persistence.workbench import Workbench
 
@@ -14,6 +16,10 @@ bench: ContextVar[Workbench] = ContextVar("bench")
 """The workbench of this worker; set by `work.run_worker` in the thread that runs jobs."""
 
 
+def _call_for(job: str) -> None:
+    bench.get().run(partial(bench.get().call_for, job))
+
+
 def journal() -> int:
     """Drain the streams into PostgreSQL for a slice of time."""
     return bench.get().run(bench.get().journal)
@@ -21,12 +27,12 @@ def journal() -> int:
 
 def alerts() -> None:
     """Have what is watched judged, and told when it goes wrong."""
-    return bench.get().run(bench.get().alerts)
+    _call_for("alerts")
 
 
 def ask() -> None:
     """Have providers asked of whose tasks nothing is heard."""
-    return bench.get().run(bench.get().ask)
+    _call_for("ask")
 
 
 def backup() -> bool:
@@ -36,17 +42,17 @@ def backup() -> bool:
 
 def cleanup() -> None:
     """Have clean-up done when it is due."""
-    return bench.get().run(bench.get().cleanup)
+    _call_for("cleanup")
 
 
 def events() -> None:
     """Have what happens told to whom it interests."""
-    return bench.get().run(bench.get().events)
+    _call_for("events")
 
 
 def monitoring() -> None:
     """Have what the journal has got counted."""
-    return bench.get().run(bench.get().monitoring)
+    _call_for("monitoring")
 
 
 def reconcile() -> bool:

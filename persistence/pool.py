@@ -91,3 +91,17 @@ async def answering(pool: Pool, seconds: float = ANSWER_SECONDS) -> AsyncIterato
         if isinstance(error, ValueError):
             raise  # wrong arguments or a wrong URL: not an absence
         raise BackingUnavailable(f"PostgreSQL went away: {error}") from error
+
+
+@asynccontextmanager
+async def pooled(url: str, *, connections_max: int, name: str, close_seconds: float) -> AsyncIterator[Pool]:
+    """A pool as long as the block lasts; then its queries may end, for `close_seconds` at most."""
+    pool = await open_pool(url, connections_max=connections_max, name=name)
+    try:
+        yield pool
+    finally:
+        try:
+            async with asyncio.timeout(close_seconds):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()

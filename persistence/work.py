@@ -10,7 +10,6 @@ import signal
 import time
 from datetime import UTC, datetime, timedelta
 from types import FrameType
-from typing import TYPE_CHECKING
 
 from redis import Redis
 from redis.client import Pipeline
@@ -21,10 +20,9 @@ from rq.worker import WorkerStatus
 
 from persistence import jobs
 from persistence.schedule import connect
-from persistence.workbench import Work, Workbench
-
-if TYPE_CHECKING:
-    from persistence.workbench import Watch
+from persistence.shifts import Watch
+from persistence.told import Work
+from persistence.workbench import Workbench
 
 ALIVE_SECONDS = 15
 RETRY_SECONDS = 1.0
@@ -91,7 +89,7 @@ class _Signals:
         return self._first is not None
 
 
-def run_worker(work: Work, watch: "Watch | None" = None) -> None:
+def run_worker(work: Work, watch: Watch | None = None) -> None:
     """Work until SIGTERM or SIGINT; `lastro worker`.
 
     To be called in the main thread, once in a process. Starts, and keeps trying, also while Redis or

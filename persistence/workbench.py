@@ -9,15 +9,14 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent import futures
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import uvloop
 from asyncpg import InterfaceError, InternalClientError, PostgresError
-from msgspec import Struct
 from redis.exceptions import RedisError
 
 from app.ledger.backing import BackingUnavailable, NotAdmitted
@@ -29,30 +28,19 @@ from app.ledger.stream import Keep
 from app.webhooks.configured import read_units
 from app.webhooks.receiving import Rules
 from persistence import admission, served
-from persistence.asking import Asking
 from persistence.backing import PostgresBacking
-from persistence.backup.scheduled import Plan, backup_slice
-from persistence.cleaning.cleaning import PostgresCleaning
+from persistence.backup.scheduled import backup_slice
 from persistence.drain import drain
-from persistence.events.telling import Telling
 from persistence.inbox.retrying import Position, retry_slice
-from persistence.monitoring.following import Following
 from persistence.operators import Announcer
-from persistence.pool import Pool, open_pool
+from persistence.pool import Pool, pooled
 from persistence.reconcile.sides import Behind
 from persistence.reconcile.sighting import NotExaminable
 from persistence.reconcile.slice import reconcile_slice
-from persistence.shift import AGAIN_SECONDS, Shift
+from persistence.shift import AGAIN_SECONDS
+from persistence.shifts import CLOSE_SECONDS, Shifts, Turn, Watch
+from persistence.told import Work
 
-if TYPE_CHECKING:  # it looks at workers, too
-    from redis.asyncio import Redis
-
-    from persistence.alerts.watching import Watching
-
-    Watch = Callable[[Pool, Redis], Watching]
-
-SLICE_SECONDS = 2.0
-CLOSE_SECONDS = 1.0
 STOP_SECONDS = 3.0
 SIGNAL_SECONDS = 0.25
 
@@ -63,27 +51,6 @@ AWAY = (BackingUnavailable, NotAdmitted, LedgerError, RedisError, OSError, Timeo
 """What ends a job early and is made good by the next one."""
 
 
-class Work(Struct, frozen=True, kw_only=True):
-    """What a worker process has to be told.
-
-    `queue_url` is the Redis of RQ's queues, `redis_url` the ledger's; they may be the same server.
-    """
-
-    redis_url: str
-    queue_url: str
-    database_url: str
-    stream_keep_seconds: int = 3600
-    stream_keep_bytes: int = 268_435_456
-    retention_days: int = 90
-    cleanup_seconds: int = 600
-    backups: Plan | None = None
-    events_to_private: bool = False
-    poll_keys: dict[str, str] = {}
-    webhook_units: str = ""
-    webhook_takes_back: bool = False
-    slice_seconds: float = SLICE_SECONDS
-
-
 class Workbench:
     """Opened and closed by the main thread, which also runs the jobs, one at a time.
 
@@ -92,7 +59,7 @@ class Workbench:
         watch: Makes who watches and tells, over the ledger's Redis; without, nothing is watched.
     """
 
-    def __init__(self, work: Work, watch: "Watch | None" = None) -> None:
+    def __init__(self, work: Work, watch: Watch | None = None) -> None:
         self._work = work
         self._watch = watch
         self._opened: futures.Future[None] = futures.Future()
@@ -106,11 +73,7 @@ class Workbench:
         self._pool: Pool
         self._backing: PostgresBacking
         self._ledger: Ledger
-        self._telling: Shift
-        self._cleaning: Shift
-        self._counting: Shift
-        self._watching: Shift | None = None
-        self._asking: Shift | None = None
+        self._shifts: Shifts
 
     def open(self) -> None:
         """Returns when jobs can be run. Redis and PostgreSQL need not be there yet."""
@@ -202,27 +165,9 @@ class Workbench:
         self._note("backup", None)
         return bool(done)
 
-    async def events(self) -> None:
-        """Have what happens told to whom it interests, for the next seconds, beside whatever else is done."""
-        self._telling.call_for()
-
-    async def monitoring(self) -> None:
-        """Have what the journal has got counted, for the next seconds, beside whatever else is done."""
-        self._counting.call_for()
-
-    async def alerts(self) -> None:
-        """Have what is watched judged, in the next seconds, beside whatever else is done."""
-        if self._watching is not None:
-            self._watching.call_for()
-
-    async def cleanup(self) -> None:
-        """Have clean-up done when it is due, in the next seconds, beside whatever else is done."""
-        self._cleaning.call_for()
-
-    async def ask(self) -> None:
-        """Have silent providers asked, where this worker has keys for that, for the next seconds."""
-        if self._asking is not None:
-            self._asking.call_for()
+    async def call_for(self, job: str) -> None:
+        """Have a shift go on for the next seconds, beside whatever else is done."""
+        self._shifts.call_for(job)
 
     async def webhooks(self) -> int:
         """A slice of what stands in the inbox and is not settled. Returns how much was settled."""
@@ -296,89 +241,35 @@ class Workbench:
     async def _live(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping, self._closing = asyncio.Event(), asyncio.Event()
+        work = self._work
         async with AsyncExitStack() as stack:
-            pool = await open_pool(self._work.database_url, connections_max=2, name="lastro worker")
-            stack.push_async_callback(_close, pool)
-            redis = await stack.enter_async_context(connect(self._work.redis_url))
-            aside = await stack.enter_async_context(connect(self._work.redis_url))
+            pool = await stack.enter_async_context(
+                pooled(
+                    work.database_url, connections_max=2, name="lastro worker", close_seconds=CLOSE_SECONDS
+                )
+            )
+            redis = await stack.enter_async_context(connect(work.redis_url))
+            aside = await stack.enter_async_context(connect(work.redis_url))
             self._pool = pool
             self._backing = PostgresBacking(pool, partial(admission.admit, pool, aside))
             self._ledger = Ledger(redis, self._backing, Limits(request_seconds=CLOSE_SECONDS))
             await self._ledger.start()
             stack.push_async_callback(self._ledger.stop)
-            self._telling = await self._shift_of_events(stack)
-            self._cleaning = await self._shift_of_cleaning(stack)
-            self._counting = await self._shift_of_monitoring(stack)
-            if self._watch is not None:
-                self._watching = await self._shift_of_alerts(stack, self._watch)
-            if self._work.poll_keys:
-                self._asking = await self._shift_of_questions(stack)
+            self._shifts = Shifts(work, self._ledger, pool, self._noted, stack)
+            await self._shifts.open(self._watch)
             self._opened.set_result(None)
             await self._closing.wait()
 
-    async def _shift_of_events(self, stack: AsyncExitStack) -> Shift:
-        pool = await open_pool(self._work.database_url, connections_max=3, name="lastro events")
-        stack.push_async_callback(_close, pool)
-        telling = await stack.enter_async_context(Telling(pool, private=self._work.events_to_private))
-        shift = Shift("events", partial(self._turn_of, "events", telling.turn), telling.stop)
-        stack.push_async_callback(shift.stop)
-        return shift
+    def _noted(self, job: str, turn: Turn) -> Turn:
+        """The turn, whose trouble is noted and is over with the next."""
 
-    async def _shift_of_monitoring(self, stack: AsyncExitStack) -> Shift:
-        pool = await open_pool(self._work.database_url, connections_max=1, name="lastro monitoring")
-        stack.push_async_callback(_close, pool)
-        redis = await stack.enter_async_context(connect(self._work.redis_url))
-        following = Following(pool, redis)
-        shift = Shift("monitoring", partial(self._turn_of, "monitoring", following.turn), following.stop)
-        stack.push_async_callback(shift.stop)
-        return shift
+        async def noted() -> float:
+            try:
+                seconds = await turn()
+            except AWAY as error:
+                self._note(job, error)
+                return AGAIN_SECONDS
+            self._note(job, None)
+            return seconds
 
-    async def _shift_of_alerts(self, stack: AsyncExitStack, watch: "Watch") -> Shift:
-        pool = await open_pool(self._work.database_url, connections_max=3, name="lastro alerts")
-        stack.push_async_callback(_close, pool)
-        watching = watch(pool, await stack.enter_async_context(connect(self._work.redis_url)))
-        shift = Shift("alerts", partial(self._turn_of, "alerts", watching.turn), watching.stop)
-        stack.push_async_callback(shift.stop)
-        return shift
-
-    async def _shift_of_cleaning(self, stack: AsyncExitStack) -> Shift:
-        work = self._work
-        pool = await open_pool(work.database_url, connections_max=2, name="lastro cleanup")
-        stack.push_async_callback(_close, pool)
-        redis = await stack.enter_async_context(connect(work.redis_url))
-        cleaning = PostgresCleaning(
-            pool,
-            self._ledger,
-            redis,
-            days=work.retention_days,
-            interval_seconds=work.cleanup_seconds,
-        )
-        shift = Shift("cleanup", partial(self._turn_of, "cleanup", cleaning.turn), cleaning.rest)
-        stack.push_async_callback(shift.stop)
-        return shift
-
-    async def _shift_of_questions(self, stack: AsyncExitStack) -> Shift:
-        work = self._work
-        units = read_units(work.webhook_units)
-        asking = await stack.enter_async_context(Asking(self._pool, self._ledger, work.poll_keys, units))
-        shift = Shift("asking", partial(self._turn_of, "asking", asking.turn), asking.stop)
-        stack.push_async_callback(shift.stop)
-        return shift
-
-    async def _turn_of(self, job: str, turn: Callable[[], Awaitable[float]]) -> float:
-        """A turn of a shift, and the seconds until the next."""
-        try:
-            seconds = await turn()
-        except AWAY as error:
-            self._note(job, error)
-            return AGAIN_SECONDS
-        self._note(job, None)
-        return seconds
-
-
-async def _close(pool: Pool) -> None:
-    try:
-        async with asyncio.timeout(CLOSE_SECONDS):
-            await pool.close()
-    except TimeoutError:
-        pool.terminate()
+        return noted

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import msgspec
 
-from persistence.workbench import Work
+from persistence.told import Work
 
 HOUSE = Path(__file__).parent.parent
 
 WORKER = """
 import sys, msgspec
 from persistence.work import run_worker
-from persistence.workbench import Work
+from persistence.told import Work
 run_worker(msgspec.json.decode(sys.argv[1], type=Work))
 """
 

@@ -91,8 +91,8 @@ def worker(data: Path, alive: bool) -> None:
     """Carry entries from Redis into PostgreSQL, and do what cron asks for. Run two: one is a hot spare."""
     from persistence import alive as at_work
     from persistence.alerts.watched import Watched
+    from persistence.told import Work
     from persistence.work import run_worker
-    from persistence.workbench import Work
 
     settings = settings_of(data)
     if alive:

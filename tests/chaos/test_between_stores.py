@@ -20,7 +20,7 @@ from persistence.backing import PostgresBacking
 from persistence.birth import give_birth
 from persistence.drain import drain
 from persistence.pool import open_pool
-from persistence.workbench import Work
+from persistence.told import Work
 from tests.chaos.test_workers_killed import ACCOUNTS
 from tests.integration.books import assert_equal
 from tests.integration.streams import Caller, replace_server

@@ -12,7 +12,7 @@ from app.ledger.operations import Cancel, Confirm, Deduct, Grant, Reserve
 from persistence import admission
 from persistence.backing import PostgresBacking
 from persistence.birth import give_birth
-from persistence.workbench import Work
+from persistence.told import Work
 from tests.integration.books import assert_equal
 from tests.processes import CRON, WORKER, argument, children
 

@@ -69,7 +69,9 @@ async def test_a_thousand_keys_are_one_question_and_no_walk_through_the_journal(
         of_reservations = await connection.fetch(f"EXPLAIN {PostgresBacking.ANSWERED_TO['r']}", *columns)
     assert any("journal_operation_key" in line for (line,) in plan), "\n".join(line for (line,) in plan)
     for index in ("journal_pkey", "journal_task", "journal_reservation"):
-        assert any(index in line for (line,) in of_reservations), "\n".join(line for (line,) in of_reservations)
+        assert any(index in line for (line,) in of_reservations), "\n".join(
+            line for (line,) in of_reservations
+        )
     assert not any("Seq Scan" in line or "Bitmap" in line for (line,) in (*plan, *of_reservations))
     answers = (await PostgresBacking(database, admitted).answered(wanted)).values()
     assert (1000, 20) == (len(answers), sum(isinstance(each, Recorded) for each in answers))

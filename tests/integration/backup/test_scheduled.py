@@ -8,7 +8,8 @@ import pytest
 from persistence import jobs
 from persistence.backup.reading import Backup
 from persistence.backup.scheduled import Plan, backup_slice
-from persistence.workbench import Work, Workbench
+from persistence.told import Work
+from persistence.workbench import Workbench
 from tests.integration.backup.books import tamper
 from tests.integration.dying import Killed, dies_at
 

@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from redis import Redis as SynchronousRedis
@@ -14,7 +15,8 @@ from app.ledger.errors import ReservationExpired
 from app.ledger.operations import Confirm, Grant, Reserve
 from persistence.birth import give_birth
 from persistence.drain import drain
-from persistence.workbench import Work, Workbench
+from persistence.told import Work
+from persistence.workbench import Workbench
 from tests.integration.cleaning.dropped import ROWS
 from tests.integration.ledgers import ACCOUNTS, SHARDS, journal_all, process
 from tests.integration.proved import proved
@@ -154,7 +156,7 @@ async def test_a_worker_cleans_up_when_it_is_due_and_drops_what_is_old(
     bench = Workbench(work)
     bench.open()
     try:
-        await asyncio.to_thread(bench.run, bench.cleanup)
+        await asyncio.to_thread(bench.run, partial(bench.call_for, "cleanup"))
         await until(lambda: cleaned(database))
     finally:
         bench.close()

@@ -14,7 +14,8 @@ from persistence import admission
 from persistence.backing import PostgresBacking
 from persistence.birth import give_birth
 from persistence.events import Outbox
-from persistence.workbench import Work, Workbench
+from persistence.told import Work
+from persistence.workbench import Workbench
 from tests import proc
 from tests.integration.events.receiver import is_signed, receiving
 from tests.integration.jobs.waiting import at_work
@@ -120,7 +121,7 @@ async def test_a_job_of_events_does_not_wait_for_what_it_sets_going(work, ledger
         await managed.create("http://127.0.0.1:9/", [], "key:test")
         began = time.monotonic()
         for _ in range(20):
-            await asyncio.to_thread(bench.run, bench.events)
+            await asyncio.to_thread(bench.run, partial(bench.call_for, "events"))
         assert time.monotonic() - began < 2
         await Outbox.put(database, "provider.finished", "ana", FINISHED)
         async with asyncio.timeout(20):

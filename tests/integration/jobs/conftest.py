@@ -12,7 +12,7 @@ from persistence import admission
 from persistence.backing import PostgresBacking
 from persistence.birth import give_birth
 from persistence.schedule import connect
-from persistence.workbench import Work
+from persistence.told import Work
 from tests.processes import Start, children
 
 

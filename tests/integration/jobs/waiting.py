@@ -15,8 +15,8 @@ from app.ledger.operations import Grant
 from persistence import jobs
 from persistence.pool import Pool, answering
 from persistence.schedule import connect
+from persistence.told import Work
 from persistence.work import workers_alive
-from persistence.workbench import Work
 from tests import proc
 
 PATIENCE_SECONDS = 30.0
