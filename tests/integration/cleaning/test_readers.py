@@ -1,5 +1,6 @@
 """Whoever reads reservations finds those that clean-up has dropped, as they were: in the journal."""
 
+import asyncio
 from datetime import timedelta
 
 import msgspec
@@ -7,7 +8,7 @@ import pytest
 
 from app.ledger import keys
 from app.ledger.backing import Keyed
-from app.ledger.operations import Bind, Confirm, Extend, Grant, Reserve
+from app.ledger.operations import Bind, Confirm, Extend, Grant, Reserve, Sweep
 from app.ledger.shards import new_reservation_id, shard_of
 from app.reports import TransactionFilter
 from persistence import rebuild
@@ -43,8 +44,23 @@ async def traffic(caller, database_url, redis_url):
     traffic = Traffic(caller, SHARDS, seed=23)
     await traffic.run(150)
     await traffic.leave_open()
+    await expire(caller)
     await journal_all(database_url, redis_url)
     return traffic
+
+
+async def expire(caller):
+    """Reserve for the blink of an eye, and let that pass; whether traffic does depends on how fast it is."""
+    shard = shard_of("blink", SHARDS)
+    reservation = new_reservation_id(shard, NOW_MS)
+    await caller.call(
+        [
+            Grant(shard=shard, account="blink", amount=5, open=True),
+            Reserve(shard=shard, account="blink", reservation=reservation, amount=5, ttl_ms=10),
+        ]
+    )
+    await asyncio.sleep(0.1)
+    await caller.call([Sweep(shard=shard) for shard in range(SHARDS)])
 
 
 async def test_each_reservation_is_made_of_its_entries_as_it_was_made_of_its_row(traffic, connection):
@@ -175,6 +191,7 @@ async def test_events_are_made_of_endings_that_were_dropped_before_anybody_came_
 ):
     await PostgresEvents(database, private=True).create("http://127.0.0.1:9/", EVERYTHING, "key:test")
     await Shop(caller, SHARDS, seed).trade(calls=40)
+    await expire(caller)
     await journal_all(database_url, redis_url)
     await drop_all(database)
     await derive_all(database, 40)

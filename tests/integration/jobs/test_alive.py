@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from contextvars import Context
 
 import pytest
 from redis import Redis
@@ -25,7 +26,8 @@ def fail(queues: Redis, *names: str) -> None:
     queue = Queue(jobs.TASKS_QUEUE, connection=queues)
     for name in names:
         queue.enqueue(jobs.sweep, job_id=name, failure_ttl=600)
-    SimpleWorker([queue], connection=queues).work(burst=True, logging_level="CRITICAL")
+    worker = SimpleWorker([queue], connection=queues)
+    Context().run(worker.work, burst=True, logging_level="CRITICAL")
 
 
 async def test_queues_workers_and_cron_are_seen_as_they_are(redis_url, queues):
