@@ -2,9 +2,12 @@
 
 import asyncio
 import random
+import time
 from datetime import UTC, datetime
 
 from app.ledger import keys
+from app.ledger.operations import Grant, Reserve
+from app.ledger.shards import new_reservation_id, shard_of
 from persistence.admission import admit
 from persistence.monitoring import PostgresMonitoring
 from persistence.monitoring.counting import count
@@ -90,6 +93,18 @@ async def test_the_journal_does_not_wait_for_who_counts(database, caller, worker
     await assert_counted(database)
 
 
+async def stay(caller):
+    """Reserve for long; what trade leaves open depends on how fast it is."""
+    shard = shard_of("stays", SHARDS)
+    reservation = new_reservation_id(shard, time.time_ns() // 1_000_000)
+    await caller.call(
+        [
+            Grant(shard=shard, account="stays", amount=5, open=True),
+            Reserve(shard=shard, account="stays", reservation=reservation, amount=5, ttl_ms=86_400_000),
+        ]
+    )
+
+
 async def test_entries_that_took_the_place_of_lost_ones_are_counted_as_what_they_are(
     database, database_url, redis, redis_url, caller, worker
 ):
@@ -99,6 +114,7 @@ async def test_entries_that_took_the_place_of_lost_ones_are_counted_as_what_they
     await keep_journal(worker)
     async with database.acquire() as connection:
         await count(connection)
+        await stay(caller)
         await shop.trade(calls=40)
         for shard in range(SHARDS):
             last = int(await redis.hget(keys.meta(shard), "sequence"))
