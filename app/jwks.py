@@ -14,6 +14,8 @@ import msgspec
 import structlog
 from msgspec import Meta, Struct
 
+from app.fetching import fetched
+
 KEEP_SECONDS = 86_400.0
 AGAIN_SECONDS = 30.0
 FIRST_AGAIN_SECONDS = 1.0
@@ -114,23 +116,10 @@ class Jwks:
         self._tried_at = self._clock()
         try:
             async with asyncio.timeout(FETCH_SECONDS):
-                self._keys = _decode(await self._answer()).keys
+                assert self._url is not None
+                self._keys = _decode(await fetched(self._client, self._url, {}, BYTES_MAX)).keys
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
             source = urlsplit(self._url or "").hostname  # the rest may hold a secret
             log.warning("keys could not be fetched", source=source, why=str(error) or type(error).__name__)
         else:
             self._fetched_at = self._tried_at
-
-    async def _answer(self) -> bytes:
-        """The body, as it was sent: what unpacks to more than was asked for is not unpacked."""
-        assert self._url is not None
-        asked = {"accept": "application/json", "accept-encoding": "identity"}
-        read = bytearray()
-        async with self._client.stream("GET", self._url, headers=asked, follow_redirects=False) as answer:
-            if answer.status_code != httpx.codes.OK:
-                raise ValueError(f"the source answered {answer.status_code}")
-            async for piece in answer.aiter_raw():
-                read += piece
-                if len(read) > BYTES_MAX:
-                    raise ValueError(f"the source answered more than {BYTES_MAX} bytes")
-        return bytes(read)

@@ -11,12 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jwt
-from jwt.exceptions import PyJWTError
+import structlog
+from jwt.exceptions import InvalidSignatureError, PyJWTError
 from msgspec import Struct
 
 from app.access import VERBS, Principal
 from app.jwks import Jwks, KeysUnavailable, demand_source
 from app.ledger.errors import LedgerUnavailable
+from app.sparing import Sparing
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -27,6 +29,7 @@ KNOWN_MAX = 10_000
 TOKEN_BYTES_MAX = 8_192
 ACCOUNTS_MAX = 100
 SECRET_BYTES_MIN = 32
+LINES_PER_SECOND = 1
 HMAC = "HS256"
 
 _KTY = {
@@ -39,6 +42,12 @@ _WRONG = (PyJWTError, TypeError, ValueError, OverflowError, RecursionError)
 """With which a token may be refused; PyJWT lets pass what `int` and `json` raise of strange claims."""
 _SUBJECT = re.compile(r"[!-~]{1,128}", re.ASCII)
 _ACCOUNT = re.compile(r"[A-Za-z0-9._:@+-]{1,128}", re.ASCII)
+
+log = structlog.get_logger("lastro.tokens")
+
+
+class _Refused(Exception):
+    """Why a token lets nobody in: for the log, never for whoever sent it."""
 
 
 class Demands(Struct, frozen=True, kw_only=True):
@@ -145,6 +154,7 @@ class Tokens:
         self._clock = clock
         self._scopes = frozenset({"read", *demands.verbs})
         self._known: dict[bytes, tuple[Principal, float]] = {}
+        self._lines = Sparing(LINES_PER_SECOND)
 
     def known(self, authorization: bytes) -> Principal | None:
         """The principal of a token that was verified lately."""
@@ -160,6 +170,8 @@ class Tokens:
     async def authenticate(self, authorization: bytes) -> Principal | None:
         """The principal of a token; `None`: it is none, is not genuine, is out of time, or not for us.
 
+        Why, is said in the log.
+
         Raises:
             LedgerUnavailable: The keys could not be fetched.
         """
@@ -167,9 +179,12 @@ class Tokens:
         token = token.strip(b" ")
         if scheme.lower() != b"bearer" or len(token) > TOKEN_BYTES_MAX or not _TOKEN.fullmatch(token):
             return None
-        claims = await self._verified(token)
-        principal = None if claims is None else self._principal(claims)
-        if claims is None or principal is None:
+        try:
+            claims = await self._verified(token)
+            principal = self._principal(claims)
+        except _Refused as refused:
+            if self._lines.lets_through():
+                log.info("a user's token was refused", why=str(refused), unsaid=self._lines.since_last())
             return None
         now = self._clock()
         until = min(int(claims["exp"]) + LEEWAY_SECONDS, now + KEEP_SECONDS)
@@ -178,27 +193,35 @@ class Tokens:
             del self._known[next(iter(self._known))]
         return principal
 
-    async def _verified(self, token: bytes) -> dict[str, Any] | None:
+    async def _verified(self, token: bytes) -> dict[str, Any]:
+        """Raises `_Refused`."""
         if self._jwks is None:
             return self._claims(token, [(secret, HMAC) for secret in self._demands.secrets])
         try:
             header = jwt.get_unverified_header(token)
-        except _WRONG:
-            return None
+        except _WRONG as error:
+            raise _Refused(_why(error)) from None
         algorithm, kid = header.get("alg"), header.get("kid")
         if algorithm not in self._demands.algorithms:
-            return None
+            raise _Refused("its alg is none of LASTRO_JWT_ALGORITHMS")
         try:
             fitting = _fitting(await self._jwks.keys(), algorithm, kid)
             if not fitting:  # issued since, perhaps
                 fitting = _fitting(await self._jwks.keys(fresh=True), algorithm, kid)
         except KeysUnavailable:
             raise LedgerUnavailable(cause="token_keys") from None
+        if not fitting:
+            raise _Refused("none of the keys of LASTRO_JWT_JWKS_URL has its kid and its alg")
         return self._claims(token, [(key, algorithm) for key in fitting])
 
-    def _claims(self, token: bytes, keys: Sequence[tuple[Any, str]]) -> dict[str, Any] | None:
-        """What a token says, if one of the keys has signed it and all that is demanded holds."""
+    def _claims(self, token: bytes, keys: Sequence[tuple[Any, str]]) -> dict[str, Any]:
+        """What a token says, if one of the keys has signed it and all that is demanded holds.
+
+        Raises:
+            _Refused: What the key that has signed it was not content with, if one has.
+        """
         demands = self._demands
+        why: Exception = InvalidSignatureError("Signature verification failed")
         for key, algorithm in keys:
             try:
                 return jwt.decode(
@@ -215,18 +238,29 @@ class Tokens:
                         "enforce_minimum_key_length": True,
                     },
                 )
-            except _WRONG:
+            except InvalidSignatureError:
                 continue
-        return None
+            except _WRONG as error:
+                why = error
+        raise _Refused(_why(why))
 
-    def _principal(self, claims: dict[str, Any]) -> Principal | None:
-        subject, named = claims["sub"], claims.get(self._demands.claim)
+    def _principal(self, claims: dict[str, Any]) -> Principal:
+        """Raises `_Refused`."""
+        claim = self._demands.claim
+        subject, named = claims["sub"], claims.get(claim)
         accounts: list[Any] = named if isinstance(named, list) else [named]
-        if not _SUBJECT.fullmatch(subject) or not 1 <= len(accounts) <= ACCOUNTS_MAX:
-            return None
+        if not _SUBJECT.fullmatch(subject):
+            raise _Refused("its sub should be 1 to 128 visible ASCII characters")
+        if not 1 <= len(accounts) <= ACCOUNTS_MAX:
+            raise _Refused(f"its claim {claim} should name 1 to {ACCOUNTS_MAX} accounts")
         if not all(isinstance(each, str) and _ACCOUNT.fullmatch(each) for each in accounts):
-            return None
+            raise _Refused(f"its claim {claim} should be the id of an account, or a list of them")
         return Principal(subject, self._scopes, frozenset(accounts), "user")
+
+
+def _why(error: Exception) -> str:
+    """What PyJWT says names claims and shows no values; of what `int` and `json` say, that is not known."""
+    return str(error)[:200] if isinstance(error, PyJWTError) else "it has a claim of a wrong type"
 
 
 def _fitting(keys: Sequence[dict[str, Any]], algorithm: str, kid: Any) -> list[jwt.PyJWK]:

@@ -1,13 +1,13 @@
 """The parts of a ledger, each a command of its own. Each imports what it needs when it runs."""
 
 import asyncio
-import gc
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from app import collector
 from app.cli.shared import data_option, exit_by, log, settings_of
 
 if TYPE_CHECKING:
@@ -71,17 +71,8 @@ def api(data: Path, host: str | None, port: int | None, grace: int) -> None:
             timeout_graceful_shutdown=grace,
         )
     )
-    _spare_the_collector()
+    collector.spare()
     server.run()
-
-
-def _spare_the_collector() -> None:
-    """What is there at the start stays for ever, and a request leaves hardly any cycles: at Python's usual
-    thresholds the collector would look at all of it hundreds of times a second, a tenth of the API's time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 @click.command(short_help="Journal entries, and do what cron asks for.")
@@ -99,6 +90,7 @@ def worker(data: Path, alive: bool) -> None:
         exit_by(at_work.workers(settings.queue_url) > 0)
     log(settings)
     look_up_names_beside_each_other()
+    collector.spare()
     run_worker(
         Work(
             redis_url=settings.redis_url,

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import httpx
 import structlog
 
+from app.fetching import fetched
 from app.webhooks import bfl, luma, runway, sync
 from app.webhooks.event import Delivery, Event
 
@@ -81,7 +82,8 @@ async def ask(
 
 async def _event(asked: Asked, task: str, key: str, client: httpx.AsyncClient, base: str) -> Event:
     url = base + asked.path.format(_segment(task))
-    event = asked.read(Delivery({}, await _answer(client, url, asked.headers(key))))
+    answer = await fetched(client, url, asked.headers(key), ANSWER_BYTES_MAX)
+    event = asked.read(Delivery({}, answer))
     if event.task != task:
         raise ValueError("it answers about another task")
     return event
@@ -92,17 +94,3 @@ def _segment(task: str) -> str:
     if task in {".", ".."}:
         raise ValueError("such a task has no address")
     return quote(task, safe="")
-
-
-async def _answer(client: httpx.AsyncClient, url: str, headers: dict[str, str]) -> bytes:
-    """The body as it was sent: what unpacks to more than that is not unpacked."""
-    headers |= {"accept": "application/json", "accept-encoding": "identity"}
-    read = bytearray()
-    async with client.stream("GET", url, headers=headers, follow_redirects=False) as answer:
-        if answer.status_code != httpx.codes.OK:
-            raise ValueError(f"it answers {answer.status_code}")
-        async for piece in answer.aiter_raw():
-            read += piece
-            if len(read) > ANSWER_BYTES_MAX:
-                raise ValueError(f"it answers more than {ANSWER_BYTES_MAX} bytes")
-    return bytes(read)

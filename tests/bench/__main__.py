@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from app import collector
 from tests.bench import machine, table
 from tests.bench.bed import Bed
 from tests.bench.figures import Line
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     if asked.write and asked.rows != frozenset(ROWS):
         parser.error("the document is written from all rows of one run: leave --rows out")
+    collector.spare()  # as the API and the worker do
     sizes = Sizes(asked.rounds, asked.seconds)
     console = Console()
     if WRK is None:
