@@ -95,13 +95,28 @@ class ActionFilter(Struct, frozen=True, kw_only=True):
     about: str | None = None
 
 
+class Begun(Struct, frozen=True):
+    """The row of an action. `ended`: the same form did it before, and it is not done again."""
+
+    id: int
+    ended: bool
+
+
+class OtherAction(Exception):
+    """The key of the form was sent before with something else in it, of which the audit would know nothing."""
+
+
 class Actions(Protocol):
     """The audit. Every method raises `app.ledger.backing.BackingUnavailable` when PostgreSQL is away: then
     nothing is done by hand.
     """
 
-    async def begin(self, asked: Asked) -> int:
-        """Note what is going to be done, before it is; the same row for the same form."""
+    async def begin(self, asked: Asked) -> Begun:
+        """Note what is going to be done, before it is; the same row for the same form.
+
+        Raises:
+            OtherAction
+        """
         ...
 
     async def end(self, action: int, outcome: Literal["done", "refused"], told: str) -> None:

@@ -20,6 +20,7 @@ from app.operators import Asked
 HERE = "/dashboard/alerts/keys"
 ABOUT = "keys"
 KEYS_SHOWN = 500
+SENT_BEFORE = "this form was sent before, and what came of it stands below"
 WHAT_SCOPES_DO: dict[Scope, str] = {
     "spend": "deduct, reserve, confirm, cancel, extend, and read",
     "grant": "grant and refund",
@@ -31,7 +32,7 @@ WHAT_SCOPES_DO: dict[Scope, str] = {
 class MakeForm(Doing):
     """A key to be made. `days`: for how many it is in force, for good if left out."""
 
-    name: str
+    name: Annotated[str, Meta(max_length=64, pattern=r"^[^\x00-\x1f]*$(?!\n)")]
     spend: bool = False
     grant: bool = False
     read: bool = False
@@ -79,6 +80,8 @@ class ApiKeyPages(Controller):
             await request.by_hand(asked, do)
         except KeyRefused as error:
             return await _all(request, status=400, refused=str(error))
+        if not token:
+            return await _all(request, status=400, refused=SENT_BEFORE)
         return await _all(request, made=given.name, token=token)
 
     @page("/{key:str}")

@@ -13,12 +13,12 @@ from app.api_keys import KeyRefused
 from app.dashboard import files
 from app.dashboard.showing import rendered
 from app.dashboard.visitor import Visitor
-from app.http.problems import Headers, body
+from app.http.problems import Headers, body, invalid
 from app.http.shapes import malformed
 from app.http.times import present
 from app.http.wire import Answer, LedgerRequest
 from app.ledger.errors import Refused
-from app.operators import Action, ActionFilter, Asked
+from app.operators import Action, ActionFilter, Asked, OtherAction
 
 F = TypeVar("F", bound=Struct)
 
@@ -76,24 +76,31 @@ class PageRequest(LedgerRequest):
 
     async def by_hand(self, asked: Asked, do: Callable[[], Awaitable[str]]) -> int:
         """Do something that the audit knows of before it happens, and how it ended after. `do` answers what
-        is told of it, such as the transaction; it must be harmless to call twice with the same form. What the
-        ledger refuses is told by the audit alone.
+        is told of it, such as the transaction; it must be harmless to call twice with the same form, though
+        what has ended is not done again. What the ledger refuses is told by the audit alone.
 
         Raises:
             KeyRefused: There can be no such key; the audit has why.
         """
         actions = self.parts.operators.actions
-        action = await actions.begin(asked)
+        try:
+            begun = await actions.begin(asked)
+        except OtherAction:
+            raise invalid(
+                "This form was sent before with something else in it. Open its page again, and fill it in anew."
+            ) from None
+        if begun.ended:
+            return begun.id
         try:
             told = await do()
         except Refused as error:
-            await actions.end(action, "refused", told_of(error))
+            await actions.end(begun.id, "refused", told_of(error))
         except KeyRefused as error:
-            await actions.end(action, "refused", str(error))
+            await actions.end(begun.id, "refused", str(error))
             raise
         else:
-            await actions.end(action, "done", told)
-        return action
+            await actions.end(begun.id, "done", told)
+        return begun.id
 
     async def actions(self, **which: str) -> list[Action]:
         """What was done by hand to an account, a reservation, or something else (`about`)."""

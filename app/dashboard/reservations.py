@@ -57,7 +57,7 @@ class Which(Query, kw_only=True):
 class Task(Query, kw_only=True):
     """A reservation by its own id, or by the provider's task."""
 
-    id: str
+    id: Annotated[str, Meta(max_length=255, pattern=r"^[^\x00-\x1f]*$(?!\n)")]
 
 
 class ConfirmForm(ByHand, kw_only=True):

@@ -6,7 +6,7 @@ and the ledger, asked under the form's key, does it once; so that such a row is 
 
 from typing import Literal
 
-from app.operators import Action, ActionFilter, Asked
+from app.operators import Action, ActionFilter, Asked, Begun, OtherAction
 from persistence.conditions import Conditions
 from persistence.pool import Pool, answering
 
@@ -17,28 +17,35 @@ class PostgresActions:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    # What a form was sent with first stays: the second time only finds its row, which has to be touched to.
+    # The second time only finds the row, which has to be touched to; and not that of something else. The reason
+    # may have been erased since.
     BEGIN = """
-    INSERT INTO operator_actions (key, act, by, reason, account, reservation, about, detail)
+    INSERT INTO operator_actions AS there (key, act, by, reason, account, reservation, about, detail)
     VALUES ($1, $2, $3, $4, $5, $6::text::uuid, $7, $8)
-    ON CONFLICT (key) DO UPDATE SET key = excluded.key RETURNING id
+    ON CONFLICT (key) DO UPDATE SET key = excluded.key
+    WHERE (there.act, there.by, coalesce(there.reason, excluded.reason), there.account, there.reservation,
+        there.about, there.detail)
+      IS NOT DISTINCT FROM (excluded.act, excluded.by, excluded.reason, excluded.account,
+        excluded.reservation, excluded.about, excluded.detail)
+    RETURNING id, outcome <> 'asked' AS ended
     """
 
-    async def begin(self, asked: Asked) -> int:
+    async def begin(self, asked: Asked) -> Begun:
         async with answering(self._pool) as connection:
-            return int(
-                await connection.fetchval(
-                    self.BEGIN,
-                    asked.key,
-                    asked.act,
-                    asked.by,
-                    asked.reason,
-                    asked.account,
-                    asked.reservation,
-                    asked.about,
-                    asked.detail,
-                )
+            row = await connection.fetchrow(
+                self.BEGIN,
+                asked.key,
+                asked.act,
+                asked.by,
+                asked.reason,
+                asked.account,
+                asked.reservation,
+                asked.about,
+                asked.detail,
             )
+        if row is None:
+            raise OtherAction
+        return Begun(row["id"], row["ended"])
 
     END = """
     UPDATE operator_actions SET outcome = $2, told = $3, ended_at = now() WHERE id = $1 AND outcome = 'asked'

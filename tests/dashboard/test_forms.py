@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from app.ledger.backing import BackingUnavailable
+from persistence.api_keys import create
 from tests.dashboard.browsing import HOME, ORIGIN
 from tests.dashboard.test_entering import OPEN, filled, pages
 from tests.http.steps import balance, do
@@ -139,3 +140,39 @@ async def test_what_was_begun_and_not_noted_as_done_is_ended_by_the_same_form(
     assert 303 == (await operator.post(ADJUST, good)).status_code
     assert 105 == (await balance(client))["available"]
     assert ["done"] == [row[0] for row in await database.fetch("SELECT outcome FROM operator_actions")]
+
+
+KEYS = f"{HOME}/alerts/keys"
+
+
+async def test_nothing_is_done_under_the_name_of_something_else_past_the_audit(operator, database):
+    """The key of a form is the sender's to choose."""
+    for name in ("one", "two"):
+        await create(database, name, ["read"])
+    of = {row["name"]: row["id"] for row in await database.fetch("SELECT name, id::text FROM api_keys")}
+    csrf = (await operator.get(KEYS)).form(KEYS).fields["csrf"]
+    sent = {"csrf": csrf, "once": "mine", "reason": "why"}
+    assert 303 == (await operator.post(f"{KEYS}/{of['one']}", sent)).status_code
+    answer = await operator.post(f"{KEYS}/{of['two']}", sent)
+    assert 400 == answer.status_code
+    assert "with something else in it" in answer.text
+    made = await operator.post(KEYS, {**sent, "name": "three", "operate": "true"})
+    assert 400 == made.status_code
+    in_force = await database.fetch("SELECT name FROM api_keys WHERE revoked_at IS NULL ORDER BY name")
+    assert ["ana", "two"] == [row["name"] for row in in_force]
+    assert 1 == await database.fetchval("SELECT count(*) FROM operator_actions")
+
+
+async def test_what_has_ended_is_not_done_again_whoever_sends_its_form(operator, browsers, database):
+    here = f"{HOME}/reconciliation"
+    form = (await operator.get(here)).form(here)
+    await operator.send(form, reason="why")
+    await database.execute("UPDATE reconciliations SET finished_at = now(), status = 'equal'")
+    await operator.send(form, reason="why")
+    assert 1 == await database.fetchval("SELECT count(*) FROM reconciliations")
+    bea = browsers()
+    await bea.sign_in(await create(database, "bea", ["operate"]))
+    csrf = (await bea.get(here)).form(here).fields["csrf"]
+    assert 400 == (await bea.post(here, {**form.fields, "reason": "why", "csrf": csrf})).status_code
+    by = await database.fetch("SELECT by FROM operator_actions")
+    assert ["dashboard:ana"] == [row["by"] for row in by]

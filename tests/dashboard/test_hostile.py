@@ -94,3 +94,27 @@ async def test_what_stands_in_cookies_is_no_part_of_the_page_and_no_bug(passerby
     answer = await passerby.http.get(f"{HOME}/login", headers={"cookie": cookie.encode("latin-1")})
     assert 200 == answer.status_code
     assert "<b>" not in answer.text
+
+
+OTHERS = [
+    'prefs={"a":1}',
+    "x=a b",
+    "weird[0]=1",
+    'x="a',
+    "naked",
+    "a=\u00e9",
+    "x=1,2",
+    "__x@y=1",
+    "x=\x01",
+    "=",
+    ";;",
+]
+
+
+@pytest.mark.parametrize("other", OTHERS)
+async def test_cookies_of_others_on_the_same_host_sign_nobody_out(operator, other):
+    own = f"lastro_session={operator.http.cookies['lastro_session']}"
+    operator.http.cookies.clear()
+    for cookie in (f"{other}; {own}", f"{own}; {other}"):
+        answer = await operator.http.get(HOME, headers={"cookie": cookie.encode("latin-1")})
+        assert 200 == answer.status_code, cookie

@@ -90,6 +90,11 @@ async def test_one_is_found_by_its_id_and_by_its_providers_task(operator, held, 
     assert "&lt;b&gt;" in nothing.html
 
 
+@pytest.mark.parametrize("text", ["%00", "a%00b", "a%0ab", "x" * 256])
+async def test_what_can_be_no_task_is_a_mistake_of_whoever_looks_for_it(operator, text):
+    assert 400 == (await operator.get(f"{HOME}/reservations/find?id={text}")).status
+
+
 async def test_one_that_nobody_knows_is_not_found(operator):
     page = await operator.get(f"{LIST}/01a1ffa5-4956-7003-abd8-99c175348713")
     assert (404, True) == (page.status, "reservation_not_found" in page.text)
