@@ -87,7 +87,7 @@ class Batches:
     async def _recall(self, asked: Sequence[Asked]) -> None:
         keyed = [each for each in asked if each.operation.key is not None and each.is_open()]
         if keyed:
-            await self._batcher.know_time()
+            await self._batcher.clock.learn()
             await self._outcomes.recall(keyed, self._batcher.clock.now_ms)
 
     async def _send(self, asked: Sequence[Asked], *, atomic: bool = False) -> None:

@@ -11,7 +11,8 @@ from app.ledger.errors import LedgerUnavailable
 class Clock:
     """Set by every answer that tells the time; in between it goes on by this machine's monotonic clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
         self._at_ms = 0
         self._heard = 0.0
 
@@ -25,19 +26,19 @@ class Clock:
         self._at_ms, self._heard = now_ms, time.monotonic()
         return behind_ms
 
-    async def know(self, redis: Redis) -> None:
+    async def know(self) -> None:
         """Ask for the time, if it has not been told yet. Raises what the client raises."""
         if self._heard == 0.0:
-            seconds, microseconds = await redis.time()
+            seconds, microseconds = await self._redis.time()
             self.set(seconds * 1000 + microseconds // 1000)
 
-    async def learn(self, redis: Redis) -> None:
+    async def learn(self) -> None:
         """The same for whoever asks on a caller's behalf.
 
         Raises:
             LedgerUnavailable: Redis is away.
         """
         try:
-            await self.know(redis)
+            await self.know()
         except (RedisError, OSError) as error:
             raise LedgerUnavailable(why=str(error)) from error

@@ -17,7 +17,7 @@ import msgspec
 
 from app.ledger import keys, scripts
 from app.ledger.backing import Terms
-from app.ledger.batcher import Call
+from app.ledger.calls import Call
 from app.ledger.operations import Confirm, Deduct, Operation, Reserve
 from app.ledger.shards import new_reservation_id, shard_of
 from tests.bench.bed import ACCOUNTS

@@ -117,7 +117,7 @@ async def test_a_batcher_that_met_an_error_of_its_own_says_so_and_goes_on(fake_r
     async with engine(fake_redis) as (ledger, _):
         await ledger.grant(Grant(account="ana", amount=10))
         with monkeypatch.context() as broken:
-            broken.setattr("app.ledger.batcher.replies.decode", lambda _: 1 / 0)
+            broken.setattr("app.ledger.carrier.replies.decode", lambda _: 1 / 0)
             with pytest.raises(LedgerUnavailable):
                 await ledger.balance("ana")
         assert 10 == (await ledger.balance("ana")).account.available

@@ -7,7 +7,7 @@ import secrets
 from contextlib import AsyncExitStack
 
 from app.ledger import keys, replies, scripts
-from app.ledger.batcher import Call
+from app.ledger.calls import Call
 from app.ledger.errors import Unavailable
 from app.ledger.ledger import Ledger
 from app.ledger.operations import Deduct, Grant

@@ -135,7 +135,7 @@ async def test_scripts_that_are_flushed_in_between_are_taught_again(proxy, redis
 
 
 class Warnings(logging.Handler):
-    """Hears what the batcher warns of."""
+    """Hears what the carrier warns of."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -156,9 +156,9 @@ class Warnings(logging.Handler):
 @pytest.fixture
 def warnings():
     warnings = Warnings()
-    logging.getLogger("app.ledger.batcher").addHandler(warnings)
+    logging.getLogger("app.ledger.carrier").addHandler(warnings)
     yield warnings
-    logging.getLogger("app.ledger.batcher").removeHandler(warnings)
+    logging.getLogger("app.ledger.carrier").removeHandler(warnings)
 
 
 async def test_a_redis_that_refuses_connections_for_a_while_is_waited_for(proxy, warnings):

@@ -256,7 +256,7 @@ async def test_a_flood_of_them_is_cut_short_and_says_so(log, client, monkeypatch
 
 
 def test_what_the_standard_library_logs_beside_its_message_is_in_the_line(log):
-    logging.getLogger("app.ledger.batcher").warning("redis did not answer", extra={"number": 7})
+    logging.getLogger("app.ledger.carrier").warning("redis did not answer", extra={"number": 7})
     logging.getLogger("uvicorn.error").info("started", extra={"color_message": "\x1b[36mstarted"})
     (line,) = log.lines("redis did not answer")
     assert (7, "warning") == (line["number"], line["level"])

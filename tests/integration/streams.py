@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from app.ledger import keys, replies, scripts
 from app.ledger.backing import Terms
-from app.ledger.batcher import Call
+from app.ledger.calls import Call
 from app.ledger.operations import Grant, Operation
 from app.ledger.replies import Reply
 from app.ledger.running import run

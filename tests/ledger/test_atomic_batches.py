@@ -170,11 +170,11 @@ async def test_of_the_reservations_of_one_batch_a_lost_race_is_told(ledger):
 def _counted(ledger: Ledger) -> list:
     """The flights that are attempted from now on."""
     flights: list = []
-    attempt = ledger._batcher._attempt
+    attempt = ledger._batcher._carrier._attempt
 
     async def counting(flight):
         flights.append(flight)
         return await attempt(flight)
 
-    ledger._batcher._attempt = counting
+    ledger._batcher._carrier._attempt = counting
     return flights

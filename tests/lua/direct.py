@@ -7,7 +7,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from app.ledger import keys, replies
-from app.ledger.batcher import Call
+from app.ledger.calls import Call
 from app.ledger.operations import Operation
 from app.ledger.replies import Account, Applied, Declined, Located, Reply, Reservation
 from app.ledger.running import run
