@@ -17,8 +17,9 @@ from asyncpg import Record
 
 from app.ledger.backing import BackingUnavailable
 from app.ledger.errors import LedgerError, Refused
-from app.ledger.ledger import Ledger, fingerprint
+from app.ledger.ledger import Ledger
 from app.ledger.operations import Extend
+from app.ledger.receipts import fingerprint
 from app.webhooks.asking import ask
 from app.webhooks.event import Event
 from app.webhooks.inbox import OPEN, Received

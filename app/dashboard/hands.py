@@ -16,9 +16,8 @@ from app.http.bodies import Asking, Body, Stamp, sealed
 from app.http.lookups import Lookups
 from app.http.shapes import Key
 from app.http.wire import Answer
-from app.ledger.ledger import fingerprint
 from app.ledger.operations import Configure, Write
-from app.ledger.receipts import Configured, Receipt
+from app.ledger.receipts import Configured, Receipt, fingerprint
 
 W = TypeVar("W", bound=Write)
 

@@ -14,8 +14,8 @@ from app.access import Scope
 from app.http import shapes
 from app.http.lookups import Lookups
 from app.ledger.entries import seal
-from app.ledger.ledger import fingerprint
 from app.ledger.operations import Write
+from app.ledger.receipts import fingerprint
 
 T = TypeVar("T")
 

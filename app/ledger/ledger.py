@@ -1,7 +1,6 @@
 """The ledger as the rest of the program sees it: one method per verb, one answer or one error each."""
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 from msgspec.structs import replace
 from redis.asyncio import Redis
@@ -31,27 +30,12 @@ from app.ledger.operations import (
 from app.ledger.outcomes import Outcomes
 from app.ledger.past import Past
 from app.ledger.reading import Reading, returned
-from app.ledger.receipts import (
-    Batched,
-    Configured,
-    Holdings,
-    Receipt,
-    fingerprint,
-    receipt_of,
-)
+from app.ledger.receipts import Batched, Configured, Receipt, receipt_of
 from app.ledger.replicas import Replicas
 from app.ledger.replies import Applied
 from app.ledger.scripts import Script
-from app.ledger.shards import (
-    shard_of,
-    shard_of_reservation,
-    shard_of_task,
-)
+from app.ledger.shards import shard_of, shard_of_reservation, shard_of_task
 from app.ledger.tickets import Answer
-
-T = TypeVar("T")
-
-__all__ = ["Batched", "Configured", "Holdings", "Ledger", "Receipt", "fingerprint"]
 
 
 class Ledger(Reading):

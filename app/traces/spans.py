@@ -15,8 +15,9 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 
 from app.ledger.errors import LedgerError
-from app.ledger.ledger import Batched, Ledger, Receipt
+from app.ledger.ledger import Ledger
 from app.ledger.operations import Write
+from app.ledger.receipts import Batched, Receipt
 
 CLOSE_SECONDS = 0.7
 FAILED = 500

@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 from app.ledger.entries import seal
 from app.ledger.errors import IdempotencyMismatch, Refused
-from app.ledger.ledger import Ledger, fingerprint
+from app.ledger.ledger import Ledger
 from app.ledger.operations import Adjust, Grant
-from app.ledger.receipts import Receipt
+from app.ledger.receipts import Receipt, fingerprint
 from app.webhooks import payload
 from app.webhooks.event import Delivery, Unreadable
 from app.webhooks.inbox import Granted, Outcome, Payments, Received

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from app.ledger.credits import CREDITS_MAX
-from app.ledger.ledger import fingerprint
+from app.ledger.receipts import fingerprint
 from persistence.backup.manifest import BackupRefused
 from persistence.folding import LOTS_MAX
 

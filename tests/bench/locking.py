@@ -6,8 +6,8 @@ One transaction of three statements, as the application would write it, on a poo
 import asyncpg
 
 from app.ledger.errors import AccountNotFound, InsufficientCredits
-from app.ledger.ledger import Receipt
 from app.ledger.operations import Deduct
+from app.ledger.receipts import Receipt
 from persistence.pool import ssl_of
 from tests.bench.bed import ACCOUNTS, CREDITS
 from tests.bench.standins import receipt

@@ -8,9 +8,8 @@ from litestar import Litestar
 
 from app.http.parts import Parts
 from app.ledger.entries import Entry, Leg
-from app.ledger.ledger import Receipt
 from app.ledger.operations import Deduct
-from app.ledger.receipts import Batched
+from app.ledger.receipts import Batched, Receipt
 from app.ledger.replies import Account, Lot
 from app.ledger.shards import shard_of
 from tests.bench.bed import SHARDS

@@ -19,8 +19,9 @@ from app.ledger import keys
 from app.ledger.batcher import Limits
 from app.ledger.connection import connect
 from app.ledger.errors import LedgerUnavailable
-from app.ledger.ledger import Ledger, Receipt
+from app.ledger.ledger import Ledger
 from app.ledger.operations import Deduct, Grant
+from app.ledger.receipts import Receipt
 from app.ledger.replicas import Replicas
 from tests.conftest import PASSWORD
 from tests.engine import Streams

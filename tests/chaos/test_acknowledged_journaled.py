@@ -10,8 +10,9 @@ from redis.asyncio import Redis
 from app.ledger.batcher import Limits
 from app.ledger.connection import connect
 from app.ledger.errors import LedgerFenced, LedgerUnavailable
-from app.ledger.ledger import Ledger, Receipt
+from app.ledger.ledger import Ledger
 from app.ledger.operations import Grant
+from app.ledger.receipts import Receipt
 from persistence import admission
 from persistence.backing import PostgresBacking
 from persistence.birth import give_birth

@@ -12,8 +12,9 @@ import pytest
 from app.ledger.batcher import Limits
 from app.ledger.connection import connect
 from app.ledger.errors import CreditsHeld, InsufficientCredits, Refused, Unavailable
-from app.ledger.ledger import Ledger, Receipt
+from app.ledger.ledger import Ledger
 from app.ledger.operations import Cancel, Confirm, Deduct, Grant, Reserve
+from app.ledger.receipts import Receipt
 from tests.chaos.proxy import Proxy
 from tests.engine import Streams, engine
 from tests.lua.invariants import check_keys

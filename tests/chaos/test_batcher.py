@@ -8,8 +8,8 @@ from app.ledger import keys
 from app.ledger.batcher import Limits
 from app.ledger.connection import connect
 from app.ledger.errors import InsufficientCredits, InternalError, LedgerUnavailable, Overloaded
-from app.ledger.ledger import Receipt
 from app.ledger.operations import Deduct, Grant
+from app.ledger.receipts import Receipt
 from app.ledger.shards import shard_of
 from tests.engine import engine
 from tests.lua.invariants import check_keys

@@ -13,8 +13,9 @@ from app.ledger import keys
 from app.ledger.backing import BackingUnavailable, Terms
 from app.ledger.connection import connect
 from app.ledger.errors import Refused, Unavailable
-from app.ledger.ledger import Ledger, Receipt
+from app.ledger.ledger import Ledger
 from app.ledger.operations import Cancel, Confirm, Deduct, Grant, Reserve
+from app.ledger.receipts import Receipt
 from persistence import admission
 from persistence.backing import PostgresBacking
 from persistence.birth import give_birth

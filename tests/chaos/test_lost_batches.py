@@ -13,8 +13,9 @@ from app.ledger import keys
 from app.ledger.batcher import Limits
 from app.ledger.connection import connect
 from app.ledger.errors import InternalError, LedgerUnavailable
-from app.ledger.ledger import Ledger, Receipt
+from app.ledger.ledger import Ledger
 from app.ledger.operations import Deduct, Grant, Write
+from app.ledger.receipts import Receipt
 from app.ledger.shards import shard_of
 from tests.chaos.proxy import Proxy
 from tests.engine import engine

@@ -12,8 +12,9 @@ from app.ledger import keys, scripts
 from app.ledger.batcher import Limits
 from app.ledger.connection import connect
 from app.ledger.errors import BatchFailed, InsufficientCredits, LedgerUnavailable
-from app.ledger.ledger import Ledger, Receipt
+from app.ledger.ledger import Ledger
 from app.ledger.operations import Deduct, Grant
+from app.ledger.receipts import Receipt
 from app.ledger.replicas import LANE_MS, Replicas
 from tests.chaos.proxy import Proxy
 from tests.conftest import PASSWORD, reachable_folder

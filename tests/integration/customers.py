@@ -13,7 +13,7 @@ from typing import Any
 from app.ledger.credits import CREDITS_MAX
 from app.ledger.entries import Entry, seal
 from app.ledger.errors import AccountNotFound, LedgerError, Refused, ReservationNotFound
-from app.ledger.ledger import Ledger, Receipt
+from app.ledger.ledger import Ledger
 from app.ledger.operations import (
     Adjust,
     Bind,
@@ -27,6 +27,7 @@ from app.ledger.operations import (
     Reserve,
     Write,
 )
+from app.ledger.receipts import Receipt
 from tests.integration.wishes import PRICES
 
 BY = "key:customers"

@@ -11,8 +11,8 @@ import asyncpg
 import msgspec
 
 from app.ledger.errors import Refused
-from app.ledger.ledger import Receipt
 from app.ledger.operations import Confirm, Deduct
+from app.ledger.receipts import Receipt
 from app.ledger.shards import TransactionId
 from tests.integration.ledgers import process
 

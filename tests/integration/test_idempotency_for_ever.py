@@ -22,7 +22,7 @@ from app.ledger.errors import (
     JournalBacklogged,
     LedgerUnavailable,
 )
-from app.ledger.ledger import Ledger, Receipt
+from app.ledger.ledger import Ledger
 from app.ledger.operations import (
     Adjust,
     Bind,
@@ -34,6 +34,7 @@ from app.ledger.operations import (
     Reserve,
     Write,
 )
+from app.ledger.receipts import Receipt
 from app.ledger.replies import Reservation
 from app.ledger.shards import new_reservation_id, shard_of
 from persistence import admission

@@ -16,8 +16,9 @@ import msgspec
 import pytest
 
 from app.ledger.errors import Refused
-from app.ledger.ledger import Configured, Ledger, Receipt
+from app.ledger.ledger import Ledger
 from app.ledger.operations import Cancel, Configure, Confirm, Deduct, Extend, Grant, Refund, Reserve
+from app.ledger.receipts import Configured, Receipt
 from persistence.birth import give_birth
 from tests.integration.ledgers import SHARDS, journal_all, process
 from tests.integration.proved import Proved, proved

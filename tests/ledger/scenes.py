@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from app.ledger.errors import BatchFailed, LedgerError
-from app.ledger.ledger import Batched, Ledger, Receipt
+from app.ledger.ledger import Ledger
 from app.ledger.operations import Reserve, Write
+from app.ledger.receipts import Batched, Receipt
 
 F, G = "f" * 16, "g" * 16
 K = {"key": "k", "fingerprint": F}

@@ -14,8 +14,9 @@ from app.ledger.errors import (
     LedgerFenced,
     ReservationConfirmed,
 )
-from app.ledger.ledger import Ledger, Receipt
+from app.ledger.ledger import Ledger
 from app.ledger.operations import Cancel, Confirm, Deduct, Grant, Reserve, Write
+from app.ledger.receipts import Receipt
 from app.ledger.shards import shard_of
 from tests.engine import engine
 from tests.ledger.scenes import F, available, failed_of, reserved, together

@@ -16,8 +16,8 @@ from app.ledger.errors import (
     ReservationConfirmed,
     ReservationNotFound,
 )
-from app.ledger.ledger import Receipt
 from app.ledger.operations import Adjust, Cancel, Confirm, Deduct, Extend, Grant, Reserve
+from app.ledger.receipts import Receipt
 from app.ledger.shards import new_reservation_id, shard_of
 from tests.engine import engine
 from tests.ledger.scenes import G, K, available, batch, kinds, reserved

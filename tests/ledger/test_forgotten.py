@@ -16,8 +16,9 @@ from app.ledger.errors import (
     ReservationNotFound,
     TaskConflict,
 )
-from app.ledger.ledger import Ledger, Receipt
+from app.ledger.ledger import Ledger
 from app.ledger.operations import Bind, Cancel, Confirm, Deduct, Extend, Grant, Reserve
+from app.ledger.receipts import Receipt
 from app.ledger.shards import new_reservation_id
 from tests.ledger.journal import Journal
 

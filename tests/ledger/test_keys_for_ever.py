@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from app.ledger.errors import IdempotencyMismatch, InsufficientCredits, LedgerUnavailable
 from app.ledger.lasting import FUTURE_MS, OLD_MS
-from app.ledger.ledger import Ledger, Receipt
+from app.ledger.ledger import Ledger
 from app.ledger.operations import (
     Adjust,
     Bind,
@@ -19,6 +19,7 @@ from app.ledger.operations import (
     Reserve,
     Write,
 )
+from app.ledger.receipts import Receipt
 from app.ledger.shards import new_reservation_id
 from tests.ledger.journal import DAY_MS
 from tests.lua.dump import difference, dump, without_traces

@@ -14,8 +14,9 @@ from app.ledger.errors import (
     ReservationNotFound,
     TransactionNotFound,
 )
-from app.ledger.ledger import Ledger, Receipt
+from app.ledger.ledger import Ledger
 from app.ledger.operations import Adjust, Cancel, Configure, Confirm, Deduct, Grant, Refund, Reserve
+from app.ledger.receipts import Receipt
 from app.ledger.refunds import RefundOf, left_of
 from app.ledger.shards import TransactionId, new_reservation_id
 from tests.ledger.journal import DAY_MS

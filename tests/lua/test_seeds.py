@@ -18,8 +18,9 @@ from app.ledger.errors import (
     ReservationConfirmed,
     ReservationExpired,
 )
-from app.ledger.ledger import Ledger, Receipt
+from app.ledger.ledger import Ledger
 from app.ledger.operations import Cancel, Confirm, Deduct, Grant, Reserve
+from app.ledger.receipts import Receipt
 from app.ledger.shards import shard_of
 from tests.engine import Clock, Streams, engine, script_with_clock
 from tests.lua.invariants import check_keys

@@ -6,8 +6,8 @@ import msgspec
 
 from app.ledger.entries import Entry
 from app.ledger.errors import LedgerError
-from app.ledger.ledger import Configured, Holdings, Receipt
 from app.ledger.operations import Balance, Find, Operation
+from app.ledger.receipts import Configured, Holdings, Receipt
 from app.ledger.replies import Account, Reservation
 from app.ledger.shards import shard_of
 from tests.reference import Applied, Outcome, Refused, Seen

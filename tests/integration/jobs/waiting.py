@@ -10,8 +10,9 @@ from rq.worker import WorkerStatus
 
 from app.ledger.backing import BackingUnavailable
 from app.ledger.errors import LedgerUnavailable
-from app.ledger.ledger import Ledger, Receipt
+from app.ledger.ledger import Ledger
 from app.ledger.operations import Grant
+from app.ledger.receipts import Receipt
 from persistence import jobs
 from persistence.pool import Pool, answering
 from persistence.schedule import connect
