@@ -8,6 +8,16 @@ from app.settings.ledger import OfLedger
 from app.settings.wording import left_out, variable
 
 
+def _secrets(of: str, *, also: str = "") -> Meta:
+    """Of the webhooks of a provider. `also`: what may stand there instead."""
+    return left_out("off", f"Secrets of the webhooks of {of}, comma list{also and '; '}{also}")
+
+
+def _asked(who: str) -> Meta:
+    """A provider that is asked itself."""
+    return left_out("not asked", f"An API key of {who}, to ask how tasks stand that are silent")
+
+
 class OfProviders(OfLedger, frozen=True, kw_only=True, rename=variable):
     """Providers: their webhooks, and those that are asked."""
 
@@ -25,39 +35,21 @@ class OfProviders(OfLedger, frozen=True, kw_only=True, rename=variable):
             "Of which the tokens and secrets of callback URLs are made: the first makes them, all open",
         ),
     ] = ""
-    webhook_replicate_secrets: Annotated[
-        str, left_out("off", "Secrets of the webhooks of Replicate, comma list")
-    ] = ""
+    webhook_replicate_secrets: Annotated[str, _secrets("Replicate")] = ""
     webhook_bfl_secrets: Annotated[
-        str,
-        left_out(
-            "off",
-            "Secrets of the webhooks of Black Forest Labs, comma list; `callback`: of callback URLs",
-        ),
+        str, _secrets("Black Forest Labs", also="`callback`: of callback URLs")
     ] = ""
     webhook_kling_secrets: Annotated[
-        str,
-        left_out(
-            "off", "Secrets of the webhooks of Kling, comma list; `callback`: unsigned, only by callback URL"
-        ),
+        str, _secrets("Kling", also="`callback`: unsigned, only by callback URL")
     ] = ""
-    webhook_sync_secrets: Annotated[str, left_out("off", "Secrets of the webhooks of Sync, comma list")] = ""
-    webhook_heygen_secrets: Annotated[
-        str, left_out("off", "Secrets of the webhooks of HeyGen, comma list")
-    ] = ""
+    webhook_sync_secrets: Annotated[str, _secrets("Sync")] = ""
+    webhook_heygen_secrets: Annotated[str, _secrets("HeyGen")] = ""
     webhook_luma_secrets: Annotated[
-        str,
-        left_out("off", "`callback`: webhooks of Luma, which signs nothing, by callback URL"),
+        str, left_out("off", "`callback`: webhooks of Luma, which signs nothing, by callback URL")
     ] = ""
-    webhook_stripe_secrets: Annotated[
-        str, left_out("off", "Secrets of the webhooks of Stripe, comma list")
-    ] = ""
+    webhook_stripe_secrets: Annotated[str, _secrets("Stripe")] = ""
     webhook_generic_secrets: Annotated[
-        str,
-        left_out(
-            "off",
-            "Secrets of the webhooks of your own workers, comma list; `callback`: of callback URLs",
-        ),
+        str, _secrets("your own workers", also="`callback`: of callback URLs")
     ] = ""
     webhook_fal_jwks: Annotated[
         str, left_out("off", "Keys of the webhooks of fal: the URL of a JWKS, or the JWKS itself")
@@ -74,15 +66,7 @@ class OfProviders(OfLedger, frozen=True, kw_only=True, rename=variable):
         Literal["off", "on"],
         Meta(description="Whether refunds and disputes take the credits back, as far as there are any"),
     ] = "off"
-    poll_bfl_key: Annotated[
-        str, left_out("not asked", "An API key of Black Forest Labs, to ask how tasks stand that are silent")
-    ] = ""
-    poll_luma_key: Annotated[
-        str, left_out("not asked", "An API key of Luma, to ask how tasks stand that are silent")
-    ] = ""
-    poll_runway_key: Annotated[
-        str, left_out("not asked", "An API key of Runway, to ask how tasks stand that are silent")
-    ] = ""
-    poll_sync_key: Annotated[
-        str, left_out("not asked", "An API key of Sync, to ask how tasks stand that are silent")
-    ] = ""
+    poll_bfl_key: Annotated[str, _asked("Black Forest Labs")] = ""
+    poll_luma_key: Annotated[str, _asked("Luma")] = ""
+    poll_runway_key: Annotated[str, _asked("Runway")] = ""
+    poll_sync_key: Annotated[str, _asked("Sync")] = ""
