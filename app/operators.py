@@ -103,7 +103,7 @@ class Begun(Struct, frozen=True):
 
 
 class OtherAction(Exception):
-    """The key of the form was sent before with something else in it, of which the audit would know nothing."""
+    """The key of the form was sent before with something else in it, which the audit would not know of."""
 
 
 class Actions(Protocol):

@@ -86,9 +86,8 @@ class PageRequest(LedgerRequest):
         try:
             begun = await actions.begin(asked)
         except OtherAction:
-            raise invalid(
-                "This form was sent before with something else in it. Open its page again, and fill it in anew."
-            ) from None
+            why = "This form was sent before with something else in it. Open its page again, and fill it in."
+            raise invalid(why) from None
         if begun.ended:
             return begun.id
         try:

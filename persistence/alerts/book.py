@@ -62,7 +62,11 @@ WHERE rule = $1 AND subject = $2 AND state = 'firing' RETURNING id::text
 
 
 async def write(
-    connection: Connection, changes: Sequence[Change], *, told: Mapping[int, Sequence[str]] | None = None
+    connection: Connection,
+    changes: Sequence[Change],
+    *,
+    is_told: bool,
+    told: Mapping[int, Sequence[str]] | None = None,
 ) -> None:
     """Keep changes, in their order, with what is to be told of them. Needs a transaction. What somebody else
     has kept already changes nothing, and is told by them.
@@ -70,6 +74,7 @@ async def write(
     Args:
         connection: Of the caller's transaction.
         changes: As `edges` made them.
+        is_told: There is somebody to be told. Whoever is named later is not told what was long ago.
         told: By the place of a change: the channels that have taken its notice, of one that was told before
             it could be kept. `None`: nothing was told.
     """
@@ -77,7 +82,8 @@ async def write(
         alert = await _kept(connection, change)
         if alert is None:
             continue
-        await _put(connection, alert, notice_of(change), (told or {}).get(place, ()))
+        if is_told:
+            await _put(connection, alert, notice_of(change), (told or {}).get(place, ()))
         if change.what != "over" and change.alert.level == "critical":
             await _tell_systems(connection, change.alert, alert)
 

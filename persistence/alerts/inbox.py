@@ -1,6 +1,6 @@
 """What the inbox of webhooks has to tell people: what nobody could verify, and what needs a decision."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from asyncpg import Record
 
@@ -9,7 +9,7 @@ from persistence.health.seen import Seen, counted
 from persistence.pool import Connection
 
 SUBJECTS_MAX = 20
-"""Of a kind, the latest; the inbox has all."""
+"""Of a kind, at a time; the inbox has all."""
 
 REJECTED = """
 SELECT coalesce(sum(deliveries), 0)::bigint AS number,
@@ -33,12 +33,19 @@ async def rejections(connection: Connection, rules: Mapping[str, Rule]) -> Seen:
     return counted(rule, row["number"], says, do=do)
 
 
-# What nobody knew is settled a day after it came.
+# What nobody knew is settled a day after it came. $3: those of which an alert fires, which must not be lost
+# sight of; others find room beside them.
 UNSETTLED = """
-SELECT id, status, provider, task, reservation, account, why FROM webhook_inbox
-WHERE status = $1 AND coalesce(settled_at, last_at) > clock_timestamp() - interval '1 day'
-ORDER BY id DESC LIMIT $2
+WITH lately AS NOT MATERIALIZED (
+  SELECT id, status, provider, task, reservation, account, why FROM webhook_inbox
+  WHERE status = $1 AND coalesce(settled_at, last_at) > clock_timestamp() - interval '1 day'
+)
+SELECT * FROM lately WHERE id = ANY($3::bigint[])
+UNION ALL
+(SELECT * FROM lately WHERE id <> ALL($3::bigint[]) ORDER BY id DESC LIMIT greatest(0, $2 - cardinality($3)))
 """
+
+NAMED = "inbox:"
 
 _DO = {
     "conflict": "No credits moved. Find out what is right, then settle by hand; docs/webhooks.md, The inbox.",
@@ -47,12 +54,22 @@ _DO = {
 }
 
 
-async def unsettled(connection: Connection, rules: Mapping[str, Rule]) -> list[Seen]:
-    """Of the last day: each conflict, each refusal, and each task that nobody knew."""
+async def unsettled(
+    connection: Connection, rules: Mapping[str, Rule], firing: Collection[tuple[str, str]]
+) -> list[Seen]:
+    """Of the last day: conflicts, refusals, and tasks that nobody knew; no more than `SUBJECTS_MAX` of each.
+
+    Args:
+        connection: To read with.
+        rules: All of them.
+        firing: What fires, by rule and subject.
+    """
     seen = []
     for status, do in _DO.items():
-        rows = await connection.fetch(UNSETTLED, status, SUBJECTS_MAX)
-        seen += [_seen(rules[f"webhook_{status}"], row, do) for row in rows]
+        rule = rules[f"webhook_{status}"]
+        known = [int(subject.removeprefix(NAMED)) for name, subject in firing if name == rule.name]
+        rows = await connection.fetch(UNSETTLED, status, SUBJECTS_MAX, known)
+        seen += [_seen(rule, row, do) for row in rows]
     return seen
 
 
@@ -60,4 +77,4 @@ def _seen(rule: Rule, row: Record, do: str) -> Seen:
     named = [f"{name} {row[name]}" for name in ("task", "reservation", "account") if row[name] is not None]
     about = f", {', '.join(named)}" if named else ""
     says = f"Inbox {row['id']}, {row['provider']}{about}: {row['why'] or row['status']}. {do}"
-    return Seen(rule=rule, status="warning", message=says, subject=f"inbox:{row['id']}")
+    return Seen(rule=rule, status="warning", message=says, subject=f"{NAMED}{row['id']}")

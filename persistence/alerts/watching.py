@@ -9,7 +9,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
 
@@ -22,7 +22,7 @@ from app.ledger.backing import BackingUnavailable
 from app.rules import RULES
 from persistence.alerts import book, inbox, judge
 from persistence.alerts.alone import Alone
-from persistence.alerts.edges import CALM_FOR, Edges
+from persistence.alerts.edges import CALM_FOR, Edges, Key
 from persistence.alerts.heartbeat import BEAT_SECONDS, Heartbeat
 from persistence.alerts.notices import deliver
 from persistence.alerts.telling import Channels
@@ -131,18 +131,18 @@ class Watching:
         self._alone.begin(firing)
         if lease is None or not lease.may_judge:
             return
-        seen = await self._seen()
+        seen = await self._seen(firing)
         changes = self._edges.changes(firing, seen, self._clock(), rules=_EACH)
         async with answering(self._pool) as connection, connection.transaction():
             if not await judge.still_holds(connection, self._name):
                 return
-            await book.write(connection, changes)
+            await book.write(connection, changes, is_told=self._is_told)
             firing = await book.firing(connection)
             if time.monotonic() - self._forgotten_at > BEAT_SECONDS:
                 self._forgotten_at = time.monotonic()
                 await book.forget(connection, self._clock())
         self._alone.begin(firing)
-        if len(self._channels) and (self._telling is None or self._telling.done()):
+        if self._is_told and (self._telling is None or self._telling.done()):
             self._telling = asyncio.create_task(self._tell(), name="alerts are told")
         if lease.must_beat:
             await self._beat(seen)
@@ -157,11 +157,18 @@ class Watching:
         except Exception:
             log.exception("alerts could not be told; it is tried again")
 
+    @property
+    def _is_told(self) -> bool:
+        """Whether there is anybody to be told."""
+        return len(self._channels) > 0
+
     async def _lease(self, connection: Connection) -> judge.Lease | None:
         """After what was told meanwhile has been kept."""
         async with connection.transaction():
             if self._alone.changes:
-                await book.write(connection, self._alone.changes, told=self._alone.told)
+                await book.write(
+                    connection, self._alone.changes, is_told=self._is_told, told=self._alone.told
+                )
             return await judge.take(
                 connection,
                 self._name,
@@ -171,14 +178,15 @@ class Watching:
                 anew=self._was_away,
             )
 
-    async def _seen(self) -> list[Seen]:
+    async def _seen(self, firing: Collection[Key]) -> list[Seen]:
         """What is wrong with the whole, and with the single ones of which nobody is told otherwise."""
         seen: list[Seen] = list((await self._looking.look()).values())
         rules, bounds = self._looking.rules, self._looking.bounds
         async with answering(self._pool, LOOK_SECONDS) as connection:
-            seen += endings.of_models(await endings.lately(connection), rules)
+            models = {subject for rule, subject in firing if rule == "model_failure_rate"}
+            seen += endings.of_models(await endings.lately(connection), rules, models)
             seen.append(await inbox.rejections(connection, rules))
-            seen += await inbox.unsettled(connection, rules)
+            seen += await inbox.unsettled(connection, rules, firing)
             seen.append(await mishaps.conflicts(connection, rules))
             if await connection.fetchval(ANY_BACKUP):
                 seen.append(found(rules["backup"], [await backed_up(connection, bounds.backup_seconds)]))
@@ -197,4 +205,4 @@ class Watching:
             return
         seen = list((await self._looking.look()).values())
         changes = self._edges.changes(self._alone.firing, seen, self._clock(), rules=frozenset())
-        await self._alone.heed(changes)
+        await self._alone.heed(changes, self._clock())

@@ -17,8 +17,8 @@ class PostgresActions:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    # The second time only finds the row, which has to be touched to; and not that of something else. The reason
-    # may have been erased since.
+    # The second time only finds the row, which has to be touched to; and not that of something else. The
+    # reason may have been erased since.
     BEGIN = """
     INSERT INTO operator_actions AS there (key, act, by, reason, account, reservation, about, detail)
     VALUES ($1, $2, $3, $4, $5, $6::text::uuid, $7, $8)

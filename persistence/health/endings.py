@@ -1,6 +1,6 @@
 """How reservations end: what share fails, in all and of each model, and what share is not found at all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from app.rules import Rule
@@ -53,15 +53,22 @@ def failure_rate(endings: Sequence[Endings], rules: Mapping[str, Rule]) -> Seen:
     return _share(rules["failure_rate"], failed, ended, "reservations that ended within the last hour")
 
 
-def of_models(endings: Sequence[Endings], rules: Mapping[str, Rule]) -> list[Seen]:
-    """Of each model; the worst first, and of no more than `SUBJECTS_MAX`."""
+def of_models(
+    endings: Sequence[Endings], rules: Mapping[str, Rule], firing: Collection[str] = ()
+) -> list[Seen]:
+    """Of each model that is judged: those of whose rate an alert fires, which must not be lost sight of, and
+    of others the worst, as long as it is no more than `SUBJECTS_MAX`.
+    """
     rule = rules["model_failure_rate"]
-    worst = sorted(endings, key=lambda each: (-each.failed / each.ended, each.model))
+    known = [each for each in endings if each.model in firing]
+    others = [
+        each for each in endings if each.model not in (NO_MODEL, *firing) and each.ended >= rule.judged_from
+    ]
+    others.sort(key=lambda each: (-each.failed / each.ended, each.model))
     return [
         _share(rule, each.failed, each.ended, f"reservations of {each.model} of the last hour", each.model)
-        for each in worst
-        if each.model != NO_MODEL
-    ][:SUBJECTS_MAX]
+        for each in [*known, *others[: max(0, SUBJECTS_MAX - len(known))]]
+    ]
 
 
 def _share(rule: Rule, failed: int, ended: int, of: str, subject: str = "") -> Seen:

@@ -23,9 +23,12 @@ async def of_server(connection: Connection, rules: Mapping[str, Rule]) -> Seen:
 
 
 EXPIRED = """
-SELECT count(*) AS number, (array_agg(id::text ORDER BY settled_at DESC))[1:3] AS named
-FROM reservations
-WHERE cancel_cause = 'expired' AND settled_at > clock_timestamp() - interval '1 hour'
+WITH lately AS NOT MATERIALIZED (
+  SELECT id, settled_at FROM reservations
+  WHERE cancel_cause = 'expired' AND settled_at > clock_timestamp() - interval '1 hour'
+)
+SELECT count(*) AS number, array(SELECT id::text FROM lately ORDER BY settled_at DESC LIMIT 3) AS named
+FROM lately
 """
 
 
@@ -34,7 +37,7 @@ async def expired(connection: Connection, rules: Mapping[str, Rule]) -> Seen:
     rule = rules["expired_last_hour"]
     row = await connection.fetchrow(EXPIRED)
     assert row is not None
-    number, named = row["number"], ", ".join(row["named"] or ())
+    number, named = row["number"], ", ".join(row["named"])
     if not number:
         return counted(rule, 0, "No reservation ran out of time within the last hour.")
     do = "Are callbacks coming, and is `ttlSeconds` long enough? A late confirm is possible for a day."

@@ -10,7 +10,7 @@ PLANS = {
     "expired": (of_records.EXPIRED, [], "reservations_ran_out"),
     "below the floor": (of_records.BELOW, [], "accounts_below_floor"),
     "mishaps": (mishaps.LATELY, ["confirm_conflict"], "mishaps_pkey"),
-    "unsettled": (inbox.UNSETTLED, ["conflict", 20], "webhook_inbox_status"),
+    "unsettled": (inbox.UNSETTLED, ["conflict", 20, [7]], "webhook_inbox_status"),
 }
 
 
