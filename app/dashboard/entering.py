@@ -54,7 +54,7 @@ class Entering(Controller):
     async def sign_in(self, request: PageRequest) -> Answer[bytes]:
         """With an API key of the scope `operate`."""
         given = request.sent(SignInForm)
-        attempts: Attempts = request.scope["route_handler"].opt["attempts"]
+        attempts: Attempts = request.app.state.attempts
         address = (request.scope["client"] or ("",))[0]
         if wait := attempts.wait_seconds(address):
             why = f"Too many attempts from this address. Try again in {wait} s."

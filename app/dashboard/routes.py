@@ -8,7 +8,6 @@ from litestar.params import FromPath
 
 from app.dashboard.accounts import Accounts
 from app.dashboard.alerts import Alerts
-from app.dashboard.attempts import Attempts
 from app.dashboard.entering import Entering
 from app.dashboard.files import static
 from app.dashboard.gate import Gate
@@ -62,7 +61,7 @@ def dashboard() -> Router:
             ApiKeyPages,
             *(each.handler for each in PAGES),
         ],
-        opt={"scope": OPEN, "pages": PAGES, "attempts": Attempts()},
+        opt={"scope": OPEN, "pages": PAGES},
         middleware=[Gate],
         exception_handlers=AS_PAGES,
         request_class=PageRequest,

@@ -9,12 +9,12 @@ import pytest
 
 from app.ledger import keys
 from app.ledger.stream import Keep
-from app.main import create_app
 from app.settings import Settings
 from persistence import api_keys
 from persistence.birth import give_birth
 from persistence.drain import drain
 from tests.http.conftest import ALL, running
+from tests.http.serving import create_app
 
 SHARDS = 2
 NASTY = 'żółć \x7f \\ " / </script> \u2028 😀 %s {0}'

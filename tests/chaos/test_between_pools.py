@@ -6,12 +6,12 @@ import contextlib
 import httpx
 
 from app.ledger.backing import BackingUnavailable
-from app.main import create_app
 from app.settings import Settings
 from persistence import api_keys
 from persistence.birth import give_birth
 from persistence.pool import answering, open_pool
 from tests.http.conftest import running
+from tests.http.serving import create_app
 
 SHARDS = 2
 READERS = 60

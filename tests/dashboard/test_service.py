@@ -6,13 +6,13 @@ from redis import Redis
 
 from app.embedded.ports import free_port
 from app.ledger.connection import connect as connect_ledger
-from app.main import create_app
 from app.settings import Settings
 from persistence.journaling import StreamsAndJournal
 from persistence.reconcile.slice import reconcile_slice
 from persistence.schedule import connect
 from tests.dashboard.browsing import Browser
 from tests.http.conftest import SHARDS, running
+from tests.http.serving import create_app
 from tests.http.steps import do
 from tests.integration.jobs.test_alive import fail
 

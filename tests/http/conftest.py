@@ -11,7 +11,6 @@ import pytest
 from litestar import Litestar
 from redis.asyncio import Redis
 
-from app.main import create_app
 from app.settings import Settings
 from persistence.api_keys import create
 from persistence.birth import give_birth
@@ -19,6 +18,7 @@ from persistence.drain import drain
 from persistence.pool import Pool
 from tests.engine import Clock, script_with_clock
 from tests.http.contract import Contract
+from tests.http.serving import create_app
 
 SHARDS = 4
 ALL = ("spend", "grant", "read", "operate")

@@ -7,7 +7,6 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from app.main import create_app
 from app.settings import Settings
 from persistence import api_keys
 from persistence.birth import give_birth
@@ -15,6 +14,7 @@ from persistence.journal import Journal
 from persistence.pool import open_pool
 from persistence.session import connect
 from tests.http.conftest import ALL, running
+from tests.http.serving import create_app
 from tests.http.test_health import client_of, until
 from tests.integration.journal.workers import to_the_end
 

@@ -11,10 +11,10 @@ import uvicorn
 from app.http.door import POLICY, SECURITY
 from app.http.protocol import BoundedProtocol
 from app.http.wire import BODY_BYTES_MAX
-from app.main import create_app
 from app.settings import Settings, SettingsError
 from persistence.birth import give_birth
 from tests.http.conftest import SHARDS
+from tests.http.serving import create_app
 from tests.http.steps import CREDITS, do
 from tests.http.test_auth import filled, routes
 

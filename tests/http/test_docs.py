@@ -14,8 +14,8 @@ from app.http import batched, crediting, docs, examples, settling, spending
 from app.http.codes import TABLE
 from app.http.queries import TransactionsQuery
 from app.http.wire import Strict
-from app.main import create_app
 from app.settings import Settings
+from tests.http.serving import create_app
 
 SCHEMA_OF_OPENAPI = json.loads((Path(__file__).parent / "openapi-3.1.schema.json").read_text())
 

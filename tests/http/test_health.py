@@ -8,12 +8,12 @@ import pytest
 from redis.asyncio import Redis
 
 from app.ledger import keys
-from app.main import create_app
 from app.settings import Settings
 from persistence import admission, api_keys
 from persistence.birth import give_birth
 from persistence.pool import answering, open_pool
 from tests.http.conftest import ALL, running
+from tests.http.serving import create_app
 from tests.http.steps import grant
 
 PATIENCE_SECONDS = 20.0

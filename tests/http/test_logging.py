@@ -13,10 +13,10 @@ import structlog
 from app import logs
 from app.http import wide
 from app.ledger import confirming
-from app.main import create_app
 from app.sparing import Sparing
 from persistence.api_keys import create
 from tests.http.conftest import ALL, _client, running
+from tests.http.serving import create_app
 from tests.http.steps import CREDITS, ask, do, is_refused, op
 
 NOBODYS = "01a1ffa5-4956-7003-abd8-99c175348713"

@@ -9,9 +9,9 @@ import pytest
 import uvicorn
 
 from app.http.protocol import BoundedProtocol
-from app.main import create_app
 from persistence import listing
 from persistence.api_keys import create
+from tests.http.serving import create_app
 
 ROWS = 20_000
 FILL = f"""

@@ -9,7 +9,6 @@ from time import monotonic
 import pytest
 from litestar import Litestar
 
-from app.main import create_app
 from app.metrics import look
 from app.settings import Settings
 from persistence.api_keys import create
@@ -17,6 +16,7 @@ from persistence.birth import give_birth
 from persistence.pool import open_pool
 from tests.http.conftest import ALL, SHARDS, _client, running
 from tests.http.scraped import Samples, scrape, value
+from tests.http.serving import create_app
 from tests.http.steps import CREDITS, JOURNALED, do, is_refused, op
 
 NOBODYS = "01a1ffa5-4956-7003-abd8-99c175348713"

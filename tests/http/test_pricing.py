@@ -6,10 +6,10 @@ from datetime import datetime
 import httpx
 
 from app.ledger import keys
-from app.main import create_app
 from persistence.backing import decode_entry
 from tests.http.conftest import SHARDS, _client, running
 from tests.http.refused import is_invalid
+from tests.http.serving import create_app
 from tests.http.steps import grant, reserve
 from tests.http.test_health import client_of, own  # noqa: F401
 from tests.http.test_models import MODELS, QUOTE, put, quote

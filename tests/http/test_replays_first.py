@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.main import create_app
 from tests.http.conftest import running
+from tests.http.serving import create_app
 from tests.http.steps import CREDITS, ask, batch, deduct, do, grant, is_refused, members, op, sums
 from tests.http.test_health import client_of as client_over
 from tests.http.test_health import own  # noqa: F401 - a fixture

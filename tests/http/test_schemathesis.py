@@ -18,7 +18,6 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
 from app.http.docs import described
-from app.main import create_app
 from app.settings import Settings
 from persistence.api_keys import create
 from persistence.birth import give_birth
@@ -26,6 +25,7 @@ from persistence.drain import drain
 from persistence.pool import open_pool
 from tests.http.conftest import ALL, SHARDS, running
 from tests.http.people import settings_with_users, token
+from tests.http.serving import create_app
 from tests.http.steps import CREDITS
 
 CHECKS = [

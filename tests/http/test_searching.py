@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from app.main import create_app
 from persistence.drain import drain
 from tests.http.conftest import running
 from tests.http.refused import is_invalid
+from tests.http.serving import create_app
 from tests.http.steps import JOURNALED, do, find, grant, reserve, setting
 from tests.http.test_health import client_of as client_over
 from tests.http.test_health import own  # noqa: F401 - a fixture

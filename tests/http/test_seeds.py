@@ -6,8 +6,8 @@ from collections import Counter
 import httpx
 import pytest
 
-from app.main import create_app
 from tests.http.conftest import running
+from tests.http.serving import create_app
 from tests.http.steps import grant, reserve
 
 

@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from app.main import create_app
 from app.settings import SettingsError
 from app.traces import begun
 from persistence.api_keys import create
 from tests.http.collector import attributes, collecting
 from tests.http.conftest import ALL, _client, running
+from tests.http.serving import create_app
 from tests.http.steps import CREDITS, do, is_refused
 
 CALLER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

@@ -3,11 +3,11 @@
 import httpx
 import pytest
 
-from app.main import create_app
 from app.settings import Settings
 from persistence.birth import give_birth
 from tests.http.conftest import SHARDS, _client, running
 from tests.http.people import settings_with_users, token
+from tests.http.serving import create_app
 from tests.http.steps import CREDITS, ask, deduct, do, op
 
 

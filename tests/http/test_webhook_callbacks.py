@@ -8,7 +8,6 @@ import httpx
 import pytest
 import standardwebhooks
 
-from app.main import create_app
 from app.settings import Settings
 from app.webhooks.inbox import Received
 from app.webhooks.settling import Settlement
@@ -26,6 +25,7 @@ from tests.http.doors import (
     with_doors,
 )  # fmt: skip
 from tests.http.people import settings_with_users, token
+from tests.http.serving import create_app
 from tests.http.steps import ask, batch, do, find, members, op, sums
 
 NEW_MASTER = "a-third-master-secret-which-is-the-new-one"

@@ -6,11 +6,11 @@ from redis.asyncio import Redis
 from app.ledger.acknowledgement import Acknowledgement
 from app.ledger.backing import NotAdmitted
 from app.ledger.connection import connect
-from app.main import create_app
 from app.settings import Settings
 from persistence import api_keys
 from persistence.birth import give_birth
 from tests.http.conftest import ALL, running
+from tests.http.serving import create_app
 from tests.http.test_health import client_of, until
 
 ON_DISK = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}

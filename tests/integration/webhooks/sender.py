@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import msgspec
 
-from app.main import create_app
 from app.settings import Settings
 from tests.http.conftest import running
 from tests.http.doors import deliver
+from tests.http.serving import create_app
 
 
 async def send(settings: Settings, deliveries: list[tuple[str, dict[str, Any], str]]) -> list[str]:
