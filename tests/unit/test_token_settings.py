@@ -3,7 +3,7 @@
 import pytest
 
 from app.settings import SettingsError
-from tests.unit.test_tokens import SECRET, settings
+from tests.unit.tokens import SECRET, settings
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from app.webhooks.receiving import Rules
 from persistence.birth import give_birth
 from persistence.inbox.retrying import retry_slice
 from tests.http.doors import FAILED, SUCCEEDED, url, with_doors
-from tests.http.test_webhook_topups import checkout, refunded
+from tests.http.payments import checkout, refunded
 from tests.integration.ledgers import SHARDS, journal_all, process
 from tests.integration.proved import proved
 from tests.processes import HOUSE
