@@ -1,5 +1,6 @@
 """What `main` plugs into the doors, and the one who asks."""
 
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from msgspec import UNSET, UnsetType
@@ -61,69 +62,35 @@ class Metrics(Protocol):
         ...
 
 
+@dataclass(slots=True, kw_only=True, eq=False)
 class Parts:
     """All that a request may need."""
 
-    __slots__ = (
-        "acknowledging", "alerts", "api_keys", "checking", "cleaning", "events", "health", "history",
-        "holds_max", "journaling", "keys", "ledger", "limiter", "metrics", "mishaps", "monitoring",
-        "ongoing", "operators", "past", "queues", "rates", "receiving", "reconciliations", "room",
-        "searching",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        keys: Keys,
-        history: History,
-        past: Past,
-        searching: Searching,
-        acknowledging: Acknowledging,
-        checking: Checking,
-        receiving: Receiving,
-        events: Events,
-        reconciliations: Reconciliations,
-        cleaning: Cleaning,
-        ongoing: Ongoing,
-        operators: Operators,
-        api_keys: ApiKeys,
-        journaling: Journaling,
-        queues: Queues,
-        metrics: Metrics,
-        health: Health,
-        alerts: Alerts,
-        mishaps: Mishaps,
-        monitoring: Monitoring,
-        rates: Rates,
-        holds_max: int = 10_000,
-        limiter: Limiter | None = None,
-    ) -> None:
-        self.ledger = ledger
-        self.keys = keys
-        self.history = history
-        self.past = past
-        self.searching = searching
-        self.room = Room()
-        self.acknowledging = acknowledging
-        self.checking = checking
-        self.receiving = receiving
-        self.events = events
-        self.reconciliations = reconciliations
-        self.cleaning = cleaning
-        self.ongoing = ongoing
-        self.operators = operators
-        self.api_keys = api_keys
-        self.journaling = journaling
-        self.queues = queues
-        self.metrics = metrics
-        self.health = health
-        self.alerts = alerts
-        self.mishaps = mishaps
-        self.monitoring = monitoring
-        self.rates = rates
-        self.holds_max = holds_max
-        self.limiter = limiter
+    ledger: Ledger
+    keys: Keys
+    history: History
+    past: Past
+    searching: Searching
+    acknowledging: Acknowledging
+    checking: Checking
+    receiving: Receiving
+    events: Events
+    reconciliations: Reconciliations
+    cleaning: Cleaning
+    ongoing: Ongoing
+    operators: Operators
+    api_keys: ApiKeys
+    journaling: Journaling
+    queues: Queues
+    metrics: Metrics
+    health: Health
+    alerts: Alerts
+    mishaps: Mishaps
+    monitoring: Monitoring
+    rates: Rates
+    holds_max: int = 10_000
+    limiter: Limiter | None = None
+    room: Room = field(default_factory=Room, init=False)
 
 
 _WHAT = {"key": "key", "user": "token"}
