@@ -1,48 +1,25 @@
-"""Runs of the clean-up: one at a time, when it is due, whoever dies meanwhile."""
+"""Runs of the clean-up: what they end and drop, one at a time, whoever dies meanwhile."""
 
 import asyncio
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
-from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from app.cleaning import Standing, Waiting
-from app.ledger.backing import BackingUnavailable
+from app.cleaning import Waiting
 from app.ledger.errors import LedgerUnavailable, ReservationExpired
 from app.ledger.operations import Confirm, Grant, Reserve
-from persistence.birth import give_birth
 from persistence.cleaning.cleaning import ABANDONED, PostgresCleaning
 from persistence.cleaning.dropping import drop
 from persistence.fences import fence
 from persistence.pool import open_pool
 from tests.integration.cleaning.dropped import ROWS, TOMORROW, drop_all
+from tests.integration.cleaning.founded import cleaning, ledger, runs
 from tests.integration.dying import Killed, dies_at
-from tests.integration.ledgers import ACCOUNTS, SHARDS, journal_all, process
+from tests.integration.ledgers import ACCOUNTS, SHARDS, journal_all
 
-RUNS = "SELECT by, whole, expired, old, error, finished_at IS NOT NULL AS ended FROM cleanups ORDER BY id"
-
-
-@pytest.fixture
-async def ledger(database, database_url, redis_url):
-    await give_birth(database_url, redis_url, SHARDS)
-    async with process(database, redis_url) as ledger:
-        for account in ACCOUNTS.values():
-            await ledger.grant(Grant(account=account, amount=100))
-        yield ledger
-
-
-@pytest.fixture
-def cleaning(ledger, database, redis):
-    """Clean-up for which everything that has ended is old."""
-
-    def made(days=-1, interval_seconds=600, **options):
-        return PostgresCleaning(
-            database, ledger, redis, days=days, interval_seconds=interval_seconds, **options
-        )
-
-    return made
+__all__ = ["cleaning", "ledger"]
 
 
 async def hold(ledger, ttl_ms=60_000, shard=0, **terms):
@@ -60,10 +37,6 @@ async def ended(ledger, count=1):
 async def past_deadlines(redis, at_ms):
     while (await redis.time())[0] * 1000 <= at_ms:  # noqa: ASYNC110 - the server's clock tells nobody
         await asyncio.sleep(0.02)
-
-
-async def runs(database):
-    return [tuple(row) for row in await database.fetch(RUNS)]
 
 
 @asynccontextmanager
@@ -254,94 +227,6 @@ async def test_a_fenced_shard_does_not_keep_the_others_from_being_cleaned(
     assert 3 == (await cleaning().run("key:test")).expired
 
 
-async def test_it_is_on_from_the_beginning_and_due_at_once_and_then_once_in_its_interval(
-    ledger, cleaning, database
-):
-    its = cleaning()
-    standing = await its.standing()
-    assert Standing(True, False, 600, 0.0, None) == standing
-    await asyncio.gather(*(cleaning().turn() for _ in range(8)))
-    assert [("system", True, 0, 0, None, True)] == await runs(database)
-    standing = await its.standing()
-    assert 595 < standing.next_run_seconds <= 600
-    assert standing.last.error is None
-    await database.execute("UPDATE cleanups SET started_at = started_at - interval '599 seconds'")
-    await its.turn()
-    assert 1 == len(await runs(database))
-    await database.execute("UPDATE cleanups SET started_at = started_at - interval '1 second'")
-    await asyncio.gather(*(cleaning().turn() for _ in range(8)))
-    assert 2 == len(await runs(database))
-
-
-async def test_who_has_seen_that_it_is_due_looks_again_when_nobody_else_can_do_it(
-    ledger, cleaning, database, monkeypatch
-):
-    late = cleaning()
-    seen = await late.standing()
-    assert 0 == seen.next_run_seconds
-    await cleaning().turn()
-
-    async def as_it_was():
-        return seen
-
-    monkeypatch.setattr(late, "standing", as_it_was)
-    await late.turn()
-    assert 1 == len(await runs(database))
-
-
-async def test_a_stop_holds_for_every_process_until_somebody_starts_it_and_does_not_hold_up_others(
-    ledger, cleaning, database
-):
-    await cleaning().stop("key:operator")
-    await cleaning().turn()
-    assert [] == await runs(database)
-    standing = await cleaning().standing()
-    assert (False, None) == (standing.enabled, standing.next_run_seconds)
-    await cleaning().run("key:hand")
-    await cleaning().force("key:force")
-    assert [("key:hand",), ("key:force",)] == [row[:1] for row in await runs(database)]
-    assert not (await cleaning().standing()).enabled
-    await cleaning().start("key:operator", 900)
-    assert (True, 900) == ((its := await cleaning().standing()).enabled, its.interval_seconds)
-    await cleaning().start("key:operator")
-    assert 600 == (await cleaning().standing()).interval_seconds
-    assert "key:operator" == await database.fetchval("SELECT changed_by FROM cleanup")
-
-
-async def test_who_forces_it_may_have_it_more_often(ledger, cleaning, database):
-    await cleaning().force("key:force", 5)
-    assert 1 == len(await runs(database))
-    assert 4 < (await cleaning().standing()).next_run_seconds <= 5
-    await database.execute("UPDATE cleanups SET started_at = started_at - interval '5 seconds'")
-    await cleaning().turn()
-    assert ["key:force", "system"] == [row[0] for row in await runs(database)]
-
-
-async def test_what_only_ended_what_was_due_puts_nothing_off(ledger, cleaning, database):
-    await cleaning().run("key:test", whole=False)
-    assert 0 == (await cleaning().standing()).next_run_seconds
-    await cleaning().turn()
-    assert 2 == len(await runs(database))
-
-
-async def test_one_that_fails_says_why_and_is_made_good_before_the_next_is_due(
-    ledger, cleaning, database, redis, own_valkey
-):
-    own_valkey.kill()
-    async with Redis.from_url(own_valkey.url) as gone:
-        its = PostgresCleaning(database, ledger, gone, days=-1, interval_seconds=3600)
-        with capture_logs() as logs, pytest.raises(LedgerUnavailable):
-            await its.turn()
-        assert ["warning"] == [each["log_level"] for each in logs if each["event"] == "cleanup.finished"]
-        with pytest.raises(LedgerUnavailable):
-            await its.count()
-    (run,) = await runs(database)
-    assert run[4].startswith("LedgerUnavailable")
-    standing = await cleaning(interval_seconds=3600).standing()
-    assert 295 < standing.next_run_seconds <= 300
-    assert run[4] == standing.last.error
-
-
 async def test_a_ledger_that_was_not_founded_has_nothing_dropped(
     ledger, cleaning, database, database_url, redis_url
 ):
@@ -351,15 +236,6 @@ async def test_a_ledger_that_was_not_founded_has_nothing_dropped(
     with pytest.raises(LedgerUnavailable):
         await cleaning().run("key:test")
     assert 1 == await database.fetchval(ROWS)
-
-
-async def test_without_postgresql_nothing_is_told(ledger, redis):
-    pool = await open_pool("postgresql://lastro@127.0.0.1:9/lastro")
-    its = PostgresCleaning(pool, ledger, redis, days=-1, interval_seconds=600)
-    for ask in (its.standing, its.count, its.turn):
-        with pytest.raises(BackingUnavailable):
-            await ask()
-    pool.terminate()
 
 
 async def test_runs_that_nobody_asks_about_any_more_are_forgotten(ledger, cleaning, database):
