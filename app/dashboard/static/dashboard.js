@@ -65,7 +65,6 @@
     opened = [...part.querySelectorAll("details[open][id]")].map((each) => each.id);
   });
 
-
   const failed = (event) => {
     if (!isLive(event.target)) return;
     const status = event.detail.xhr ? event.detail.xhr.status : 0;
@@ -101,10 +100,14 @@
     const ink = colour(figure.querySelector("figcaption"));
     const line = getComputedStyle(figure).borderTopColor;
     const dots = [...figure.querySelectorAll(".key li")].map(dot);
-    const paths = figure.dataset.steps === "bars" && names.length === 1 ? uPlot.paths.bars({ size: [0.7, 40] }) : undefined;
+    const zone = figure.dataset.zone;
+    // A sum holds for the whole of its step: it is drawn as a level, of which the last needs an end.
+    const end = at.at(-1) + (at.at(-1) - at.at(-2));
+    const paths = uPlot.paths.stepped({ align: 1 });
+    const moment = uPlot.fmtDate("{YYYY}-{MM}-{DD} {HH}:{mm}");
+    const here = (seconds) => uPlot.tzDate(new Date(seconds * 1000), zone);
     const number = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
     const whole = new Intl.NumberFormat("en");
-    const zone = figure.dataset.zone;
     const day = "\n{D} {MMM}";
     const times = [
       [31536000, "{YYYY}", null, null, null, null, null, null, 1],
@@ -119,13 +122,13 @@
         {
           width: place.clientWidth,
           height: place.clientHeight - 28,
-          tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), zone),
+          tzDate: here,
           cursor: { drag: { x: false, y: false }, points: { size: 7 } },
-          legend: { live: true },
+          legend: { markers: { fill: (_, index) => dots[index - 1] } },
           scales: { y: { range: (_, low, high) => [Math.min(0, low), Math.max(1, high * 1.05)] } },
           axes: [{ ...axis, values: times }, { ...axis, size: 56, values: (_, values) => values.map((each) => number.format(each)) }],
           series: [
-            { value: "{YYYY}-{MM}-{DD} {HH}:{mm}" },
+            { label: "\u00a0", value: (_, value) => (value === null ? "" : moment(here(Math.min(value, at.at(-1))))) },
             ...names.map((label, index) => ({
               label,
               stroke: dots[index],
@@ -136,7 +139,7 @@
             })),
           ],
         },
-        [at, ...series],
+        [[...at, end], ...series.map((each) => [...each, each.at(-1)])],
         place,
       ),
     );
