@@ -5,27 +5,16 @@ from typing import Annotated, Any, TypeVar
 
 from msgspec import Meta, Struct
 
+from app import monitoring
 from app.health import CheckName, HealthReport, Status
 from app.http.answers import Time
 from app.http.times import iso, milliseconds
 from app.ledger.entries import Kind
-from app.monitoring import (
-    AccountCounts,
-    BucketSum,
-    KindSum,
-    ModelsUse,
-    ModelUse,
-    Overview,
-    Period,
-    ReservationCounts,
-    Step,
-    TopAccounts,
-    Usage,
-)
 
 T = TypeVar("T", bound=Struct)
 
 Ratio = Annotated[float | None, Meta(description="`null` where it would be divided by nothing.")]
+Since = Annotated[Time, Meta(description="The period that ends now begins at a quarter of an hour.")]
 Signed = Annotated[int, Meta(description="Added, less what was taken.")]
 
 
@@ -52,13 +41,15 @@ class ModelShown(Struct, kw_only=True, rename="camel"):
 class OverviewShown(Shown, kw_only=True):
     """How everything stands, and what there was since the beginning."""
 
-    accounts: AccountCounts
+    accounts: monitoring.AccountCounts
     available: int
     held: int
     liability: Annotated[int, Meta(description="Held and positive available.")]
-    buckets: list[BucketSum]
-    reservations: ReservationCounts
-    transactions: Annotated[dict[Kind, KindSum], Meta(description="Kinds that never happened are left out.")]
+    buckets: list[monitoring.BucketSum]
+    reservations: monitoring.ReservationCounts
+    transactions: Annotated[
+        dict[Kind, monitoring.KindSum], Meta(description="Kinds that never happened are left out.")
+    ]
     models: Annotated[list[ModelShown], Meta(description="Most used first.")]
 
 
@@ -82,7 +73,7 @@ class StepShown(Struct, kw_only=True, rename="camel"):
 class UsageShown(Shown, kw_only=True):
     """A series without holes. `previous`: all of as many steps, before the first one."""
 
-    period: Period
+    period: monitoring.Period
     series: list[StepShown]
     previous: StepShown
 
@@ -99,18 +90,18 @@ class UserShown(Struct, kw_only=True, rename="camel"):
 
 
 class TopUsersShown(Shown, kw_only=True):
-    """The accounts that spent most since `from`, first."""
+    """The accounts that spent most since `since`, first."""
 
-    period: Period
-    since: Annotated[Time, Meta(description="The period that ends now begins at a quarter of an hour.")]
+    period: monitoring.Period
+    since: Since
     users: list[UserShown]
 
 
 class ModelsShown(Shown, kw_only=True):
     """What models were used for since `since`, most used first."""
 
-    period: Period
-    since: Annotated[Time, Meta(description="The period that ends now begins at a quarter of an hour.")]
+    period: monitoring.Period
+    since: Since
     models: list[ModelShown]
 
 
@@ -143,18 +134,18 @@ class DashboardShown(Shown, kw_only=True):
     models: ModelsShown
 
 
-def overview(found: Overview) -> OverviewShown:
+def overview(found: monitoring.Overview) -> OverviewShown:
     """As it is answered."""
     return _like(OverviewShown, found, **_age(found), models=[_model(each) for each in found.models])
 
 
-def usage(found: Usage) -> UsageShown:
+def usage(found: monitoring.Usage) -> UsageShown:
     """As it is answered."""
     series = [_step(each) for each in found.series]
     return _like(UsageShown, found, **_age(found), series=series, previous=_step(found.previous))
 
 
-def top_users(found: TopAccounts) -> TopUsersShown:
+def top_users(found: monitoring.TopAccounts) -> TopUsersShown:
     """As it is answered."""
     users = [
         _like(
@@ -168,7 +159,7 @@ def top_users(found: TopAccounts) -> TopUsersShown:
     return _like(TopUsersShown, found, **_age(found), since=_time(found.since), users=users)
 
 
-def models(found: ModelsUse) -> ModelsShown:
+def models(found: monitoring.ModelsUse) -> ModelsShown:
     """As it is answered."""
     return _like(
         ModelsShown,
@@ -202,15 +193,17 @@ def dashboard(
     )
 
 
-def _step(step: Step) -> StepShown:
+def _step(step: monitoring.Step) -> StepShown:
     return _like(StepShown, step, start=_time(step.start))
 
 
-def _model(use: ModelUse) -> ModelShown:
+def _model(use: monitoring.ModelUse) -> ModelShown:
     return _like(ModelShown, use, model_id=use.model)
 
 
-def _age(found: Overview | Usage | TopAccounts | ModelsUse) -> dict[str, Any]:
+def _age(
+    found: monitoring.Overview | monitoring.Usage | monitoring.TopAccounts | monitoring.ModelsUse,
+) -> dict[str, Any]:
     return {"as_of": _time(found.as_of), "lag_seconds": round(found.lag_seconds, 3)}
 
 
