@@ -6,13 +6,14 @@ it has come: all that happened until `as_of` is in it, and `lag_seconds` is how 
 """
 
 from datetime import datetime, tzinfo
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 from msgspec import Struct
 
 from app.ledger.entries import Kind
 
 Period = Literal["hour", "day", "week", "month"]
+PERIODS: tuple[Period, ...] = get_args(Period)
 
 POINTS_MAX = 1_000
 TOP_MAX = 200

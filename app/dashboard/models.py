@@ -5,9 +5,7 @@ from litestar import Controller
 from app.dashboard.pages import PageRequest, page
 from app.http.queries import Query
 from app.http.wire import Answer
-from app.monitoring import Period
-
-PERIODS: tuple[Period, ...] = ("hour", "day", "week", "month")
+from app.monitoring import PERIODS, Period
 
 
 class ModelsQuery(Query):

@@ -10,11 +10,10 @@ from app.health import Check
 from app.http.queries import Query
 from app.http.wire import Answer
 from app.ledger.backing import BackingUnavailable
-from app.monitoring import Period, Step
+from app.monitoring import PERIODS, Period, Step
 
 T = TypeVar("T")
 
-PERIODS = ("hour", "day", "week", "month")
 WINDOWS = {"hour": "24 hours", "day": "30 days", "week": "12 weeks", "month": "12 months"}
 OF_MODELS: dict[Period, Period] = {"hour": "day", "day": "month", "week": "month", "month": "month"}
 """The period of the models that goes with the steps of the chart."""

@@ -11,7 +11,6 @@ from app.http.times import milliseconds, moment
 from app.ledger.replies import Account, Reservation
 
 LATE = timedelta(days=1)
-EXTENSION = timedelta(days=1)
 
 
 class Change(Struct, frozen=True):

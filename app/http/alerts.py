@@ -1,11 +1,11 @@
 """`/api/credits/alerts`: what fires and has fired."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from litestar import Controller
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from app.alerts import Alert
+from app.alerts import Alert, Level, State
 from app.http import shapes
 from app.http.answers import Time
 from app.http.bodies import given
@@ -20,7 +20,7 @@ class AlertsQuery(Query):
 
     integers = frozenset({"limit"})
 
-    state: Literal["firing", "resolved"] | UnsetType = UNSET
+    state: State | UnsetType = UNSET
     limit: shapes.Limit = 50
 
 
@@ -29,8 +29,8 @@ class AlertShown(Struct, rename="camel", omit_defaults=True):
 
     id: str
     rule: Annotated[str, Meta(description="See docs/alerts.md.")]
-    level: Annotated[str, Meta(pattern="^(warning|critical)$")]
-    state: Annotated[str, Meta(pattern="^(firing|resolved)$")]
+    level: Level
+    state: State
     since: Time
     value: Annotated[
         int | float | None, Meta(description="As of the crossing; null where nothing is counted.")

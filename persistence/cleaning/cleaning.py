@@ -76,19 +76,6 @@ class PostgresCleaning:
     LET_GO = "SELECT pg_advisory_unlock($1)"
 
     async def run(self, by: str, *, whole: bool = True) -> Cleaned | None:
-        return await self._alone(by, whole=whole)
-
-    async def turn(self) -> float:
-        """Clean up if it is time, and nobody does. Returns for how many seconds nothing need be done."""
-        standing = await self.standing()
-        if _is_due(standing) and not standing.running:
-            await self._alone(SYSTEM, whole=True)
-        return LOOK_SECONDS
-
-    async def rest(self) -> None:
-        """A turn that is cut off has let go of everything."""
-
-    async def _alone(self, by: str, *, whole: bool) -> Cleaned | None:
         async with answering(self._pool, self._run_seconds + SLACK_SECONDS) as connection:
             if not await connection.fetchval(self.TAKE, _LOCK):
                 return None
@@ -100,6 +87,16 @@ class PostgresCleaning:
             finally:
                 if not connection.is_closed():
                     await connection.execute(self.LET_GO, _LOCK)
+
+    async def turn(self) -> float:
+        """Clean up if it is time, and nobody does. Returns for how many seconds nothing need be done."""
+        standing = await self.standing()
+        if _is_due(standing) and not standing.running:
+            await self.run(SYSTEM)
+        return LOOK_SECONDS
+
+    async def rest(self) -> None:
+        """A turn that is cut off has let go of everything."""
 
     # Whoever has the lock knows that no other runs. What nobody asks about any more goes.
     BEGIN = """

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import asyncpg
 import structlog
@@ -47,8 +47,10 @@ _T = TypeVar("_T")
 log = structlog.get_logger("lastro.health")
 
 
-class Away(Exception):
-    """A side does not answer; the text says why."""
+class Away(NamedTuple):
+    """A side does not answer."""
+
+    why: str
 
 
 class Looking:
@@ -112,10 +114,9 @@ class Looking:
         seen: dict[CheckName, Seen] = {}
         for side, (first, *others) in zip(sides, names, strict=True):
             if isinstance(side, Away):
-                why = str(side)
-                away = Finding(first, "critical", why, "Bring it back.")
+                away = Finding(first, "critical", side.why, "Bring it back.")
                 seen[first] = found(self.rules[first], [away])  # type: ignore[index]
-                seen |= {name: untold(self.rules[name], why) for name in others}  # type: ignore[misc]
+                seen |= {name: untold(self.rules[name], side.why) for name in others}  # type: ignore[misc]
             else:
                 seen |= {each.rule.name: each for each in side}  # type: ignore[misc]
         return seen

@@ -6,18 +6,15 @@ beside the journal, and the answer kept. It rests for much longer than it took.
 
 import time
 from datetime import datetime
-from typing import get_args
 
 import msgspec
 from msgspec import Struct
 
-from app.monitoring import TOP_MAX, AccountCounts, AccountUse, BucketSum, Period
+from app.monitoring import PERIODS, TOP_MAX, AccountCounts, AccountUse, BucketSum
 from app.periods import RECENT, quarter
 from persistence.pool import Connection
 
 BALANCES = "balances"
-
-PERIODS: tuple[Period, ...] = get_args(Period)
 
 BUCKETS_MAX = 1_000
 
