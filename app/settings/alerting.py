@@ -1,5 +1,3 @@
-"""What is watched, and who is told when it goes wrong."""
-
 from typing import Annotated
 
 from app.settings.watching import OfWatching

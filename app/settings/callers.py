@@ -1,5 +1,3 @@
-"""Who may call, from where, and how often."""
-
 from typing import Annotated
 
 from msgspec import Meta

@@ -1,5 +1,3 @@
-"""The ledger and the servers it stands on."""
-
 from typing import Annotated
 
 from msgspec import Meta, Struct

@@ -1,5 +1,3 @@
-"""Providers: their webhooks, and those that are asked."""
-
 from typing import Annotated, Literal
 
 from msgspec import Meta

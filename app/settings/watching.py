@@ -1,5 +1,3 @@
-"""What others are told, and what is logged."""
-
 from typing import Annotated, Literal
 
 from msgspec import Meta
