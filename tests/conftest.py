@@ -20,15 +20,11 @@ With xdist each process has its own servers, so that tests of different processe
 """
 
 import asyncio
-import os
 import secrets
-import shutil
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
@@ -42,6 +38,7 @@ from redis.backoff import NoBackoff
 
 from app.embedded import Postgres, Valkey
 from persistence.migrate import migrate
+from tests.folders import reachable_folder
 
 PASSWORD = secrets.token_urlsafe(16)
 
@@ -60,16 +57,6 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def nightly(pytestconfig: pytest.Config) -> bool:
     return bool(pytestconfig.getoption("--nightly"))
-
-
-@contextmanager
-def reachable_folder() -> Iterator[Path]:
-    """A temporary folder that PostgreSQL can enter when root runs the tests."""
-    folder = Path(tempfile.mkdtemp(prefix="lastro-test-"))
-    if os.geteuid() == 0:
-        folder.chmod(0o711)
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

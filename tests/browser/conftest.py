@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.browser.screen import PATIENCE_MS, Screen
 from tests.browser.shop import Shop
-from tests.conftest import reachable_folder
+from tests.folders import reachable_folder
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OPTIONS = [

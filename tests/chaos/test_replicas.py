@@ -17,8 +17,9 @@ from app.ledger.operations import Deduct, Grant
 from app.ledger.receipts import Receipt
 from app.ledger.replicas import LANE_MS, Replicas
 from tests.chaos.proxy import Proxy
-from tests.conftest import PASSWORD, reachable_folder
+from tests.conftest import PASSWORD
 from tests.engine import Streams
+from tests.folders import reachable_folder
 from tests.lua.invariants import check_keys
 from tests.replicating import Following, following
 

@@ -19,7 +19,7 @@ from app.demo.errors import CannotTell
 from app.demo.traffic import Traffic
 from app.embedded.ports import free_port
 from app.up.data import read_environment
-from tests.conftest import reachable_folder
+from tests.folders import reachable_folder
 from tests.integration.running import LASTRO, ROOT, LastroUp, environment, lastro, linux
 
 Until = Callable[..., None]

@@ -16,7 +16,7 @@ import pytest
 
 from app.http.codes import TABLE
 from app.up.data import read_environment
-from tests.conftest import reachable_folder
+from tests.folders import reachable_folder
 from tests.integration.test_up import LastroUp
 
 ROOT = Path(__file__).parents[2]

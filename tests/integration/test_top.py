@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import reachable_folder
+from tests.folders import reachable_folder
 from tests.integration.running import LASTRO, ROOT, LastroUp, environment, lastro
 
 

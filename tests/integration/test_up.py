@@ -17,7 +17,7 @@ from app.embedded import Valkey
 from app.embedded.ports import free_port
 from app.up.data import VERSION, read_environment
 from tests import proc
-from tests.conftest import reachable_folder
+from tests.folders import reachable_folder
 from tests.integration.running import LastroUp, lastro, linux
 
 Until = Callable[..., None]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import reachable_folder
+from tests.folders import reachable_folder
 from tests.webhooks.doors import WithDoors
 
 

@@ -8,7 +8,7 @@ import sys
 from tests.chaos.storm.faults import ALL, named
 from tests.chaos.storm.sabotage import BROKEN
 from tests.chaos.storm.storm import Plan, storm
-from tests.conftest import reachable_folder
+from tests.folders import reachable_folder
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from app.up.data import read_environment
-from tests.conftest import reachable_folder
+from tests.folders import reachable_folder
 from tests.integration.runbooks.played import BOOK, Ledger, Play, fits, sections
 
 Until = Callable[..., None]
