@@ -10,7 +10,7 @@ AGES_SECONDS = (60, 600, 3600)
 """Where one age of open reservations ends and the next begins."""
 
 MODELS_MAX = 40
-OPEN_MAX = 50_000
+OPEN_MAX = 20_000
 
 
 class OpenOf(Struct, frozen=True, kw_only=True):

@@ -15,6 +15,10 @@ class Conditions:
         self._texts.append(text)
         self.values += values
 
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self._texts)
+
     def numbered(self, first: int) -> str:
         """The text of all, in which `values` are `$first` and so on."""
         places = (f"${number}" for number in range(first, first + len(self.values)))

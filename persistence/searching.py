@@ -15,12 +15,13 @@ from app.searching import AccountFilter, AccountPage, AccountRow, ReservationFil
 from persistence import cursors, rebuild
 from persistence.conditions import Conditions
 from persistence.pool import Connection, Pool, answering
+from persistence.walking import Walk, walk_of
 
-LOOKED_MAX = 200_000
+LOOKED_MAX = 50_000
+"""So many ids of accounts are looked at for a page, which may be short and says where it goes on."""
 
-_CLOCKS_APART_SECONDS = 86_400
-_MADE_MS_MAX = 2**48 - 1
-"""Of an id: its first 48 bits are the milliseconds at which it was made, by the clock of who made it."""
+WALKED_MAX = 20_000
+"""The same of reservations, which are larger."""
 
 _Part = Literal[0, 1]
 _BEGINS: _Part = 0
@@ -36,7 +37,20 @@ class PostgresSearching:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    RESERVATIONS = "SELECT r.id::text FROM reservations r WHERE {conditions} ORDER BY r.id DESC LIMIT $1"
+    RESERVATIONS = "SELECT r.id::text FROM reservations r WHERE {passed} ORDER BY {order} LIMIT $1"
+
+    # What is walked along an index, and which of it is wanted: however few are, no page reads it all.
+    WANTED = """
+    SELECT r.id::text FROM (
+      SELECT r.id, r.account, r.status, r.cancel_cause, r.model, r.expires_at FROM reservations r
+      WHERE {passed} ORDER BY {order} LIMIT $2
+    ) AS r
+    WHERE {wanted} ORDER BY {order} LIMIT $1
+    """
+
+    RESERVATION_BEHIND = """
+    SELECT r.id::text FROM reservations r WHERE {passed} ORDER BY {order} OFFSET $1 - 1 LIMIT 1
+    """
 
     async def reservations(
         self, which: ReservationFilter, *, cursor: str | None = None, limit: int = 50
@@ -47,19 +61,33 @@ class PostgresSearching:
             InvalidCursor: `cursor` is not one that a page of the same filter gave.
         """
         _demand(limit)
-        conditions = _of_reservations(which)
-        if cursor is not None:
-            (last,) = cursors.read(which, cursor, tuple[_Reservation])
-            conditions.add("r.id < {}", UUID(last))
-        statement = self.RESERVATIONS.format(conditions=conditions.numbered(2))
+        last = None if cursor is None else UUID(cursors.read(which, cursor, tuple[_Reservation])[0])
+        walk = walk_of(which, last)
         async with (
             answering(self._pool) as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
-            ids = [row[0] for row in await connection.fetch(statement, limit + 1, *conditions.values)]
-            found = await rebuild.reservations(connection, ids[:limit])
-        next_cursor = cursors.write(which, (ids[limit - 1],)) if len(ids) > limit else None
-        return ReservationPage([found[each] for each in ids[:limit]], next_cursor)
+            ids, behind = await self._ids(connection, walk, limit)
+            found = await rebuild.reservations(connection, ids)
+        next_cursor = None if behind is None else cursors.write(which, (behind,))
+        return ReservationPage([found[each] for each in ids], next_cursor)
+
+    async def _ids(self, connection: Connection, walk: Walk, limit: int) -> tuple[list[str], str | None]:
+        """At most `limit`, and behind which id it goes on."""
+        passed, wanted, order = walk
+        if not wanted:
+            statement = self.RESERVATIONS.format(passed=passed.numbered(2), order=order)
+            ids = [row[0] for row in await connection.fetch(statement, limit + 1, *passed.values)]
+            return ids[:limit], ids[limit - 1] if len(ids) > limit else None
+        statement = self.WANTED.format(
+            passed=passed.numbered(3), wanted=wanted.numbered(3 + len(passed.values)), order=order
+        )
+        values = [*passed.values, *wanted.values]
+        ids = [row[0] for row in await connection.fetch(statement, limit + 1, WALKED_MAX, *values)]
+        if len(ids) > limit:
+            return ids[:limit], ids[limit - 1]
+        statement = self.RESERVATION_BEHIND.format(passed=passed.numbered(2), order=order)
+        return ids, await connection.fetchval(statement, WALKED_MAX, *passed.values)
 
     async def accounts(
         self, which: AccountFilter, *, cursor: str | None = None, limit: int = 50
@@ -107,11 +135,11 @@ class PostgresSearching:
             AccountRow(**dict(row)) for row in await connection.fetch(statement, limit, *conditions.values)
         ]
 
+    # Ids are all in the index; of rows only those are fetched that are found.
     CONTAINING = """
-    SELECT looked.* FROM (
-      SELECT account, version, available, held, overdraft_limit, status, low_balance FROM accounts
-      WHERE {conditions} ORDER BY account COLLATE "C" LIMIT $2
-    ) AS looked
+    SELECT account, version, available, held, overdraft_limit, status, low_balance FROM (
+      SELECT account FROM accounts WHERE {conditions} ORDER BY account COLLATE "C" LIMIT $2
+    ) AS looked JOIN accounts USING (account)
     WHERE strpos(account, $3) > 1 ORDER BY account COLLATE "C" LIMIT $1
     """
 
@@ -144,39 +172,3 @@ def _of_accounts(which: AccountFilter, after: str) -> Conditions:
 def _demand(limit: int) -> None:
     if not 1 <= limit <= PAGE_MAX:
         raise ValueError(f"limit {limit}: 1 to {PAGE_MAX}")
-
-
-# In the statement, not among its values, so that the indexes of those that are open or have expired serve.
-_OF_STATUS = {
-    "pending": "r.status = 'pending'",
-    "confirmed": "r.status = 'confirmed'",
-    "cancelled": "r.status = 'cancelled' AND r.cancel_cause IS DISTINCT FROM 'expired'",
-    "expired": "r.status = 'cancelled' AND r.cancel_cause = 'expired'",
-}
-
-
-def _of_reservations(which: ReservationFilter) -> Conditions:
-    """What holds for the rows of a filter."""
-    given = Conditions()
-    if which.account is not None:
-        given.add("r.account = {}", which.account)
-    if which.status is not None:
-        given.add(_OF_STATUS[which.status])
-    if which.status == "pending" and which.account is not None:
-        given.add("r.shard = (SELECT shard FROM accounts WHERE account = {})", which.account)
-    if which.model is not None:
-        given.add("r.model = {}", which.model)
-    if which.due_before is not None:
-        given.add("r.expires_at < {}", which.due_before)
-        # What is due was made before: from here on its index is walked, not from the newest one on.
-        given.add("r.id < {}", _first_id(which.due_before.timestamp() + _CLOCKS_APART_SECONDS))
-    if which.made_since is not None:
-        given.add("r.id >= {}", _first_id(which.made_since.timestamp()))
-    if which.made_before is not None:
-        given.add("r.id < {}", _first_id(which.made_before.timestamp()))
-    return given
-
-
-def _first_id(seconds: float) -> UUID:
-    """The first id that can have been made at a moment (seconds since 1970)."""
-    return UUID(int=min(max(0, int(seconds * 1000)), _MADE_MS_MAX) << 80)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Literal, get_args
 
 from litestar import Controller
@@ -21,9 +21,10 @@ from app.http.bodies import given
 from app.http.queries import Cursor, Query
 from app.http.reading import reservation_id
 from app.http.settling import CancelBody, ConfirmBody, ExtendBody
+from app.http.times import milliseconds, moment
 from app.http.wire import Answer
 from app.ledger.replies import Reservation
-from app.ongoing import AGES_SECONDS
+from app.ongoing import AGES_SECONDS, OPEN_MAX
 from app.operators import Act, Asked
 from app.reports import TransactionFilter
 from app.searching import ReservationFilter, ReservationPage
@@ -45,12 +46,15 @@ AGES = {
 
 
 class Which(Query, kw_only=True):
-    """Which reservations. `overdue`: those that are open after their deadline."""
+    """Which reservations. `overdue`: those that are open after their deadline. `at`: the milliseconds as of
+    which ages and deadlines are judged; on later pages those of the first one, so that all are of one list.
+    """
 
     status: Status | Literal["overdue", "all"] = "pending"
     model: shapes.ModelId | UnsetType = UNSET
     account: shapes.AccountId | UnsetType = UNSET
     age: Literal["minute", "ten-minutes", "hour", "older"] | UnsetType = UNSET
+    at: Annotated[str, Meta(pattern=r"^[0-9]{1,13}$(?!\n)")] | UnsetType = UNSET
     cursor: Cursor | UnsetType = UNSET
 
 
@@ -89,10 +93,11 @@ class Reservations(Controller):
     async def reservations(self, request: PageRequest) -> Answer[bytes]:
         """The open ones by model and age, and a list, newest first."""
         asked = request.asked(Which)
+        at = request.now if asked.at is UNSET else moment(int(asked.at))
         found = ReservationPage([], None)
         if request.wants("list"):
             found = await request.parts.searching.reservations(
-                _filter(request, asked), cursor=given(asked.cursor), limit=ROWS_SHOWN
+                _filter(asked, at), cursor=given(asked.cursor), limit=ROWS_SHOWN
             )
         filters = {
             "status": None if asked.status == "pending" else asked.status,
@@ -103,11 +108,12 @@ class Reservations(Controller):
         return request.page(
             "reservations.html",
             open=await request.parts.ongoing.open_by_model() if request.wants("open") else [],
+            open_max=OPEN_MAX,
             ages=list(AGES),
             filters=filters | {"status": asked.status},
             statuses=STATUSES,
             found=found.data,
-            older=found.next_cursor and link(HERE, **filters, cursor=found.next_cursor),
+            older=found.next_cursor and link(HERE, **filters, at=milliseconds(at), cursor=found.next_cursor),
         )
 
     @page("/find")
@@ -199,9 +205,9 @@ async def _done(request: PageRequest, asked: Asked, do: Callable[[], Awaitable[s
     return see(link(f"{HERE}/{asked.reservation}", did=await request.by_hand(asked, do)))
 
 
-def _filter(request: PageRequest, asked: Which) -> ReservationFilter:
+def _filter(asked: Which, now: datetime) -> ReservationFilter:
     """As the search wants it."""
-    now, status = request.now, asked.status
+    status = asked.status
     least, most = AGES[asked.age] if asked.age is not UNSET else (0, None)
     return ReservationFilter(
         status=None if status == "all" else "pending" if status == "overdue" else status,

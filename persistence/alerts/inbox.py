@@ -15,7 +15,7 @@ REJECTED = """
 SELECT coalesce(sum(deliveries), 0)::bigint AS number,
   (array_agg(provider ORDER BY last_at DESC))[1] AS provider,
   (array_agg(why ORDER BY last_at DESC))[1] AS why
-FROM webhook_inbox WHERE status = 'rejected' AND last_at > clock_timestamp() - interval '1 hour'
+FROM webhook_inbox WHERE status = 'rejected' AND last_at > statement_timestamp() - interval '1 hour'
 """
 
 

@@ -23,17 +23,24 @@ class PostgresOngoing:
         seconds = 60.0 if row["entries"] < LATEST_MAX else max(row["seconds"], 0.001)
         return float(row["entries"] / seconds)
 
+    # Each row is compared with moments that are computed once.
     OPEN = """
+    WITH ages AS MATERIALIZED (
+      SELECT now() - make_interval(secs => $1) AS first, now() - make_interval(secs => $2) AS second,
+        now() - make_interval(secs => $3) AS third
+    )
     SELECT model, count(*) AS count, sum(held)::bigint AS held,
       count(*) FILTER (WHERE expires_at < now()) AS overdue,
       array[
-        count(*) FILTER (WHERE age < $1), count(*) FILTER (WHERE age >= $1 AND age < $2),
-        count(*) FILTER (WHERE age >= $2 AND age < $3), count(*) FILTER (WHERE age >= $3)
+        count(*) FILTER (WHERE created_at > first),
+        count(*) FILTER (WHERE created_at <= first AND created_at > second),
+        count(*) FILTER (WHERE created_at <= second AND created_at > third),
+        count(*) FILTER (WHERE created_at <= third)
       ] AS by_age
     FROM (
-      SELECT model, held, expires_at, extract(epoch FROM now() - created_at) AS age
+      SELECT model, held, expires_at, created_at
       FROM reservations WHERE status = 'pending' ORDER BY id DESC LIMIT $4
-    ) open
+    ) AS open, ages
     GROUP BY model ORDER BY sum(held) DESC, model LIMIT $5
     """
 

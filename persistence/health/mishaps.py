@@ -70,7 +70,7 @@ class PostgresMishaps:
 
 LATELY = """
 SELECT coalesce(sum(number), 0)::bigint AS number, (array_agg(last ORDER BY minute DESC))[1] AS last
-FROM mishaps WHERE what = $1 AND minute > clock_timestamp() - interval '1 hour'
+FROM mishaps WHERE what = $1 AND minute > statement_timestamp() - interval '1 hour'
 """
 
 

@@ -25,7 +25,7 @@ async def of_server(connection: Connection, rules: Mapping[str, Rule]) -> Seen:
 EXPIRED = """
 WITH lately AS NOT MATERIALIZED (
   SELECT id, settled_at FROM reservations
-  WHERE cancel_cause = 'expired' AND settled_at > clock_timestamp() - interval '1 hour'
+  WHERE cancel_cause = 'expired' AND settled_at > statement_timestamp() - interval '1 hour'
 )
 SELECT count(*) AS number, array(SELECT id::text FROM lately ORDER BY settled_at DESC LIMIT 3) AS named
 FROM lately

@@ -18,7 +18,7 @@ FROM (
   SELECT provider, status, outcome, deliveries, received_at, last_at, settled_at, reservation
   FROM webhook_inbox ORDER BY id DESC LIMIT $1
 ) i LEFT JOIN reservations r ON r.id = i.reservation::uuid
-WHERE i.last_at > clock_timestamp() - interval '24 hours'
+WHERE i.last_at > statement_timestamp() - interval '24 hours'
 GROUP BY i.provider, i.status ORDER BY i.provider, i.status
 """
 

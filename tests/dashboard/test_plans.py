@@ -38,7 +38,7 @@ async def used(connection, look) -> set[str]:
     await look(noting)
     found: set[str] = set()
     for query, values in noting.asked:
-        if not query.lstrip().startswith("SELECT"):
+        if not query.lstrip().startswith(("SELECT", "WITH")):
             continue
         (text,) = await connection.fetchrow(f"EXPLAIN (FORMAT JSON) {query}", *values)
         for node in nodes(json.loads(text)[0]["Plan"]):

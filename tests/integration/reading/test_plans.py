@@ -125,8 +125,8 @@ WALKED = [
 
 
 async def test_every_page_walks_along_an_index(database, monkeypatch):
-    for module in (listing, searching):
-        monkeypatch.setattr(module, "LOOKED_MAX", 500)  # as few of these rows as usual of a large journal's
+    for module, bound in ((listing, "LOOKED_MAX"), (searching, "LOOKED_MAX"), (searching, "WALKED_MAX")):
+        monkeypatch.setattr(module, bound, 500)  # as few of these rows as usual of a large journal's
     async with database.acquire() as connection:
         await connection.execute(FILL)
         for ask, index in WALKED:
