@@ -135,10 +135,12 @@ def read_rules(text: str) -> Mapping[str, Rule]:
     rules = dict(RULES)
     for given in filter(None, (each.strip() for each in text.split(","))):
         found = _GIVEN.fullmatch(given)
-        if found is None or found[1] not in RULES:
+        if found is None:
             raise ValueError(
                 f"has {given!r}, where `<rule>=<warning>:<critical>` is wanted, as backlog=0.4:0.8"
             )
+        if found[1] not in RULES:
+            raise ValueError(f"has {given!r}, and no rule is called {found[1]}: there are {', '.join(RULES)}")
         rule = rules[found[1]]
         if not rule.numbered:
             raise ValueError(f"has {given!r}, and no number decides about {rule.name}")

@@ -62,10 +62,12 @@ def _print(alert: "Alert") -> None:
     click.echo(f"{'':8}  {alert.message}")
 
 
-@alerts.command()
+@alerts.command(short_help="Tell whom LASTRO_ALERT_URLS names that this is a test.")
 @data_option
 def test(data: Path) -> None:
     """Tell everybody whom LASTRO_ALERT_URLS names that this is a test, and say who has taken it.
+
+    The URLs are those of this command's own environment, so that one can be tried before it is set for all.
 
     Exit codes: 0 all have, 1 somebody has not, 2 nobody is named.
     """
@@ -74,7 +76,8 @@ def test(data: Path) -> None:
     urls = channel_urls(settings_of(data).alert_urls)
     if not urls:
         raise Refusal(
-            "LASTRO_ALERT_URLS is not set here, so that nobody is told; docs/alerts.md says what it may be."
+            "LASTRO_ALERT_URLS is not set here, so that nobody is told. Set it for this command, too; "
+            "docs/alerts.md says what it may be."
         )
     failed = asyncio.run(_tell(urls))
     click.get_current_context().exit(int(failed))
@@ -91,7 +94,7 @@ async def _tell(urls: list[str]) -> bool:
     return any(why is not None for why in sent.values())
 
 
-@alerts.command()
+@alerts.command(short_help="What is watched, and from where on it is bad.")
 @data_option
 def rules(data: Path) -> None:
     """What is watched, with the thresholds as LASTRO_THRESHOLDS sets them."""

@@ -43,8 +43,9 @@ def create_key(
     \b
     spend    deduct, reserve, confirm, cancel, extend, name tasks, quote; includes read
     grant    grant, refund
-    read     balances, statements, reservations, transactions, accounts, the rate card
-    operate  adjust, settings of accounts, prices, reconciliation, webhooks, events; includes read
+    read     balances, statements, reservations, transactions, accounts, the rate card, monitoring, metrics
+    operate  the dashboard, adjust, settings of accounts, prices, reconciliation, webhooks, events,
+             clean-up, alerts; includes read
 
     A batch needs for each of its operations what that one needs alone.
     """  # noqa: D301

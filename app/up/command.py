@@ -101,6 +101,7 @@ class Up:
                 ready = readiness.ask()
                 if ready:
                     self._say(f"ready {readiness.url}")
+                    self._say(f"pages {readiness.url}/dashboard (sign in with the key), {readiness.url}/docs")
                     key_file = self._folder.development_key
                     self._say(f"key   {self._key} (all scopes; also in {key_file})")
                 elif explanation := readiness.explanation():

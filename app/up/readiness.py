@@ -26,7 +26,7 @@ class Readiness:
             answer = connection.getresponse()
             text = answer.read(1000).decode(errors="replace")
         except (OSError, http.client.HTTPException) as error:
-            self.answer = str(error)
+            self.answer = f"the API does not answer yet ({error})"
             return False
         finally:
             connection.close()

@@ -9,7 +9,8 @@ from app.alerts import channel_urls, heartbeat_url
 from app.health import CHECKS
 from app.rules import RULES, read_rules
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+GUIDE = (ROOT / "docs" / "alerts.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| `(\w+)` \| (.+) \| ([\d.]*) \| ([\d.]*) \|$", re.MULTILINE)
 
 
@@ -20,6 +21,12 @@ def shown(number: float | None) -> str:
 def test_the_guide_shows_every_rule_with_its_thresholds():
     rules = [(each.name, each.says, shown(each.warning), shown(each.critical)) for each in RULES.values()]
     assert rules == ROW.findall(GUIDE)
+
+
+def test_whoever_is_told_of_an_alert_finds_it_in_the_runbooks():
+    runbooks = (ROOT / "docs" / "runbooks.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.+`) \| .+ \|$", runbooks, re.MULTILINE)
+    assert set(RULES) == set(re.findall(r"`(\w+)`", " ".join(rows)))
 
 
 def test_the_checks_of_health_are_those_of_the_contract_in_its_order():
@@ -48,7 +55,7 @@ def test_thresholds_are_changed_by_name_and_the_others_stay():
         ("backlog=x:1", "is wanted"),
         ("backlog=-1:1", "is wanted"),
         ("backlog=1.2.3:4", "1.2.3 is no number"),
-        ("nothing=1:2", "is wanted"),
+        ("nothing=1:2", "no rule is called nothing: there are overdue_reservations, "),
         ("fence=1:2", "no number decides about fence"),
         ("backlog=0.9:0.5", "what is critical of backlog is above the warning"),
         ("workers=1:2", "what is critical of workers is below the warning"),
