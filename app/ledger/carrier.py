@@ -23,6 +23,7 @@ from app.ledger.clock import Clock
 from app.ledger.errors import InternalError, LedgerUnavailable
 from app.ledger.flight import Flight
 from app.ledger.lasting import is_overtaken
+from app.ledger.operations import verb_of
 from app.ledger.replicas import Answered, Replicas
 from app.ledger.replies import Declined, Reply
 from app.ledger.scripts import Script
@@ -198,7 +199,7 @@ class Carrier:
         elif flight.unknown or code not in SCRIPT_FAULT:
             flight.fail(LedgerUnavailable, f"{code} {error}")
         elif len(tickets) == 1 or flight.atomic:
-            verb = "batch" if flight.atomic else type(tickets[0].operation).__name__
+            verb = "batch" if flight.atomic else verb_of(type(tickets[0].operation))
             log.error("the script failed", extra={"error": str(error), "verb": verb})
             flight.fail(InternalError, str(error))
         else:

@@ -22,6 +22,11 @@ class Operation(Struct, kw_only=True, omit_defaults=True, tag_field="verb", tag=
     by: str = "system"
 
 
+def verb_of(operation: type[Operation]) -> str:
+    """The word of an operation in Lua and HTTP, and for whoever counts."""
+    return str(operation.__struct_config__.tag)
+
+
 class Write(Operation, kw_only=True):
     """What a caller may repeat under a key. `notes` and `notes_hash` come from `entries.seal`. `journaled`:
     how far the journal was when it was asked for the key, or for what was given back before; the ledger sets

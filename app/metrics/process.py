@@ -18,7 +18,7 @@ from prometheus_client.metrics_core import Metric
 
 from app.http.wide import Watch
 from app.ledger.ledger import Ledger
-from app.ledger.operations import Operation
+from app.ledger.operations import verb_of
 from app.ledger.tally import Histogram
 
 Labels = TypeVar("Labels", bound=tuple[str, ...])
@@ -91,13 +91,13 @@ class Process:
             "lastro_operations",
             "Operations by what came of them: done, replayed, or the code of the refusal.",
             ("operation", "outcome"),
-            {(_verb(verb), outcome): count for (verb, outcome), count in tally.operations.items()},
+            {(verb_of(verb), outcome): count for (verb, outcome), count in tally.operations.items()},
         )
         yield _counted(
             "lastro_operation_credits",
             "Credits that operations moved.",
             ("operation",),
-            {(_verb(verb),): credits_ for verb, credits_ in tally.credits.items()},
+            {(verb_of(verb),): credits_ for verb, credits_ in tally.credits.items()},
         )
         yield _distributed(
             "lastro_call_duration_seconds",
@@ -145,10 +145,6 @@ def _distributed(
         buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
         family.add_metric([value] if label else [], buckets, histogram.sum)
     return family
-
-
-def _verb(operation: type[Operation]) -> str:
-    return str(operation.__struct_config__.tag)
 
 
 def _shown(route: str) -> str:

@@ -4,7 +4,8 @@ which a callback's token may stand, nor bodies.
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from opentelemetry import propagate
@@ -16,8 +17,8 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 
 from app.ledger.errors import LedgerError
 from app.ledger.ledger import Ledger
-from app.ledger.operations import Write
-from app.ledger.receipts import Batched, Receipt
+from app.ledger.operations import Configure, Write, verb_of
+from app.ledger.receipts import Batched, Configured, Receipt
 
 CLOSE_SECONDS = 0.7
 FAILED = 500
@@ -102,24 +103,33 @@ class _Traced(Ledger):
     tracer: Tracer
 
     async def _carried_out(self, operation: Write) -> Receipt:
-        with self._span(f"ledger {operation.__struct_config__.tag}") as span:
+        with self._span(verb_of(type(operation))) as span:
             span.set_attribute("lastro.shard", operation.shard)
-            try:
-                receipt = await super()._carried_out(operation)
-            except LedgerError as error:
-                span.set_attribute("error.type", error.word)
-                raise
+            receipt = await super()._carried_out(operation)
             span.set_attribute("lastro.account", receipt.entry.account)
             span.set_attribute("lastro.transaction", str(receipt.transaction))
             if receipt.entry.reservation is not None:
                 span.set_attribute("lastro.reservation", receipt.entry.reservation)
             return receipt
 
+    async def configure(self, operation: Configure) -> Configured:
+        with self._span(verb_of(type(operation))) as span:
+            span.set_attribute("lastro.account", operation.account)
+            return await super().configure(operation)
+
     async def batch(self, operations: Sequence[Write], *, atomic: bool = False) -> Batched:
-        with self._span("ledger batch") as span:
+        with self._span("batch") as span:
             span.set_attribute("lastro.operations", len(operations))
             return await super().batch(operations, atomic=atomic)
 
-    def _span(self, name: str) -> Any:
+    @contextmanager
+    def _span(self, what: str) -> Iterator[Span]:
         """A refusal is an answer, and no error of the span."""
-        return self.tracer.start_as_current_span(name, record_exception=False, set_status_on_exception=False)
+        with self.tracer.start_as_current_span(
+            f"ledger {what}", record_exception=False, set_status_on_exception=False
+        ) as span:
+            try:
+                yield span
+            except LedgerError as error:
+                span.set_attribute("error.type", error.word)
+                raise

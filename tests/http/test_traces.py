@@ -11,7 +11,7 @@ from persistence.api_keys import create
 from tests.http.collector import attributes, collecting
 from tests.http.conftest import ALL, _client, running
 from tests.http.serving import create_app
-from tests.http.steps import CREDITS, do, is_refused
+from tests.http.steps import CREDITS, do, is_refused, setting
 
 CALLER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -31,6 +31,7 @@ async def test_a_request_is_a_span_of_the_callers_trace_with_the_ledgers_in_it(
             assert 201 == made.status_code
             await is_refused(client, "deduct", 402, "insufficient_credits", accountId="alice", amount=1000)
             held = await do(client, "reserve", accountId="alice", amount=3)
+            await setting(client, status="frozen")
     assert {"lastro"} == collector.services
     request, ledger = collector.one(f"POST {CREDITS}/grant"), collector.one("ledger grant")
     assert ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7") == (
@@ -49,6 +50,7 @@ async def test_a_request_is_a_span_of_the_callers_trace_with_the_ledgers_in_it(
     refused = collector.one("ledger deduct")
     assert ("insufficient_credits", 0) == (attributes(refused)["error.type"], refused.status.code)
     assert held["reservation"]["id"] == attributes(collector.one("ledger reserve"))["lastro.reservation"]
+    assert "alice" == attributes(collector.one("ledger configure"))["lastro.account"]
     told = "".join(map(str, collector.spans))
     assert "for nobody else" not in told
     assert client.headers["authorization"].removeprefix("Bearer ") not in told
