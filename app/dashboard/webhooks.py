@@ -21,6 +21,7 @@ from app.webhooks.inbox import LATELY_ROWS_MAX, REPLAYABLE, Row, RowFilter, RowS
 HERE = "/dashboard/webhooks"
 STATUSES = (*get_args(RowStatus), "duplicate")
 ROWS_SHOWN = 25
+INDENTED_MAX = 16_384
 _ID_MAX = 10**18
 
 
@@ -126,4 +127,12 @@ def _about(row: Row) -> str:
 
 
 def _indented(payload: str | None) -> str | None:
-    return None if payload is None else msgspec.json.format(payload, indent=2)
+    """A long one as it came: whoever nests deeply would have each of very many lines begin with a thousand
+    blanks.
+    """
+    if payload is None or len(payload) > INDENTED_MAX:
+        return payload
+    try:
+        return msgspec.json.format(payload, indent=2)
+    except RecursionError:
+        return payload

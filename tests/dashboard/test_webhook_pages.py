@@ -75,3 +75,18 @@ async def test_what_was_settled_or_is_not_there_cannot_be_replayed(operator, cli
     for nothing in ("0", "999", "x", "9" * 40, "-1", "\u0661"):
         assert 404 == (await operator.get(f"{HERE}/{nothing}")).status
         assert 404 == (await operator.post(f"{HERE}/{nothing}", fields)).status_code
+
+
+KEPT = """
+INSERT INTO webhook_inbox (provider, named, outcome, status, payload)
+VALUES ('fal', 'task', 'succeeded', 'conflict', $1) RETURNING id
+"""
+
+
+@pytest.mark.parametrize(("deep", "wide"), [(1, 1), (300, 100_000), (900, 1_500), (980, 1), (3_000, 1)])
+async def test_a_payload_is_shown_whole_however_deep_and_long_it_is(operator, database, deep, wide):
+    payload = '{"x":' + "[" * deep + ",".join(["7171717"] * wide) + "]" * deep + "}"
+    answer = await operator.http.get(f"{HERE}/{await database.fetchval(KEPT, payload)}")
+    assert 200 == answer.status_code
+    assert (deep, wide) == (answer.text.count("["), answer.text.count("7171717"))
+    assert len(answer.text) < 5_000_000, "nobody's memory is filled"
