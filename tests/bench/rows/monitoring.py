@@ -1,7 +1,8 @@
-"""Row 11: how long monitoring takes to answer when the journal has ten million rows.
+"""Row 11: how long monitoring and the pages of the dashboard take when the journal has ten million rows.
 
-It reads the sums and never the journal: so that only the sums of so many entries are made, of a year in which
-100,000 accounts have jobs, some of them often and most of them seldom, which is what costs most.
+Monitoring reads the sums and never the journal: those are made by themselves, of a year in which 100,000
+accounts have jobs, some of them often and most of them seldom, which is what costs most. Pages read more than
+that: for them there is a journal of ten million rows, and all that stands beside it (`tests.bench.year`).
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 
+from persistence import api_keys
 from persistence.birth import give_birth
 from persistence.migrate import migrate
 from persistence.monitoring import PostgresMonitoring
@@ -19,14 +21,19 @@ from persistence.monitoring.activity import FIRST, LIMITS
 from persistence.monitoring.counting import count
 from persistence.monitoring.snapshots import PERIODS, Snapshots
 from persistence.pool import Pool, open_pool
-from tests.bench.bed import SHARDS, Bed, run
-from tests.bench.figures import Line, Samples
+from tests.bench import loaded, year
+from tests.bench.bed import SHARDS, Bed, House, run
+from tests.bench.figures import Line, Samples, percentile
 from tests.bench.filled import Size, fill
 from tests.bench.sizes import Sizes, Told
+from tests.bench.visits import Operator, visits
+from tests.bench.year import ACCOUNTS
 
 MUST_MS = 50
+PAGE_MUST_MS = 100
 ENTRIES = 10_000_000
-ACCOUNTS = 100_000
+VISITS = 24
+NAMED = 8
 ZONES = ("UTC", "America/Sao_Paulo", "Asia/Kathmandu")
 
 Ask = Callable[[], Awaitable[object]]
@@ -102,7 +109,7 @@ COUNTED = f"UPDATE usage_state SET counted = counted + {ENTRIES}, as_of = now()"
 
 
 def measure(bed: Bed, sizes: Sizes, told: Told) -> list[Line]:
-    told.expect(4)
+    told.expect(7)
     told.say(f"making {ACCOUNTS:,} accounts")
     valkey, database_url = bed.valkey("none"), bed.database(bed.postgres)
     run(migrate(database_url))
@@ -110,10 +117,16 @@ def measure(bed: Bed, sizes: Sizes, told: Told) -> list[Line]:
     run(fill(database_url, Size(ACCOUNTS, 10)))
     told.step("counting them")
     rate = run(_counted(database_url))
-    told.step(f"{rate:,.0f} entries/s; making the sums of {ENTRIES:,}")
+    told.step(f"{rate:,.0f} entries/s; making {year.ENTRIES:,} entries")
+    run(year.live(database_url))
+    told.step(f"making the sums of {ENTRIES:,}")
     run(_fill(database_url))
     told.step("asking")
     answers, snapshots = run(_asked(database_url, max(3, sizes.rounds)))
+    told.step("filling Redis")
+    run(loaded.load(database_url, valkey.url))
+    told.step("opening pages")
+    pages = _visited(bed, House(valkey, database_url, run(_key(database_url))))
     told.step("done")
     slowest = max(answers, key=lambda name: answers[name].median)
     beside = ", ".join(f"{name} {each.median:.1f}" for name, each in answers.items())
@@ -126,8 +139,44 @@ def measure(bed: Bed, sizes: Sizes, told: Told) -> list[Line]:
             answers[slowest].median < MUST_MS,
             f"in ms: {beside}; made beside the journal: all balances and the four lists of who spent most in "
             f"{snapshots:.2f} s; {rate:,.0f} entries/s counted",
-        )
+        ),
+        _line_of(pages),
     ]
+
+
+def _line_of(pages: dict[str, Samples]) -> Line:
+    """Judged by the slow visits of each page, not by the usual ones."""
+    slow = {name: percentile(sorted(each.values), 0.95) for name, each in pages.items()}
+    names = sorted(slow, key=slow.__getitem__, reverse=True)
+    described = [f"{name} {pages[name].median:.0f}/{slow[name]:.0f}" for name in names]
+    return Line(
+        "11",
+        f"the dashboard's pages over HTTP at {year.ENTRIES:,} journal rows, of {len(pages)} kinds of visits",
+        f"slowest: {names[0]}, median {pages[names[0]].median:.0f} ms, 95% within {slow[names[0]]:.0f} ms",
+        f"< {PAGE_MUST_MS} ms",
+        slow[names[0]] < PAGE_MUST_MS,
+        f"median/95% in ms of the slowest: {', '.join(described[:NAMED])}; {VISITS} visits each; an account"
+        f" has {2 * year.JOBS // year.HOT_EVERY:,} entries; {year.LATELY:,} reservations,"
+        f" {year.DELIVERIES:,} webhooks",
+    )
+
+
+def _visited(bed: Bed, house: House) -> dict[str, Samples]:
+    """Milliseconds of each page, by turns, so that what the machine does meanwhile meets all of them."""
+    operator = Operator(bed.api(house).port, house.token, ZONES[1])
+    known = visits(operator, year.HOT, f"task-{year.JOBS - 1000}", year.DELIVERIES // 2)
+    values: dict[str, list[float]] = {name: [] for name in known}
+    for round_ in range(1 + VISITS):
+        for name, visit in known.items():
+            seconds = operator.open(*visit).seconds
+            if round_:
+                values[name].append(1000 * seconds)
+    return {name: Samples(found) for name, found in values.items()}
+
+
+async def _key(database_url: str) -> str:
+    async with await open_pool(database_url, connections_max=1) as pool:
+        return await api_keys.create(pool, "operator", ["operate"])
 
 
 async def _counted(database_url: str) -> float:
