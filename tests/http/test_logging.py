@@ -39,12 +39,19 @@ class Log:
         return [line for line in found if line["event"] == event]
 
 
-@pytest.fixture
-def log(monkeypatch) -> Iterator[Log]:
+class Terminal(io.StringIO):
+    """Where a person is looking."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(params=[io.StringIO])
+def log(request, monkeypatch) -> Iterator[Log]:
     """The real set-up, at the level `debug`, into a text."""
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
-    stream = io.StringIO()
+    stream = request.param()
     monkeypatch.setattr("sys.stderr", stream)
     logs.set_up("debug")
     monkeypatch.setattr(wide, "log", structlog.get_logger("lastro.request"))
@@ -53,6 +60,20 @@ def log(monkeypatch) -> Iterator[Log]:
     structlog.reset_defaults()
     root.handlers[:] = before
     root.setLevel(level)
+
+
+@pytest.mark.parametrize("log", [io.StringIO, Terminal], indirect=True)
+def test_what_fails_is_told_without_the_values_that_it_had(log):
+    def fails(password: str) -> None:
+        raise ValueError(f"{len(password)} characters are wrong")
+
+    secret = "T0p-secret"
+    try:
+        fails(secret)
+    except ValueError:
+        structlog.get_logger("lastro").exception("it failed")
+    assert "10 characters are wrong" in log.text
+    assert secret not in log.text
 
 
 async def test_a_request_has_one_line_that_says_what_it_was_about_and_what_came_of_it(log, client):
