@@ -12,14 +12,15 @@ import uvicorn
 
 from app.embedded.ports import free_port
 from app.http.protocol import BoundedProtocol
+from tests.conftest import wait_until
 from tests.processes import HOUSE
 
 HEAD = b"GET /health/live HTTP/1.1\r\nHost: lastro.test\r\n"
 
 
-@pytest.fixture
-def port(tmp_path, until) -> Iterator[int]:
-    """Of an API whose stores are away: it has to withstand strangers all the same."""
+@pytest.fixture(scope="module")
+def port(tmp_path_factory) -> Iterator[int]:
+    """Of an API whose stores are away: it has to withstand strangers all the same, one after the other."""
     port = free_port()
     away = f"127.0.0.1:{free_port()}"
     environment = {
@@ -29,10 +30,13 @@ def port(tmp_path, until) -> Iterator[int]:
     }
     command = [sys.executable, "-m", "app.cli", "api", "--port", str(port), "--grace", "0"]
     process = subprocess.Popen(
-        [*command, "--data", str(tmp_path)], cwd=HOUSE, env=environment, stderr=subprocess.DEVNULL
+        [*command, "--data", str(tmp_path_factory.mktemp("data"))],
+        cwd=HOUSE,
+        env=environment,
+        stderr=subprocess.DEVNULL,
     )
     try:
-        until(lambda: _accepts(port) or process.poll() is not None, 20)
+        wait_until(lambda: _accepts(port) or process.poll() is not None, 20)
         yield port
     finally:
         process.kill()
