@@ -7,9 +7,9 @@ A page is a file here, a template of the same name, and a line in `routes.PAGES`
 
         @page("/")
         async def models(self, request: PageRequest) -> Answer[bytes]:
-            asked = request.asked(ModelsAsked)         # a `Query`; empty fields count as left out
-            found = await request.parts.monitoring.models(asked.period)
-            return request.page("models.html", found=found)
+            period = request.asked(ModelsQuery).period  # a `Query`; empty fields count as left out
+            use = await request.parts.monitoring.models(period)
+            return request.page("models.html", use=use)
 
     {% extends "base.html" %}                          {# app/dashboard/templates/models.html #}
     {% import "parts.html" as ui with context %}

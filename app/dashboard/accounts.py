@@ -28,14 +28,14 @@ ENTRIES_SHOWN = 50
 HOLDS_SHOWN = 50
 
 
-class Search(Query, kw_only=True):
+class AccountsQuery(Query, kw_only=True):
     """A part of an id."""
 
     q: Annotated[str, Meta(pattern=r"^[^\x00-\x1f]{0,128}$(?!\n)")] = ""
     cursor: Cursor | UnsetType = UNSET
 
 
-class Which(Query, kw_only=True):
+class AccountQuery(Query, kw_only=True):
     """An account, and from where on to show what happened. In the query, because `..` is an account, too."""
 
     integers = frozenset({"did"})
@@ -45,7 +45,7 @@ class Which(Query, kw_only=True):
     did: int = 0
 
 
-class Export(Query, kw_only=True):
+class ExportQuery(Query, kw_only=True):
     """All that happened to an account, as a file."""
 
     account: shapes.AccountId
@@ -96,7 +96,7 @@ class Accounts(Controller):
     @page("/")
     async def accounts(self, request: PageRequest) -> Answer[bytes]:
         """Those whose id begins with what is looked for, then those that have it further on."""
-        asked = request.asked(Search)
+        asked = request.asked(AccountsQuery)
         found = await request.parts.searching.accounts(
             AccountFilter(text=asked.q.strip()), cursor=given(asked.cursor), limit=ROWS_SHOWN
         )
@@ -110,7 +110,7 @@ class Accounts(Controller):
     @page("/one")
     async def one(self, request: PageRequest) -> Answer[bytes]:
         """What it has now, exactly; and what the journal has of it."""
-        asked = request.asked(Which)
+        asked = request.asked(AccountQuery)
         account = (await request.ledger.balance(asked.account)).account
         found = TransactionPage([], None, None)
         if request.wants("timeline"):
@@ -132,7 +132,7 @@ class Accounts(Controller):
     @page("/export")
     async def export(self, request: PageRequest) -> Answer[object]:
         """The same file as of the API."""
-        asked = request.asked(Export)
+        asked = request.asked(ExportQuery)
         everything = request.parts.history.export(TransactionFilter(account=asked.account))
         return exports.export(everything, asked.format, asked.account, request.now)
 

@@ -33,7 +33,7 @@ WHERE = {
 ELSEWHERE = "/dashboard/journal"
 
 
-class Asked(Query):
+class OverviewQuery(Query):
     """The step of the chart."""
 
     period: Period = "hour"
@@ -54,7 +54,7 @@ class Overview(Controller):
     @page("/")
     async def overview(self, request: PageRequest) -> Answer[bytes]:
         """What there is, what goes on, and what needs somebody."""
-        asked, parts = request.asked(Asked), request.parts
+        asked, parts = request.asked(OverviewQuery), request.parts
         values: dict[str, Any] = {}
         if request.wants("live"):
             report = await parts.health.report()

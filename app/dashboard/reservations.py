@@ -45,7 +45,7 @@ AGES = {
 """Ages by name: at least so many seconds, and fewer than so many."""
 
 
-class Which(Query, kw_only=True):
+class ReservationsQuery(Query, kw_only=True):
     """Which reservations. `overdue`: those that are open after their deadline. `at`: the milliseconds as of
     which ages and deadlines are judged; on later pages those of the first one, so that all are of one list.
     """
@@ -58,7 +58,7 @@ class Which(Query, kw_only=True):
     cursor: Cursor | UnsetType = UNSET
 
 
-class Task(Query, kw_only=True):
+class FindQuery(Query, kw_only=True):
     """A reservation by its own id, or by the provider's task."""
 
     id: Annotated[str, Meta(max_length=255, pattern=r"^[^\x00-\x1f]*$(?!\n)")]
@@ -92,7 +92,7 @@ class Reservations(Controller):
     @page("/")
     async def reservations(self, request: PageRequest) -> Answer[bytes]:
         """The open ones by model and age, and a list, newest first."""
-        asked = request.asked(Which)
+        asked = request.asked(ReservationsQuery)
         at = request.now if asked.at is UNSET else moment(int(asked.at))
         found = ReservationPage([], None)
         if request.wants("list"):
@@ -119,7 +119,7 @@ class Reservations(Controller):
     @page("/find")
     async def find(self, request: PageRequest) -> Answer[bytes]:
         """By its id, or by a task of whatever provider."""
-        named = request.asked(Task).id.strip()
+        named = request.asked(FindQuery).id.strip()
         if _UUID.fullmatch(named):
             return see(f"{HERE}/{named.lower()}")
         found = await request.parts.history.transactions(TransactionFilter(task=named), limit=1)
@@ -205,7 +205,7 @@ async def _done(request: PageRequest, asked: Asked, do: Callable[[], Awaitable[s
     return see(link(f"{HERE}/{asked.reservation}", did=await request.by_hand(asked, do)))
 
 
-def _filter(asked: Which, now: datetime) -> ReservationFilter:
+def _filter(asked: ReservationsQuery, now: datetime) -> ReservationFilter:
     """As the search wants it."""
     status = asked.status
     least, most = AGES[asked.age] if asked.age is not UNSET else (0, None)
