@@ -20,7 +20,7 @@ from persistence.walking import Walk, walk_of
 LOOKED_MAX = 50_000
 """So many ids of accounts are looked at for a page, which may be short and says where it goes on."""
 
-WALKED_MAX = 10_000
+WALKED_MAX = 5_000
 """The same of reservations, which are larger."""
 
 _Part = Literal[0, 1]
