@@ -5,11 +5,13 @@
 VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
-# Sizes and places may be given: make test TESTS=tests/unit PROCESSES=1
+# Sizes and places may be given: make test TESTS=tests/unit PROCESSES=1. Three processes are right for two cores:
+# tests also wait.
 TESTS ?=
-PROCESSES ?= 2
+PROCESSES ?= 3
 FAULTS ?= 200
-PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
+# Files are begun in the order of tests/conftest.py, the longest first.
+PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: run test lint check chaos bench format clean help
 
