@@ -125,7 +125,7 @@ def _visits(operator: Operator, hot: str, task: str, delivery: int) -> Iterator[
     for path, parts in polls.items():
         for part in parts:
             yield f"{path.partition('?')[0]}, {part} polled", Visit(home + path, part)
-    ended = operator.open(f"{home}/reservations?status=confirmed&age=older").text
+    ended = operator.open(f"{home}/reservations?status=confirmed").text
     for name, text in {"open": operator.open(f"{home}/reservations").text, "ended": ended}.items():
         found = _RESERVATION.search(text)
         assert found is not None, name
