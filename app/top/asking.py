@@ -188,7 +188,8 @@ class Asking:
         try:
             answer = self._client.get(PATH, params={"type": of, **more})
         except httpx.HTTPError as error:
-            raise NoAnswer(f"no answer: {str(error) or type(error).__name__}") from error
+            why = str(error) or type(error).__name__
+            raise NoAnswer(f"no answer ({why}): does `lastro api` run there?") from error
         if answer.is_success:
             return answer.content
         why = f"{answer.status_code}: {_detail(answer)}"

@@ -119,7 +119,7 @@ class Board:
         models = [
             (each.model_id, f"{each.credits:,}", _share(each.success_rate)) for each in seen.models.models
         ]
-        both.add_row(_list("spends most", users), _list("models", models))
+        both.add_row(_list("spends most", users), _list("most used models", models))
         return both
 
     def _attention(self, health: Health) -> Table:
