@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from redis.asyncio import Redis
 
 from app.ledger import keys
+from app.ledger.clock import time_ms
 from persistence.pool import Pool, answering
 
 
@@ -44,8 +45,7 @@ async def lacking_by_redis(redis: Redis, shards: int) -> list[Lacking]:
 async def _since(redis: Redis, cursors: Sequence[tuple[int, int]]) -> list[Lacking]:
     """What Redis has beyond the cursors, or beyond what it was told of them: the later counts."""
     fields = ["sequence", "bytes", "journaled", "journaled_bytes", "oldest_ms"]
-    seconds, micros = await redis.time()
-    now_ms = seconds * 1000 + micros // 1000
+    now_ms = await time_ms(redis)
     async with redis.pipeline(transaction=False) as looks:
         for shard in range(len(cursors)):
             looks.hmget(keys.meta(shard), fields)

@@ -16,6 +16,7 @@ from redis.exceptions import ResponseError
 
 from app.ledger import keys, scripts
 from app.ledger.backing import NotAdmitted
+from app.ledger.clock import time_ms
 from app.ledger.judgement import Sighting, Standing
 from app.ledger.running import run
 
@@ -107,8 +108,7 @@ async def demand_fit_server(redis: Redis, ledger: str, shards: int, clock_ms: in
 
 async def clocks_apart_ms(redis: Redis, clock_ms: int) -> int:
     """How far Redis' clock is ahead of this machine's; negative: behind."""
-    seconds, microseconds = await redis.time()
-    return seconds * 1000 + microseconds // 1000 - clock_ms
+    return await time_ms(redis) - clock_ms
 
 
 def _inhabited(stranger: str, ledger: str) -> NotAdmitted:

@@ -8,6 +8,12 @@ from redis.exceptions import RedisError
 from app.ledger.errors import LedgerUnavailable
 
 
+async def time_ms(redis: Redis) -> int:
+    """Redis' time in milliseconds since 1970. Raises what the client raises."""
+    seconds, microseconds = await redis.time()
+    return int(seconds) * 1000 + int(microseconds) // 1000
+
+
 class Clock:
     """Set by every answer that tells the time; in between it goes on by this machine's monotonic clock."""
 
@@ -29,8 +35,7 @@ class Clock:
     async def know(self) -> None:
         """Ask for the time, if it has not been told yet. Raises what the client raises."""
         if self._heard == 0.0:
-            seconds, microseconds = await self._redis.time()
-            self.set(seconds * 1000 + microseconds // 1000)
+            self.set(await time_ms(self._redis))
 
     async def learn(self) -> None:
         """The same for whoever asks on a caller's behalf.

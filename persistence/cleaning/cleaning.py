@@ -6,7 +6,7 @@ A run holds a lock of its session, so that whoever is killed lets go of it; what
 """
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import asyncpg
 import msgspec
@@ -21,6 +21,7 @@ from persistence.admission_steps import Barrier, past
 from persistence.cleaning.dropping import count_old, drop
 from persistence.cleaning.due import count_due, end_due, redis_ms
 from persistence.pool import Connection, Pool, answering
+from persistence.projections.moments import at
 
 RUN_SECONDS = 10.0
 """For how long a run drops what is old; the rest is the next one's."""
@@ -35,7 +36,6 @@ SYSTEM = "system"
 ABANDONED = "It was ended before its end."
 
 _LOCK = 0x63_6C65_616E_7570  # "cleanup"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 log = structlog.get_logger("lastro.cleaning")
 
@@ -139,7 +139,7 @@ class PostgresCleaning:
 
     def _old(self, now_ms: int) -> datetime:
         """What was settled before is old."""
-        return _EPOCH + timedelta(milliseconds=now_ms) - self._days
+        return at(now_ms) - self._days
 
     END = """
     UPDATE cleanups SET finished_at = clock_timestamp(), expired = $2, old = $3, error = left($4, 1000)

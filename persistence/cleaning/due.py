@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.ledger import keys
+from app.ledger.clock import time_ms
 from app.ledger.errors import LedgerFenced, LedgerUnavailable
 from app.ledger.ledger import Ledger
 
@@ -22,10 +23,9 @@ async def redis_ms(redis: Redis) -> int:
         LedgerUnavailable: Redis is away.
     """
     try:
-        seconds, microseconds = await redis.time()
+        return await time_ms(redis)
     except (RedisError, OSError) as error:
         raise LedgerUnavailable(why=str(error)) from error
-    return int(seconds) * 1000 + int(microseconds) // 1000
 
 
 async def count_due(redis: Redis, shards: Sequence[int], now_ms: int) -> int:

@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 from app.ledger import keys
 from app.ledger.acknowledgement import Acknowledgement
 from app.ledger.checkup import Finding
+from app.ledger.clock import time_ms
 from app.rules import Rule
 from persistence.cleaning.due import RESERVATION, count_due
 from persistence.doctor.between import acknowledged
@@ -39,8 +40,7 @@ async def kept(
 async def overdue(redis: Redis, shards: int, rules: Mapping[str, Rule]) -> Seen:
     """Reservations that nobody has ended though their time is over."""
     rule = rules["overdue_reservations"]
-    seconds, micros = await redis.time()
-    before_ms = seconds * 1000 + micros // 1000 - OVERDUE_MS
+    before_ms = await time_ms(redis) - OVERDUE_MS
     count = await count_due(redis, range(shards), before_ms)
     if not count:
         return counted(rule, 0, "No reservation is overdue.")

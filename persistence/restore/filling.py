@@ -10,6 +10,7 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from app.ledger import keys
+from app.ledger.clock import time_ms
 from app.ledger.loading import REMEMBER_MS, Closed, Page, close, load
 from persistence import rebuild
 from persistence.pool import Connection
@@ -92,8 +93,7 @@ async def fill(connection: Connection, redis: Redis, shards: Shards, count: Coun
     Raises:
         Moved: (`app.ledger.loading`) The server was replaced meanwhile.
     """
-    seconds, microseconds = await redis.time()
-    now_ms = seconds * 1000 + microseconds // 1000
+    now_ms = await time_ms(redis)
     for closed in shards.closed.values():
         await _fill_balances(connection, redis, closed, count)
         await _fill_memory(connection, redis, closed, now_ms)
