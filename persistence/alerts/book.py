@@ -8,7 +8,7 @@ from asyncpg import Record
 from app.alerts import KEPT_DAYS, Alert, State
 from app.events import HealthCritical, rfc3339
 from persistence.alerts.edges import Change, Key
-from persistence.alerts.wording import Notice, notice_of
+from persistence.alerts.wording import notice_of
 from persistence.events.outbox import Outbox
 from persistence.pool import Connection
 
@@ -83,7 +83,7 @@ async def write(
         if alert is None:
             continue
         if is_told:
-            await _put(connection, alert, notice_of(change), (told or {}).get(place, ()))
+            await _put(connection, alert, change, (told or {}).get(place, ()))
         if change.what != "over" and change.alert.level == "critical":
             await _tell_systems(connection, change.alert, alert)
 
@@ -104,11 +104,13 @@ async def _kept(connection: Connection, change: Change) -> str | None:
     return found
 
 
-PUT = "INSERT INTO alert_notices (alert, title, body, told) VALUES ($1::uuid, $2, $3, $4)"
+# By the clock of those who tell: PostgreSQL's may be ahead of it.
+PUT = "INSERT INTO alert_notices (alert, title, body, told, due_at) VALUES ($1::uuid, $2, $3, $4, $5)"
 
 
-async def _put(connection: Connection, alert: str, notice: Notice, told: Sequence[str]) -> None:
-    await connection.execute(PUT, alert, notice.title, notice.body, list(told))
+async def _put(connection: Connection, alert: str, change: Change, told: Sequence[str]) -> None:
+    notice, at = notice_of(change), change.alert.resolved_at or change.alert.since
+    await connection.execute(PUT, alert, notice.title, notice.body, list(told), at)
 
 
 async def _tell_systems(connection: Connection, alert: Alert, id_: str) -> None:

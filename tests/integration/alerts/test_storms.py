@@ -67,13 +67,15 @@ async def test_very_many_deliveries_that_need_a_decision_are_told_of_a_few_at_a_
 
 
 async def test_whoever_is_to_be_told_from_now_on_is_not_told_what_was_long_ago(watchman, database, ears):
-    before = watchman(thresholds="workers=5:0")
+    before = watchman(thresholds=QUIET)
+    await database.execute(FAILING, 20, "failed", "sora")
     await before.round(2)
-    assert ("workers", "") in await before.firing()
+    assert ("model_failure_rate", "sora") in await before.firing()
     await before.watching.stop()
-    after = watchman(thresholds="workers=:", urls=ears.url)
+    await database.execute("DELETE FROM reservations")
+    after = watchman(thresholds=QUIET, urls=ears.url)
     await after.round(7)
-    assert ["Lastro: over: workers"] == [title for title in ears.titles if "workers" in title]
+    assert ["Lastro: over: model failure rate (sora)"] == [each for each in ears.titles if "model" in each]
 
 
 async def test_alone_a_channel_that_fails_is_waited_for_once_a_round_and_ever_more_seldom(redis, clock):
