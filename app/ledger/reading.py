@@ -37,7 +37,12 @@ class Reading:
         return self._batcher.clock.now_ms()
 
     async def new_reservation_id(self, account: str) -> str:
-        """An id for a reservation of this account."""
+        """An id for a reservation of this account, a UUIDv7 of Redis' time: also the first of a process.
+
+        Raises:
+            LedgerUnavailable: Redis has not told the time yet, and is away.
+        """
+        await self._batcher.clock.learn()
         return new_reservation_id(shard_of(account, self._count or await self._learn_count()), self.now_ms())
 
     async def balance(self, account: str, *, reservations: bool = False) -> Holdings:

@@ -10,13 +10,13 @@ import httpx
 import pytest
 
 from app.ledger.backing import BackingUnavailable
-from app.main import create_app
 from app.webhooks import receiving
 from tests.http.conftest import running
 from tests.http.doors import FAILED, SUCCEEDED, deliver, inbox, reserved, told, url, with_doors
+from tests.http.payments import checkout
+from tests.http.serving import create_app
 from tests.http.steps import find, sums
 from tests.http.test_health import client_of, own, until  # noqa: F401
-from tests.http.test_webhook_topups import checkout
 
 PATIENCE_SECONDS = 20.0
 
