@@ -5,10 +5,9 @@
 VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
-# Sizes and places may be given: make test TESTS=tests/unit PROCESSES=1. Three processes are right for two cores:
-# tests also wait.
+# Sizes and places may be given: make test TESTS=tests/unit PROCESSES=1
 TESTS ?=
-PROCESSES ?= 3
+PROCESSES ?= 2
 FAULTS ?= 200
 # Files are begun in the order of tests/conftest.py, the longest first.
 PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
