@@ -35,7 +35,9 @@ class Clock:
     async def know(self) -> None:
         """Ask for the time, if it has not been told yet. Raises what the client raises."""
         if self._heard == 0.0:
-            self.set(await time_ms(self._redis))
+            now_ms = await time_ms(self._redis)
+            if self._heard == 0.0:  # still: what was told meanwhile is later, and time never goes back
+                self.set(now_ms)
 
     async def learn(self) -> None:
         """The same for whoever asks on a caller's behalf.

@@ -38,7 +38,7 @@ async def rejections(connection: Connection, rules: Mapping[str, Rule]) -> Seen:
 UNSETTLED = """
 WITH lately AS NOT MATERIALIZED (
   SELECT id, status, provider, task, reservation, account, why FROM webhook_inbox
-  WHERE status = $1 AND coalesce(settled_at, last_at) > clock_timestamp() - interval '1 day'
+  WHERE status = $1 AND coalesce(settled_at, last_at) > statement_timestamp() - interval '1 day'
 )
 SELECT * FROM lately WHERE id = ANY($3::bigint[])
 UNION ALL

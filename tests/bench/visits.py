@@ -81,7 +81,35 @@ def _visits(operator: Operator, hot: str, task: str, delivery: int) -> Iterator[
         yield f"models of a {period}", Visit(f"{home}/models?period={period}")
     yield "overview, polled", Visit(home, "live")
 
-    lists = {
+    for name, path in _lists(hot, task).items():
+        yield name, Visit(home + path)
+        if older := _OLDER.search(operator.open(home + path).text):
+            yield f"{name}, 2nd page", Visit(unescape(older[1]))
+
+    polls = {"/reservations": ("open", "list"), f"/accounts/one?account={hot}": ("now", "timeline")}
+    for path, parts in polls.items():
+        for part in parts:
+            yield f"{path.partition('?')[0]}, {part} polled", Visit(home + path, part)
+    ended = operator.open(f"{home}/reservations?status=confirmed").text
+    for name, text in {"open": operator.open(f"{home}/reservations").text, "ended": ended}.items():
+        found = _RESERVATION.search(text)
+        assert found is not None, name
+        yield f"a reservation, {name}", Visit(f"{home}/reservations/{found[1]}")
+    yield "an account like others", Visit(f"{home}/accounts/one?account=customer-00077777")
+    for form in ("csv", "jsonl"):
+        yield f"the hot account as {form}", Visit(f"{home}/accounts/export?account={hot}&format={form}")
+    yield "journal", Visit(f"{home}/journal")
+    yield "reconciliation", Visit(f"{home}/reconciliation")
+    yield "reconciliation, polled", Visit(f"{home}/reconciliation", "runs")
+    yield "webhooks, lately polled", Visit(f"{home}/webhooks", "lately")
+    yield "a webhook", Visit(f"{home}/webhooks/{delivery}")
+    yield "alerts", Visit(f"{home}/alerts")
+    yield "keys", Visit(f"{home}/alerts/keys")
+
+
+def _lists(hot: str, task: str) -> dict[str, str]:
+    """Pages that have later pages, by name."""
+    return {
         "reservations": "/reservations",
         "reservations, overdue": "/reservations?status=overdue",
         "reservations, confirmed": "/reservations?status=confirmed",
@@ -116,27 +144,3 @@ def _visits(operator: Operator, hot: str, task: str, delivery: int) -> Iterator[
         "webhooks of a task": f"/webhooks?task={task}",
         "webhooks of no task": "/webhooks?task=nothing",
     }
-    for name, path in lists.items():
-        yield name, Visit(home + path)
-        if older := _OLDER.search(operator.open(home + path).text):
-            yield f"{name}, 2nd page", Visit(unescape(older[1]))
-
-    polls = {"/reservations": ("open", "list"), f"/accounts/one?account={hot}": ("now", "timeline")}
-    for path, parts in polls.items():
-        for part in parts:
-            yield f"{path.partition('?')[0]}, {part} polled", Visit(home + path, part)
-    ended = operator.open(f"{home}/reservations?status=confirmed").text
-    for name, text in {"open": operator.open(f"{home}/reservations").text, "ended": ended}.items():
-        found = _RESERVATION.search(text)
-        assert found is not None, name
-        yield f"a reservation, {name}", Visit(f"{home}/reservations/{found[1]}")
-    yield "an account like others", Visit(f"{home}/accounts/one?account=customer-00077777")
-    for form in ("csv", "jsonl"):
-        yield f"the hot account as {form}", Visit(f"{home}/accounts/export?account={hot}&format={form}")
-    yield "journal", Visit(f"{home}/journal")
-    yield "reconciliation", Visit(f"{home}/reconciliation")
-    yield "reconciliation, polled", Visit(f"{home}/reconciliation", "runs")
-    yield "webhooks, lately polled", Visit(f"{home}/webhooks", "lately")
-    yield "a webhook", Visit(f"{home}/webhooks/{delivery}")
-    yield "alerts", Visit(f"{home}/alerts")
-    yield "keys", Visit(f"{home}/alerts/keys")

@@ -2,17 +2,15 @@
 
 import asyncio
 import gc
-import os
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.hanging import hanging
 from tests.http.conftest import running
 from tests.http.serving import create_app
 from tests.http.test_health import client_of, own
@@ -43,24 +41,6 @@ SECONDS_MAX = 20.0
 def killed(postgres) -> Iterator[None]:
     postgres.kill()
     yield
-
-
-@contextmanager
-def hanging(postgres) -> Iterator[None]:
-    """It takes connections, and answers nothing."""
-    pids = [int(postgres.pid), *_children(postgres.pid)]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-
-
-def _children(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(each) for each in children.split()]
 
 
 async def until(ask: Callable[[], Awaitable[httpx.Response]]) -> None:

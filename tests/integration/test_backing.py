@@ -4,8 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
 
 import asyncpg
@@ -19,6 +18,7 @@ from app.ledger.shards import new_reservation_id
 from persistence.backing import PostgresBacking
 from persistence.pool import ANSWER_SECONDS, answering, open_pool
 from persistence.silence import MOMENT_SECONDS
+from tests.hanging import hanging
 from tests.integration.rows import MORNING, MORNING_MS, Rows
 
 RESERVATION = """
@@ -192,19 +192,6 @@ async def test_a_postgresql_that_is_stopped_is_unavailable_in_bounded_time(datab
         os.kill(process, signal.SIGCONT)
     assert not await backing.accounts_known(["acc-1"])
     await pool.close()
-
-
-@contextmanager
-def hanging(postgres: Postgres) -> Iterator[None]:
-    """All of its processes stand still: it neither answers nor refuses."""
-    pids = (postgres.pid, *postgres._forked())
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 async def away_after_seconds(backing: PostgresBacking) -> float:

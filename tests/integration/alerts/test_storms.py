@@ -96,3 +96,11 @@ async def test_alone_a_channel_that_fails_is_waited_for_once_a_round_and_ever_mo
             clock.move(seconds=15)
             await alone.heed([], clock())
     assert sorted(good.titles) == sorted(deaf.titles), "each of them once"
+
+
+async def test_people_are_told_though_the_clock_of_postgresql_is_ahead(watchman, database, clock, ears):
+    clock.move(seconds=-300)
+    watchman = watchman(thresholds=QUIET, urls=ears.url)
+    await database.execute(FAILING, 20, "failed", "sora")
+    await watchman.round(2)
+    assert [title for title in ears.titles if "model" in title]
