@@ -29,8 +29,8 @@ class Terms(Struct, frozen=True):
 
     `incarnations[shard]` counts admissions; `fences` says why a shard refuses, and `refused` which of them
     refuse because this server is the wrong one: elsewhere they may be served. `server` is the server's
-    `master_replid`, or empty where a script cannot ask for it (fakeredis). `cluster`: the shards do not live
-    on one server, so that no call serves two of them.
+    `master_replid`, or empty where a script cannot ask for it (fakeredis). On a cluster no call serves two
+    shards, and `servers` says of each who has it; where one server has all of them it is empty.
     """
 
     ledger: str
@@ -38,11 +38,15 @@ class Terms(Struct, frozen=True):
     incarnations: list[int]
     fences: dict[int, str]
     refused: frozenset[int] = frozenset()
-    cluster: bool = False
+    servers: list[str] = []
 
     @property
     def shards(self) -> int:
         return len(self.incarnations)
+
+    def server_of(self, shard: int) -> str:
+        """Who has a shard."""
+        return self.servers[shard] if self.servers else self.server
 
 
 class Recorded(Struct, frozen=True):

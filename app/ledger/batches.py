@@ -170,7 +170,7 @@ class Batches:
     async def _is_done(self, asked: Sequence[Asked]) -> bool:
         """Send them. Whether all were carried out; otherwise none was."""
         terms = await self._batcher.serving.agreed()
-        if terms.cluster and len({shard for each in asked for shard in shards_of(each.operation)}) > 1:
+        if terms.servers and len({shard for each in asked for shard in shards_of(each.operation)}) > 1:
             raise BatchAcrossShards
         await self._send(asked, atomic=True)
         for each in asked:

@@ -1,27 +1,89 @@
-"""How the ledger reaches Redis. redis-py repeats a command whose answer was lost, up to ten times by default:
-an EVALSHA that moved credits would move them again. Here nothing repeats a command but the batcher, which
-knows how.
+"""How the ledger reaches Redis: one server, or the servers of a cluster.
+
+redis-py repeats a command whose answer was lost, up to ten times by default: an EVALSHA that moved credits
+would move them again. Here nothing repeats a command but the batcher, which knows how.
 """
 
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
 from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 ANSWER_SECONDS = 2.0
 
+CLUSTER_SCHEMES = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
+"""How the address of a cluster begins, and how that of each of its nodes does."""
+
+_CONNECTIONS_MAX = 4096
+"""Of one process to one node: more than it has calls in flight, one for each shard."""
+
+
+def names_cluster(url: str) -> bool:
+    """Whether an address is that of a cluster (of any of its nodes)."""
+    return url.partition("://")[0] in CLUSTER_SCHEMES
+
 
 def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
-    """A client on one connection (`rediss://` and credentials as the URL says), opened by its first command.
+    """A client of one server, on one connection (`rediss://` and credentials as the URL says), opened by its
+    first command; or of a cluster, which sends each command to the primary that has its keys, one at a time
+    on each of as many connections as that takes.
+
+    The client of a cluster has the same commands, so that it is declared as the other. What is asked of a
+    server and not of a key (INFO, TIME, CONFIG, SCAN) is asked of each of `nodes`.
 
     Args:
         url: Where, with credentials.
         answer_seconds: How long a command may take before its outcome counts as unknown.
     """
+    never, seconds = Retry(NoBackoff(), 0), answer_seconds
+    scheme, _, rest = url.partition("://")
+    if scheme in CLUSTER_SCHEMES:
+        cluster = RedisCluster.from_url(
+            f"{CLUSTER_SCHEMES[scheme]}://{rest}",
+            protocol=2,
+            retry=never,
+            max_connections=_CONNECTIONS_MAX,
+            socket_connect_timeout=seconds,
+            socket_timeout=seconds,
+        )
+        return cast("Redis", cluster)
     return Redis.from_url(
         url,
         single_connection_client=True,
         protocol=2,
-        retry=Retry(NoBackoff(), 0),
-        socket_connect_timeout=answer_seconds,
-        socket_timeout=answer_seconds,
+        retry=never,
+        socket_connect_timeout=seconds,
+        socket_timeout=seconds,
     )
+
+
+class Node(NamedTuple):
+    """A primary. `name`: host and port, empty where there is only one. `only` directs a command to it:
+    `await redis.info("memory", **node.only)`.
+    """
+
+    name: str
+    only: Mapping[str, Any]
+
+
+def is_cluster(redis: Redis) -> bool:
+    """Whether a client is that of a cluster."""
+    client: Any = redis
+    return isinstance(client, RedisCluster)
+
+
+async def nodes(redis: Redis) -> list[Node]:
+    """The primaries that a client knows now, in the order of their names; of a single server, itself.
+
+    Raises:
+        redis.exceptions.RedisError: No node of the cluster answers.
+    """
+    client: Any = redis
+    if not isinstance(client, RedisCluster):
+        return [Node("", {})]
+    await client.initialize()
+    primaries = {str(each.name): each for each in client.get_primaries()}
+    return [Node(name, {"target_nodes": primaries[name]}) for name in sorted(primaries)]

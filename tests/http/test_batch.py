@@ -206,7 +206,7 @@ async def test_an_atomic_batch_of_several_servers_is_refused_as_a_whole(app, cli
     ledger = app.state.parts.ledger
     await grant(client, "alice")
     await grant(client, "bob")
-    cluster = replace(ledger.terms, cluster=True)
+    cluster = replace(ledger.terms, servers=[ledger.terms.server] * ledger.terms.shards)
     ledger.adopt(cluster)
     two = [deduct(1, "alice"), deduct(1, "bob")]
     problem = await is_refused(

@@ -85,7 +85,7 @@ async def test_a_bug_in_one_operation_names_it(ledger):
 
 
 async def test_on_a_cluster_it_must_not_span_shards_and_nothing_is_sent(ledger, journal):
-    journal.terms = replace(journal.terms, cluster=True)
+    journal.terms = replace(journal.terms, servers=[journal.terms.server] * journal.terms.shards)
     ledger.adopt(journal.terms)
     far = next(each for each in (f"b{i}" for i in range(99)) if shard_of(each, 4) != shard_of("ana", 4))
     calls = _counted(ledger)
