@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from app.alerts import channel_urls, heartbeat_url
 from app.ledger.acknowledgement import Acknowledgement
+from app.ledger.connection import CLUSTER_SCHEMES, names_cluster
 from app.origins import origins
 from app.rules import read_rules
 from app.settings.alerting import OfAlerting
@@ -36,13 +37,15 @@ class Settings(OfAlerting, frozen=True, kw_only=True, rename=variable):
 
     def __post_init__(self) -> None:
         if not self.queue_url:
+            _demand_one_server(self.redis_url)
             msgspec.structs.force_setattr(self, "queue_url", self.redis_url)
         for field, schemes in (
-            ("redis_url", _REDIS_SCHEMES),
+            ("redis_url", (*_REDIS_SCHEMES, *CLUSTER_SCHEMES)),
             ("queue_url", _REDIS_SCHEMES),
             ("database_url", _DATABASE_SCHEMES),
         ):
             _demand_url(field, getattr(self, field), schemes)
+        _demand_only_database(self.redis_url)
         self.acknowledgement  # noqa: B018 - raises where it is none
         Doors.of(self)
         read_units(self.webhook_units)
@@ -116,6 +119,23 @@ def _demand_url(field: str, value: str | None, schemes: tuple[str, ...]) -> None
     if value is not None and urlsplit(value).scheme not in schemes:
         starts = " or ".join(f"{scheme}://" for scheme in schemes)
         raise ValueError(f"{variable(field)}={_shown(value)} should start with {starts}")
+
+
+def _demand_one_server(redis_url: str) -> None:
+    if names_cluster(redis_url):
+        raise ValueError(
+            f"{variable('queue_url')} is not set, and {variable('redis_url')}={_shown(redis_url)} is a "
+            "cluster: the job queues need a Redis of their own, which is none"
+        )
+
+
+def _demand_only_database(redis_url: str) -> None:
+    named = urlsplit(redis_url).path.strip("/")
+    if names_cluster(redis_url) and named not in ("", "0"):
+        raise ValueError(
+            f"{variable('redis_url')}={_shown(redis_url)} names database {named}: a cluster has only "
+            "database 0"
+        )
 
 
 def _explained(error: str, given: Mapping[str, str], folder: str) -> str:

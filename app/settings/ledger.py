@@ -10,9 +10,17 @@ MIB = 1024 * 1024
 class OfLedger(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=variable):
     """The ledger and the servers it stands on."""
 
-    redis_url: Annotated[str, Meta(description="The Redis or Valkey that holds the ledger")]
+    redis_url: Annotated[
+        str,
+        Meta(
+            description="The Redis or Valkey that holds the ledger; `redis+cluster://` before any node of a"
+            " cluster"
+        ),
+    ]
     database_url: Annotated[str, Meta(description="The PostgreSQL that holds the journal")]
-    queue_url: Annotated[str, left_out("`LASTRO_REDIS_URL`", "That of the job queues")] = ""
+    queue_url: Annotated[
+        str, left_out("`LASTRO_REDIS_URL`", "That of the job queues, which is no cluster")
+    ] = ""
     shards: Annotated[
         int, Meta(ge=1, le=4096, description="Slices of the accounts; fixed when the ledger is born")
     ] = 16

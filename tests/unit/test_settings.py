@@ -29,6 +29,27 @@ def test_the_queue_is_in_the_same_redis_unless_it_is_set() -> None:
     assert Settings.read(REQUIRED | {"LASTRO_QUEUE_URL": "rediss://q"}).queue_url == "rediss://q"
 
 
+@pytest.mark.parametrize("url", ["redis+cluster://one", "rediss+cluster://me:hush@one:7000/0"])
+def test_a_cluster_has_the_ledger_and_never_the_queues(url: str) -> None:
+    on_a_cluster = REQUIRED | {"LASTRO_REDIS_URL": url}
+    settings = Settings.read(on_a_cluster | {"LASTRO_QUEUE_URL": "redis://q"})
+    assert (settings.redis_url, settings.queue_url) == (url, "redis://q")
+    with pytest.raises(SettingsError, match=r"^LASTRO_QUEUE_URL is not set, .* need a Redis of") as raised:
+        Settings.read(on_a_cluster)
+    assert "hush" not in str(raised.value)
+    with pytest.raises(
+        SettingsError, match=r"^LASTRO_QUEUE_URL=rediss?\+cluster://.*should start with redis://"
+    ):
+        Settings.read(on_a_cluster | {"LASTRO_QUEUE_URL": url})
+
+
+def test_a_cluster_has_only_database_0() -> None:
+    with pytest.raises(SettingsError, match=r"^LASTRO_REDIS_URL=.*names database 3: .* only database 0"):
+        Settings.read(
+            REQUIRED | {"LASTRO_REDIS_URL": "redis+cluster://one/3", "LASTRO_QUEUE_URL": "redis://q"}
+        )
+
+
 def test_what_is_set_wins_and_other_variables_are_ignored() -> None:
     settings = Settings.read(REQUIRED | {"LASTRO_PORT": "9000", "LASTRO_LOG_LEVEL": "debug", "PORT": "1"})
     assert (settings.port, settings.log_level) == (9000, "debug")

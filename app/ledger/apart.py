@@ -1,0 +1,130 @@
+"""Asks many shards at once, each of the server that has it, so that one that is away keeps no other from
+answering. Where one server has all, it is asked once for all of them.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from redis.asyncio import Redis
+from redis.exceptions import ClusterDownError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from app.ledger import keys
+from app.ledger.connection import Node, is_cluster, nodes
+
+SILENT = (RedisConnectionError, RedisTimeoutError, OSError, ClusterDownError)
+"""What is met with a server that is away, or that its cluster has lost."""
+
+_SERVERS_MAX = 4096
+
+_Answer = TypeVar("_Answer")
+
+
+class Part(NamedTuple):
+    """The shards of one server."""
+
+    node: Node
+    shards: list[int]
+
+
+async def of_shards(
+    redis: Redis, shards: Sequence[int], ask: Callable[[Part], Awaitable[Sequence[_Answer]]]
+) -> dict[int, _Answer]:
+    """What the servers say of their shards; those of one that does not answer are missing.
+
+    Args:
+        redis: Of one server, or of a cluster.
+        shards: Of which something is asked.
+        ask: Asks one server, and answers for each shard of its part in turn.
+
+    Raises:
+        redis.exceptions.RedisError, OSError: Nobody answers.
+    """
+    answers: dict[int, _Answer] = {}
+    for part, its in await _asked(redis, await parts(redis, shards), ask):
+        answers |= zip(part.shards, its, strict=True)
+    return answers
+
+
+async def of_nodes(redis: Redis, ask: Callable[[Node], Awaitable[_Answer]]) -> dict[str, _Answer]:
+    """What the servers say, by their names; one that does not answer is missing. Raises as `of_shards`."""
+
+    async def alone(part: Part) -> _Answer:
+        return await ask(part.node)
+
+    alike = [Part(node, []) for node in await nodes(redis)]
+    return {part.node.name: answer for part, answer in await _asked(redis, alike, alone)}
+
+
+async def _asked(
+    redis: Redis, asked: Sequence[Part], ask: Callable[[Part], Awaitable[_Answer]]
+) -> list[tuple[Part, _Answer]]:
+    async def of(part: Part) -> _Answer:
+        if is_cluster(redis):  # after a command that fails the client looks for the nodes; not so for others
+            await redis.time(**part.node.only)
+        return await ask(part)
+
+    answers = await asyncio.gather(*map(of, asked), return_exceptions=True)
+    errors = [each for each in answers if isinstance(each, BaseException)]
+    others = [each for each in errors if not isinstance(each, SILENT)]
+    if others or (errors and len(errors) == len(answers)):
+        raise (others or errors)[0]
+    return [
+        (part, each) for part, each in zip(asked, answers, strict=True) if not isinstance(each, BaseException)
+    ]
+
+
+async def parts(redis: Redis, shards: Sequence[int]) -> list[Part]:
+    """Which server has which of these shards, as far as the client knows.
+
+    Raises:
+        redis.exceptions.RedisError: No node of the cluster answers.
+    """
+    servers = await nodes(redis)
+    if not is_cluster(redis):
+        return [Part(servers[0], list(shards))] if shards else []
+    cluster: Any = redis
+    found = {server.name: Part(server, []) for server in servers}
+    for shard in shards:
+        found[cluster.get_node_from_key(keys.meta(shard)).name].shards.append(shard)
+    return [part for part in found.values() if part.shards]
+
+
+async def scan(redis: Redis, match: str, count: int) -> AsyncIterator[Sequence[bytes]]:
+    """The keys of all servers, page by page; one may come twice, as SCAN has it. Raises what the client does,
+    also where only one server is away.
+    """
+    for server in await nodes(redis):
+        place = 0
+        while True:
+            place, page = await _page(redis, server, place, match, count)
+            yield page
+            if place == 0:
+                break
+
+
+async def scan_page(redis: Redis, place: int, match: str, count: int) -> tuple[int, Sequence[bytes]]:
+    """A page of the keys of all servers, and the place at which to go on; 0 at the end.
+
+    Where there are several servers the place also says which one it belongs to. When they change meanwhile
+    the walk ends all the same, and may have missed some.
+    """
+    servers = await nodes(redis)
+    if len(servers) == 1:
+        return await _page(redis, servers[0], place, match, count)
+    own, number = divmod(place, _SERVERS_MAX)
+    if number >= len(servers):
+        return 0, []
+    own, page = await _page(redis, servers[number], own, match, count)
+    number += own == 0
+    return (0 if number == len(servers) else own * _SERVERS_MAX + number), page
+
+
+async def _page(
+    redis: Redis, server: Node, place: int, match: str, count: int
+) -> tuple[int, Sequence[bytes]]:
+    found: Any = await redis.scan(place, match=match, count=count, **server.only)
+    following, page = found
+    return int(following[server.name] if server.only else following), page
