@@ -35,17 +35,21 @@ async def keep_admitted(
     is nearly full takes on nothing new.
     """
     while True:
-        terms, alive = ledger.terms, ""
+        terms, alive = ledger.terms, set[str]()
         try:
             if terms is None or terms.refused:  # which may be the right one now, or have caught up
-                ledger.adopt(await backing.admit())
+                terms = await backing.admit()
+                ledger.adopt(terms)
+                alive = served.alive(terms)
             else:
                 clock_ms = admission.this_machines_clock_ms()
-                server = await demand_fit_server(redis, terms.ledger, terms.shards, clock_ms)
+                servers = await demand_fit_server(redis, terms.ledger, terms.shards, clock_ms)
                 await acknowledgement.demand(redis)
-                if server == terms.server:
-                    alive = server
-                elif server and terms.server:
+                known = [terms.server_of(shard) for shard in range(terms.shards)]
+                pairs = [each for each in zip(servers, known, strict=True) if all(each)]
+                if all(server == its for server, its in pairs):
+                    alive = {server for server, _ in pairs}
+                else:
                     ledger.adopt(await backing.admit())
             ledger.heed_memory(is_short=await is_memory_short(redis))
         except NotAdmitted as error:
@@ -54,5 +58,4 @@ async def keep_admitted(
             ledger.dismiss(str(error))
         except (BackingUnavailable, RedisError, OSError):
             pass  # whoever asks is told so; nothing is decided by silence
-        noting = [served.note(guards, alive)] if alive else []
-        await asyncio.gather(asyncio.sleep(ADMIT_SECONDS), *noting)
+        await asyncio.gather(asyncio.sleep(ADMIT_SECONDS), served.note(guards, alive))

@@ -16,9 +16,10 @@ from typing import NamedTuple
 from msgspec import structs
 from redis.asyncio import Redis
 
-from app.ledger.admission import demand_fit_server, fence, survey, write
+from app.ledger.admission import demand_fit_server, fence, says_away, survey, write
 from app.ledger.alike import alike, says
 from app.ledger.backing import BackingUnavailable, NotAdmitted, Terms
+from app.ledger.connection import is_cluster
 from app.ledger.judgement import Sighting, Standing, fault, is_numbered, lags, strangeness, unreadable
 from persistence.admission_steps import Barrier, past
 from persistence.catching_up import catch_up
@@ -63,9 +64,9 @@ def this_machines_clock_ms() -> int:
 class _Judged(NamedTuple):
     """What both stores show, in the order of the shards.
 
-    `raised` are the shards that get a new number, `refused` those for which this server is the wrong one,
-    with why: they are refused here, and fenced nowhere. `behind` are to be rolled forward before they can be
-    judged; meanwhile they are refused too.
+    `raised` are the shards that get a new number, `refused` those for which this server is the wrong one, or
+    whose own does not answer, with why: they are refused here, and fenced nowhere. `behind` are to be rolled
+    forward before they can be judged; meanwhile they are refused too.
     """
 
     ledger: str
@@ -75,12 +76,13 @@ class _Judged(NamedTuple):
     refused: dict[int, str]
     behind: Collection[int] = ()
 
-    @property
-    def terms(self) -> Terms:
+    def terms(self, *, of_a_cluster: bool) -> Terms:
         fences = {each.shard: each.fence for each in self.standings if each.fence is not None}
+        servers = [each.server for each in self.sightings]
         return Terms(
             ledger=self.ledger,
-            server=self.sightings[0].server,
+            server="" if of_a_cluster else servers[0],
+            servers=servers if of_a_cluster else [],
             incarnations=[each.incarnation for each in self.standings],
             fences=self.refused | fences,
             refused=frozenset(self.refused.keys() - fences.keys()),
@@ -98,26 +100,27 @@ async def admit(
     """The terms under which this Redis is served, after admitting it where nobody has.
 
     A shard that cannot be served is fenced in both stores and named in `Terms.fences`; the others go on. A
-    shard for which another Redis has been admitted, or is alive, is named there too, and fenced nowhere. To
-    be called at any time and from anywhere: shards that are admitted are left as they are.
+    shard for which another Redis has been admitted, or is alive, is named there too, and fenced nowhere; so
+    is one whose node of a cluster does not answer. To be called at any time and from anywhere: shards that
+    are admitted are left as they are.
 
     Args:
         pool: Of a database with a born ledger.
-        redis: The primary; its retries are off.
+        redis: The primary, or a cluster; its retries are off.
         clock_ms: This machine's clock.
         insisting: See `persistence.served.intrusions`.
         barrier: `after lock`, `after commit`.
 
     Raises:
-        NotAdmitted: The server as a whole is not fit, or is not this ledger's. Nothing was written.
+        NotAdmitted: A server as a whole is not fit, or is not this ledger's. Nothing was written.
         BackingUnavailable: PostgreSQL is away.
-        redis.exceptions.RedisError: Redis is away.
+        redis.exceptions.RedisError: Redis is away, all of it.
     """
     for _ in range(ATTEMPTS_MAX):
         async with answering(pool) as connection:
             ledger, standings = await ledger_id(connection), await read_standings(connection)
         await demand_fit_server(redis, ledger, len(standings), clock_ms())
-        sightings = await survey(redis, ledger, standings)
+        sightings = await survey(redis, ledger, standings, apart=True)
         async with answering(pool) as connection:
             refused = await _refused(connection, standings, sightings, insisting)
         judged = _Judged(ledger, standings, sightings, (), refused)
@@ -128,7 +131,7 @@ async def admit(
             continue
         await _put_in_force(pool, judged)
         if not await catch_up(pool, redis, ledger, judged.behind, barrier=barrier):
-            return judged.terms
+            return judged.terms(of_a_cluster=is_cluster(redis))
     raise NotAdmitted("Other processes keep admitting this Redis at the same moment; this one tries again.")
 
 
@@ -138,7 +141,9 @@ async def _refused(
     strangers = await read_strangers(connection)
     found = await intrusions(connection, standings, sightings, insisting=insisting)
     for standing, sighting in zip(standings, sightings, strict=True):
-        if why := strangeness(standing, sighting, strangers):
+        if sighting.is_away:
+            found[standing.shard] = says_away(standing.shard)
+        elif why := strangeness(standing, sighting, strangers):
             found[standing.shard] = why
     return found
 
@@ -171,7 +176,7 @@ async def _judge(pool: Pool, redis: Redis, looked: _Judged, insisting: bool, bar
         busy = await lock_shards(connection, lagging)
         standings = await read_standings(connection)
         await barrier("after lock")
-        sightings = await survey(redis, ledger, standings)
+        sightings = await survey(redis, ledger, standings, apart=True)
         refused = await _refused(connection, standings, sightings, insisting)
         behind = {
             standing.shard: f"Shard {standing.shard} is being rolled forward; it opens by itself."
@@ -221,7 +226,7 @@ async def _tell(redis: Redis, judged: _Judged) -> bool:
     for standing, sighting in zip(judged.standings, judged.sightings, strict=True):
         if standing.shard in judged.raised:
             told &= await write(redis, judged.ledger, standing, sighting)
-        elif standing.fence is not None and not sighting.fence:
+        elif standing.fence is not None and not sighting.fence and not sighting.is_away:
             await fence(redis, judged.ledger, standing.shard, standing.fence)
     return told
 

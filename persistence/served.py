@@ -15,7 +15,7 @@ An intruder, at fault and not the one that was admitted, is refused where it was
 from collections.abc import Collection, Sequence
 from math import inf
 
-from app.ledger.backing import BackingUnavailable
+from app.ledger.backing import BackingUnavailable, Terms
 from app.ledger.intrusion import is_intruder, refusal
 from app.ledger.judgement import Sighting, Standing, lags
 from persistence.pool import Connection, Pool, answering
@@ -32,21 +32,31 @@ LATE_SECONDS = 2.0
 
 NOTE_SECONDS = 1.0
 
-# Only of an admitted one, whoever says so.
+# Only of admitted ones, whoever says so.
 NOTE = """
-INSERT INTO served_servers (server) SELECT $1::text
-WHERE EXISTS (SELECT FROM shards JOIN incarnations USING (shard, incarnation) WHERE server = $1)
+INSERT INTO served_servers (server) SELECT DISTINCT server
+FROM shards JOIN incarnations USING (shard, incarnation) WHERE server = ANY ($1::text[])
 ON CONFLICT (server) DO UPDATE SET seen_at = now()
 """
 
 
-async def note(pool: Pool, server: str) -> None:
-    """Say that a server has answered just now, where it is an admitted one. Soon, or not at all."""
+async def note(pool: Pool, servers: Collection[str]) -> None:
+    """Say that servers have answered just now, where they are admitted ones. Soon, or not at all."""
+    if not servers:
+        return
     try:
         async with answering(pool, NOTE_SECONDS) as connection:
-            await connection.execute(NOTE, server)
+            await connection.execute(NOTE, sorted(servers))
     except BackingUnavailable:
         return
+
+
+def alive(terms: Terms) -> set[str]:
+    """Who has answered when these terms were made, and is no wrong one: of a cluster, for any shard."""
+    if terms.servers:
+        refused = terms.refused
+        return {server for shard, server in enumerate(terms.servers) if server and shard not in refused}
+    return {terms.server} - {""} if not terms.refused else set()
 
 
 LOOK = """
@@ -102,24 +112,26 @@ async def intrusions(
             nothing is written down.
     """
     intruded = [
-        standing
+        (standing, sighting.server)
         for standing, sighting in zip(standings, sightings, strict=True)
         if is_intruder(standing, sighting)
         and not (lags(standing, sighting) and await is_prefix(connection, standing, sighting))
     ]
-    if not intruded:
-        return {}
-    admitted = sorted({each.server for each in intruded})
-    if insisting:
-        rows = await connection.fetch(ALIVE, admitted, SEEN_SECONDS)
-        outlived = dict.fromkeys((row["server"] for row in rows), False)
-    else:
-        outlived = await _look(connection, sightings[0].server, admitted)
-    return {
-        each.shard: refusal(each, outlived=outlived[each.server])
-        for each in intruded
-        if each.server in outlived
-    }
+    found: dict[int, str] = {}
+    for intruder in sorted({server for _, server in intruded}):
+        its = [standing for standing, server in intruded if server == intruder]
+        admitted = sorted({each.server for each in its})
+        if insisting:
+            rows = await connection.fetch(ALIVE, admitted, SEEN_SECONDS)
+            outlived = dict.fromkeys((row["server"] for row in rows), False)
+        else:
+            outlived = await _look(connection, intruder, admitted)
+        found |= {
+            each.shard: refusal(each, outlived=outlived[each.server])
+            for each in its
+            if each.server in outlived
+        }
+    return found
 
 
 async def _look(connection: Connection, server: str, admitted: Collection[str]) -> dict[str, bool]:

@@ -202,8 +202,7 @@ class Workbench:
             terms = await self._backing.admit()
             ledger.adopt(terms)
             self._announcer.heed(terms.fences)
-            if terms.server and not terms.refused:
-                await served.note(self._pool, terms.server)
+            await served.note(self._pool, served.alive(terms))
         except AWAY as error:
             self._note("sweep", error)
             if ledger.terms is None:

@@ -9,7 +9,7 @@ import click
 from app.cli.shared import data_option, settings_of
 
 if TYPE_CHECKING:
-    from app.ledger.checkup import Finding
+    from app.ledger.findings import Finding
     from app.settings import Settings
 
 _STYLES = {"ok": "green", "warning": "yellow", "critical": "red", "unknown": "magenta"}

@@ -15,7 +15,9 @@ from msgspec import Struct
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from app.ledger.apart import of_nodes, this
 from app.ledger.backing import NotAdmitted
+from app.ledger.connection import Node
 from app.ledger.errors import NOT_PERSISTING
 
 REPLICAS_MAX = 100
@@ -46,25 +48,28 @@ class Acknowledgement(Struct, frozen=True):
         return cls(replicas=int(replicated[1]))
 
     async def demand(self, redis: Redis) -> None:
-        """Demand of a server what the level stands on. Replicas are demanded by each call, not here.
+        """Demand of each server what the level stands on. Replicas are demanded by each call, not here.
 
         Raises:
-            NotAdmitted: It is configured otherwise, or does not tell.
+            NotAdmitted: One is configured otherwise, or does not tell.
         """
-        if not self.fsync:
-            return
-        try:
-            found: dict[str | None, str | None] = await redis.config_get(*_WANTED)
-        except ResponseError as error:
+        if self.fsync:
+            await of_nodes(redis, lambda node: _demand_disk(redis, node))
+
+
+async def _demand_disk(redis: Redis, node: Node) -> None:
+    try:
+        found: dict[str | None, str | None] = await redis.config_get(*_WANTED, **node.only)
+    except ResponseError as error:
+        raise NotAdmitted(
+            f"LASTRO_ACK=fsync promises what is on Redis' disk, and {this(node)} does not say "
+            f"whether it writes there (CONFIG GET: {error}). Allow CONFIG GET, or choose another LASTRO_ACK.",
+            cause=NOT_PERSISTING,
+        ) from error
+    for name, wanted in _WANTED.items():
+        if found.get(name) != wanted:
             raise NotAdmitted(
-                "LASTRO_ACK=fsync promises what is on Redis' disk, and this Redis does not say whether it "
-                f"writes there (CONFIG GET: {error}). Allow CONFIG GET, or choose another LASTRO_ACK.",
+                f"LASTRO_ACK=fsync promises what is on Redis' disk, but {this(node)} has {name} "
+                f"{found.get(name)}. Set it to {wanted}, or choose another LASTRO_ACK.",
                 cause=NOT_PERSISTING,
-            ) from error
-        for name, wanted in _WANTED.items():
-            if found.get(name) != wanted:
-                raise NotAdmitted(
-                    f"LASTRO_ACK=fsync promises what is on Redis' disk, but this Redis has {name} "
-                    f"{found.get(name)}. Set it to {wanted}, or choose another LASTRO_ACK.",
-                    cause=NOT_PERSISTING,
-                )
+            )

@@ -12,12 +12,14 @@ from typing import Any
 import msgspec
 from msgspec import structs
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from app.ledger import keys, scripts
+from app.ledger.apart import SILENT, Part, look_again, of_nodes, of_shards, parts, this
 from app.ledger.backing import NotAdmitted
-from app.ledger.clock import time_ms
-from app.ledger.judgement import Sighting, Standing
+from app.ledger.connection import Node, is_cluster, nodes
+from app.ledger.judgement import AWAY, Sighting, Standing
 from app.ledger.running import run
 
 CLOCKS_APART_MS_MAX = 600_000
@@ -26,29 +28,58 @@ CLOCKS_APART_MS_MAX = 600_000
 CLOCKS_APART_MS_HEALTHY = 60_000
 """From here on somebody should look at the two clocks."""
 
+OF_A_CLUSTER = (
+    "This Redis is a node of a cluster (cluster-enabled yes). Write redis+cluster:// instead of redis:// in "
+    "LASTRO_REDIS_URL (rediss+cluster:// instead of rediss://), and name another Redis in LASTRO_QUEUE_URL."
+)
+
+_NO_CLUSTER = "Cluster mode is not enabled"
+"""How redis-py says so, among other things that it says of a cluster that it cannot connect to."""
+
 _COUNT_MAX = 2**53 - 1
 
 _PLAIN = re.compile(r"[\w-]+", re.ASCII)
 
 
-async def survey(redis: Redis, ledger: str, standings: Sequence[Standing]) -> list[Sighting]:
+async def survey(
+    redis: Redis, ledger: str, standings: Sequence[Standing], *, apart: bool = False
+) -> list[Sighting]:
     """Look at every shard, each in a moment of its own.
 
+    Args:
+        redis: Whom to look at.
+        ledger: The id of the ledger that must live there, if any does.
+        standings: Of the shards to look at.
+        apart: Those whose server does not answer are `AWAY`, as long as any does.
+
     Raises:
-        NotAdmitted: Two shards were answered by different servers, or one belongs to another ledger.
+        NotAdmitted: Two shards of one server were answered by different ones, or one is another ledger's.
+        redis.exceptions.RedisError: A server does not answer.
     """
-    script = scripts.load("survey")
-    async with redis.pipeline(transaction=False) as looks:
-        for each in standings:
-            shard = each.shard
-            looks.eval(script.text, 2, keys.meta(shard), keys.journal(shard), each.cursor + 1)
-        replies: list[list[bytes]] = await looks.execute()
-    sightings = [_plain(reply) for reply in replies]
-    if len({each.server for each in sightings}) > 1:
+    following = {each.shard: each.cursor + 1 for each in standings}
+
+    async def look(part: Part) -> list[Sighting]:
+        script = scripts.load("survey")
+        async with redis.pipeline(transaction=False) as looks:
+            for shard in part.shards:
+                looks.eval(script.text, 2, keys.meta(shard), keys.journal(shard), following[shard])
+            replies: list[list[bytes]] = await looks.execute()
+        return [_plain(reply) for reply in replies]
+
+    seen = await of_shards(redis, list(following), look)
+    if len(seen) < len(following) and not apart:
+        raise RedisConnectionError(says_away(min(following.keys() - seen.keys())))
+    sightings = [seen.get(each.shard, AWAY) for each in standings]
+    if not is_cluster(redis) and len({each.server for each in sightings}) > 1:
         raise NotAdmitted("Redis was replaced by another server while it was looked at.")
     for stranger in {each.ledger for each in sightings} - {"", ledger}:
         raise _inhabited(stranger, ledger)
     return sightings
+
+
+def says_away(shard: int) -> str:
+    """That a shard is looked for in vain."""
+    return f"The Redis node of shard {shard} does not answer."
 
 
 def _plain(reply: Sequence[bytes]) -> Sighting:
@@ -67,10 +98,11 @@ def _count(text: str) -> str:
     return text if is_count and int(text) <= _COUNT_MAX else ""
 
 
-async def demand_fit_server(redis: Redis, ledger: str, shards: int, clock_ms: int) -> str:
-    """Demand what holds for a server as a whole. Nothing is fenced for it: mending it is enough.
+async def demand_fit_server(redis: Redis, ledger: str, shards: int, clock_ms: int) -> list[str]:
+    """Demand what holds for each server as a whole. Nothing is fenced for it: mending it is enough.
 
-    Returns who has answered (its `master_replid`), empty where that is not told.
+    Returns who has answered for each shard (its `master_replid`); empty where that is not told, or where one
+    of several does not answer.
 
     Args:
         redis: Whom to ask.
@@ -79,36 +111,84 @@ async def demand_fit_server(redis: Redis, ledger: str, shards: int, clock_ms: in
         clock_ms: This machine's clock.
 
     Raises:
-        NotAdmitted: A replica, a server that evicts, a clock too far off, or another ledger's server.
+        NotAdmitted: A replica, a server that evicts, a clock too far off, another ledger's server, or an
+            address of a cluster that is none, and the other way round.
+        redis.exceptions.RedisError: Nobody answers.
     """
-    replication, memory = await _info(redis, "replication"), await _info(redis, "memory")
+    await demand_kind(redis)
+    replids = await of_nodes(redis, lambda node: _demand_fit(redis, node, clock_ms))
+    try:
+        owner = await redis.hmget(keys.LEDGER, ["id", "shards"])
+    except SILENT:
+        if not is_cluster(redis):
+            raise
+    except ResponseError as error:
+        raise NotAdmitted(f"{keys.LEDGER} in this Redis is not what a ledger has written: {error}") from error
+    else:
+        if owner not in ([None, None], [ledger.encode(), str(shards).encode()]):
+            raise _inhabited(f"{owner[0]!r} with {owner[1]!r} shards", f"{ledger} with {shards}")
+    found = [""] * shards
+    for part in await parts(redis, range(shards)):
+        for shard in part.shards:
+            found[shard] = replids.get(part.node.name, "")
+    return found
+
+
+async def demand_kind(redis: Redis) -> None:
+    """Demand that the address names what is there: a server, or a cluster.
+
+    Raises:
+        NotAdmitted: It is the other one.
+        redis.exceptions.RedisError: Nobody answers.
+    """
+    if not is_cluster(redis):
+        if (await _info(redis, Node("", {}), "cluster")).get("cluster_enabled"):
+            raise NotAdmitted(OF_A_CLUSTER)
+        return
+    try:
+        await nodes(redis)
+    except RedisConnectionError as error:
+        if _NO_CLUSTER not in str(error):
+            raise
+        raise NotAdmitted(
+            "This Redis is no cluster (cluster-enabled no). Write redis:// instead of redis+cluster:// in "
+            "LASTRO_REDIS_URL."
+        ) from error
+
+
+async def _demand_fit(redis: Redis, node: Node, clock_ms: int) -> str:
+    replication, memory = await _info(redis, node, "replication"), await _info(redis, node, "memory")
+    this_one = this(node)
     if replication.get("role", "master") != "master":
-        raise NotAdmitted("This Redis is a replica. Name the primary in LASTRO_REDIS_URL.")
+        if node.name:
+            await look_again(redis)
+            raise RedisConnectionError(f"{_begun(this_one)} has become a replica.")
+        raise NotAdmitted(f"{_begun(this_one)} is a replica. Name the primary in LASTRO_REDIS_URL.")
     policy = memory.get("maxmemory_policy", "noeviction")
     if memory.get("maxmemory", 0) > 0 and policy != "noeviction":
         raise NotAdmitted(
-            f"This Redis evicts keys when memory is short (maxmemory-policy {policy}), and keys are credits. "
-            "Set it to noeviction."
+            f"{_begun(this_one)} evicts keys when memory is short (maxmemory-policy {policy}), and keys are "
+            "credits. Set it to noeviction."
         )
-    apart_ms = await clocks_apart_ms(redis, clock_ms)
+    apart_ms = await clock_apart_ms(redis, node, clock_ms)
     if abs(apart_ms) > CLOCKS_APART_MS_MAX:
+        whose = f"The clock of {this_one}" if node.name else "Redis' clock"
         raise NotAdmitted(
-            f"Redis' clock is {abs(apart_ms) // 1000} s {'ahead of' if apart_ms > 0 else 'behind'} this "
+            f"{whose} is {abs(apart_ms) // 1000} s {'ahead of' if apart_ms > 0 else 'behind'} this "
             "machine's. Deadlines are judged by it, so it is not let in before one of the two is set right."
         )
-    try:
-        owner = await redis.hmget(keys.LEDGER, ["id", "shards"])
-    except ResponseError as error:
-        raise NotAdmitted(f"{keys.LEDGER} in this Redis is not what a ledger has written: {error}") from error
-    if owner not in ([None, None], [ledger.encode(), str(shards).encode()]):
-        raise _inhabited(f"{owner[0]!r} with {owner[1]!r} shards", f"{ledger} with {shards}")
     server: str = replication.get("master_replid", "")
     return server
 
 
-async def clocks_apart_ms(redis: Redis, clock_ms: int) -> int:
-    """How far Redis' clock is ahead of this machine's; negative: behind."""
-    return await time_ms(redis) - clock_ms
+def _begun(sentence: str) -> str:
+    return sentence[0].upper() + sentence[1:]
+
+
+async def clock_apart_ms(redis: Redis, node: Node, clock_ms: int) -> int:
+    """How far a server's clock is ahead of this machine's; negative: behind."""
+    seconds, microseconds = await redis.time(**node.only)
+    return int(seconds) * 1000 + int(microseconds) // 1000 - clock_ms
 
 
 def _inhabited(stranger: str, ledger: str) -> NotAdmitted:
@@ -118,9 +198,9 @@ def _inhabited(stranger: str, ledger: str) -> NotAdmitted:
     )
 
 
-async def _info(redis: Redis, section: str) -> dict[str, Any]:
+async def _info(redis: Redis, node: Node, section: str) -> dict[str, Any]:
     try:
-        answer: dict[str, Any] = await redis.info(section)
+        answer: dict[str, Any] = await redis.info(section, **node.only)
     except ResponseError:  # a stand-in that has no INFO
         return {}
     return answer

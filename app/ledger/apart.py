@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app.ledger import keys
-from app.ledger.connection import Node, is_cluster, nodes
+from app.ledger.connection import Node, is_cluster, node_of, nodes
 
 SILENT = (RedisConnectionError, RedisTimeoutError, OSError, ClusterDownError)
 """What is met with a server that is away, or that its cluster has lost."""
@@ -27,6 +27,11 @@ class Part(NamedTuple):
 
     node: Node
     shards: list[int]
+
+
+def this(node: Node) -> str:
+    """What a server is called: the only one, or by its name."""
+    return f"the Redis node {node.name}" if node.name else "this Redis"
 
 
 async def of_shards(
@@ -82,14 +87,19 @@ async def parts(redis: Redis, shards: Sequence[int]) -> list[Part]:
     Raises:
         redis.exceptions.RedisError: No node of the cluster answers.
     """
-    servers = await nodes(redis)
     if not is_cluster(redis):
-        return [Part(servers[0], list(shards))] if shards else []
-    cluster: Any = redis
-    found = {server.name: Part(server, []) for server in servers}
+        return [Part(node, list(shards)) for node in await nodes(redis) if shards]
+    found: dict[str, Part] = {}
     for shard in shards:
-        found[cluster.get_node_from_key(keys.meta(shard)).name].shards.append(shard)
-    return [part for part in found.values() if part.shards]
+        node = await node_of(redis, keys.meta(shard))
+        found.setdefault(node.name, Part(node, [])).shards.append(shard)
+    return list(found.values())
+
+
+async def look_again(redis: Redis) -> None:
+    """Learn anew which primaries a cluster has."""
+    cluster: Any = redis
+    await cluster.nodes_manager.initialize()
 
 
 async def scan(redis: Redis, match: str, count: int) -> AsyncIterator[Sequence[bytes]]:
@@ -99,7 +109,7 @@ async def scan(redis: Redis, match: str, count: int) -> AsyncIterator[Sequence[b
     for server in await nodes(redis):
         place = 0
         while True:
-            place, page = await _page(redis, server, place, match, count)
+            place, page = await scan_node(redis, server, place, match, count)
             yield page
             if place == 0:
                 break
@@ -113,18 +123,19 @@ async def scan_page(redis: Redis, place: int, match: str, count: int) -> tuple[i
     """
     servers = await nodes(redis)
     if len(servers) == 1:
-        return await _page(redis, servers[0], place, match, count)
+        return await scan_node(redis, servers[0], place, match, count)
     own, number = divmod(place, _SERVERS_MAX)
     if number >= len(servers):
         return 0, []
-    own, page = await _page(redis, servers[number], own, match, count)
+    own, page = await scan_node(redis, servers[number], own, match, count)
     number += own == 0
     return (0 if number == len(servers) else own * _SERVERS_MAX + number), page
 
 
-async def _page(
+async def scan_node(
     redis: Redis, server: Node, place: int, match: str, count: int
 ) -> tuple[int, Sequence[bytes]]:
+    """A page of the keys of one server, and the place at which to go on; 0 at the end."""
     found: Any = await redis.scan(place, match=match, count=count, **server.only)
     following, page = found
     return int(following[server.name] if server.only else following), page

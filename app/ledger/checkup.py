@@ -4,16 +4,17 @@ Each check is one line: what was found, how bad it is, and what to do.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from app.ledger import keys
-from app.ledger.admission import CLOCKS_APART_MS_HEALTHY, CLOCKS_APART_MS_MAX, clocks_apart_ms
-
-Level = Literal["ok", "warning", "critical", "unknown"]
+from app.ledger.admission import CLOCKS_APART_MS_HEALTHY, CLOCKS_APART_MS_MAX, clock_apart_ms
+from app.ledger.apart import Part, of_nodes, of_shards, scan_node
+from app.ledger.connection import Node, is_cluster, nodes
+from app.ledger.findings import Finding, Level, worst
 
 SAMPLE_MAX = 10_000
 """Keys that are looked at."""
@@ -22,6 +23,8 @@ NAMED_MAX = 3
 
 _VERSION_MIN = (7, 0)
 _FULL_PERCENT, _NEARLY_FULL_PERCENT = 90, 75
+
+_FULL_COVERAGE = "cluster-require-full-coverage"
 
 _TYPES = {
     "meta": "hash",
@@ -46,15 +49,6 @@ _OF_A_SHARD = re.compile(
 """The names of `keys`: shard and kind."""
 
 
-class Finding(NamedTuple):
-    """`do` is empty where there is nothing to do. `unknown`: it could not be told."""
-
-    check: str
-    level: Level
-    says: str
-    do: str = ""
-
-
 async def checkup(redis: Redis, shards: int, clock_ms: int, *, sample_max: int = SAMPLE_MAX) -> list[Finding]:
     """Every check of the server.
 
@@ -72,27 +66,56 @@ async def checkup(redis: Redis, shards: int, clock_ms: int, *, sample_max: int =
 
 async def vitals(redis: Redis, shards: int, clock_ms: int) -> list[Finding]:
     """The checks that cost next to nothing, as often as one likes; arguments and errors as of `checkup`."""
-    info: dict[str, Any] = await redis.info()
-    settings = await _settings(redis)
+    by_node = await of_nodes(redis, lambda node: _of_node(redis, node, clock_ms))
+    found = worst(by_node)
+    if is_cluster(redis):
+        found.append(await _cluster(redis, by_node))
+    return [*found, await _aside(redis, shards)]
+
+
+async def _of_node(redis: Redis, node: Node, clock_ms: int) -> list[Finding]:
+    info: dict[str, Any] = await redis.info(**node.only)
+    settings = await _settings(redis, node)
     return [
         _version(info),
         _eviction(info),
         _memory(info),
         _persistence(info, settings),
         _replicas(info, settings),
-        _clock(await clocks_apart_ms(redis, clock_ms)),
-        await _aside(redis, shards),
+        _clock(await clock_apart_ms(redis, node, clock_ms)),
     ]
 
 
-async def _settings(redis: Redis) -> Mapping[str, str]:
+async def _settings(redis: Redis, node: Node) -> Mapping[str, str]:
     """Empty where CONFIG is not allowed, as managed servers have it."""
-    wanted = ("appendfsync", "no-appendfsync-on-rewrite", "min-replicas-to-write")
+    wanted = ("appendfsync", "no-appendfsync-on-rewrite", "min-replicas-to-write", _FULL_COVERAGE)
     try:
-        found: dict[Any, Any] = await redis.config_get(*wanted)
+        found: dict[Any, Any] = await redis.config_get(*wanted, **node.only)
     except ResponseError:
         return {}
     return {_text(name): _text(value) for name, value in found.items()}
+
+
+async def _cluster(redis: Redis, answering: Collection[str]) -> Finding:
+    """Whether all of a cluster is there, and what happens when a part of it is not."""
+    name, there = "redis_cluster", await nodes(redis)
+    silent = [each.name for each in there if each.name not in answering]
+    if silent:
+        do = "Bring them back, or have their replicas take over; the shards of the others are served."
+        says = f"{len(silent)} of {len(there)} primaries do not answer: {', '.join(silent)}."
+        return Finding(name, "critical", says, do)
+    told: Any = await redis.execute_command("CLUSTER INFO", **there[0].only)  # type: ignore[no-untyped-call]
+    if told["cluster_state"] != "ok":
+        says = f"{there[0].name} says that the cluster's state is {told['cluster_state']}."
+        return Finding(name, "critical", says, "CLUSTER NODES says who is away.")
+    if (await _settings(redis, there[0])).get(_FULL_COVERAGE) == "yes":
+        return Finding(
+            name,
+            "warning",
+            "cluster-require-full-coverage yes: one primary that is lost with its replicas stops all others.",
+            "CONFIG SET cluster-require-full-coverage no on every node, and write it into the configuration.",
+        )
+    return Finding(name, "ok", f"{len(there)} primaries, which have all slots")
 
 
 def _text(value: Any) -> str:
@@ -204,11 +227,14 @@ def _clock(apart_ms: int) -> Finding:
 
 
 async def _aside(redis: Redis, shards: int) -> Finding:
-    async with redis.pipeline(transaction=False) as looks:
-        for shard in range(shards):
-            looks.zcard(keys.aside(shard))
-        counts: list[Any] = await looks.execute(raise_on_error=False) if shards else []
-    found = {shard: count for shard, count in enumerate(counts) if isinstance(count, int) and count}
+    async def count(part: Part) -> list[Any]:
+        async with redis.pipeline(transaction=False) as looks:
+            for shard in part.shards:
+                looks.zcard(keys.aside(shard))
+            return list(await looks.execute(raise_on_error=False))
+
+    counts = await of_shards(redis, range(shards), count)
+    found = {shard: count for shard, count in sorted(counts.items()) if isinstance(count, int) and count}
     if not found:
         return Finding("set_aside", "ok", "nothing that was due has been set aside")
     first = keys.aside(min(found))
@@ -221,17 +247,20 @@ async def _aside(redis: Redis, shards: int) -> Finding:
 
 
 async def _keys(redis: Redis, shards: int, sample_max: int) -> Finding:
-    """A sample: SCAN goes on only until enough were seen."""
+    """A sample: SCAN goes on only until enough were seen, of each server its part."""
     strange: list[str] = []
-    seen, place = 0, 0
-    while True:
-        scanned: Any = await redis.scan(place, match=keys.SCAN_ALL, count=1000)
-        place, names = scanned
-        strange += await _strange(redis, names, shards)
-        seen += len(names)
-        if place == 0 or seen >= sample_max:
-            break
-    looked = f"{seen:,} keys looked at{'' if place == 0 else ', as many as are sampled'}"
+    seen, is_all = 0, True
+    servers = await nodes(redis)
+    for number, server in enumerate(servers, start=1):
+        place = 0
+        while True:
+            place, names = await scan_node(redis, server, place, keys.SCAN_ALL, 1000)
+            strange += await _strange(redis, names, shards)
+            seen += len(names)
+            if place == 0 or seen * len(servers) >= sample_max * number:
+                break
+        is_all &= place == 0
+    looked = f"{seen:,} keys looked at{'' if is_all else ', as many as are sampled'}"
     if not strange:
         return Finding("redis_keys", "ok", looked)
     shown = "; ".join(sorted(strange)[:NAMED_MAX])

@@ -5,13 +5,22 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from app.ledger.apart import of_nodes
+from app.ledger.connection import Node
+
 MEMORY_PERCENT_MAX = 90
 
 
 async def is_memory_short(redis: Redis) -> bool:
-    """Whether a Redis that has a bound (`maxmemory`) has used 90% of it, counted as it counts itself."""
+    """Whether a Redis that has a bound (`maxmemory`) has used 90% of it, counted as it counts itself; of a
+    cluster, whether any of those that answer has.
+    """
+    return any((await of_nodes(redis, lambda node: _is_short(redis, node))).values())
+
+
+async def _is_short(redis: Redis, node: Node) -> bool:
     try:
-        memory: dict[str, Any] = await redis.info("memory")
+        memory: dict[str, Any] = await redis.info("memory", **node.only)
     except ResponseError:  # not allowed to ask, or a stand-in
         return False
     bound: int = memory.get("maxmemory", 0)

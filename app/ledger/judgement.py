@@ -72,6 +72,17 @@ class Sighting(Struct, frozen=True, array_like=True):
     link: str
     goal: str = ""
 
+    @property
+    def is_away(self) -> bool:
+        """Whether nobody has answered."""
+        return self.meta_type == _AWAY
+
+
+_AWAY = "away"
+
+AWAY = Sighting("", 0, _AWAY, *[""] * 11)
+"""Of a shard whose server does not answer."""
+
 
 class _Linked(Struct):
     nonce: str

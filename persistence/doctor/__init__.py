@@ -7,7 +7,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.ledger.backing import BackingUnavailable
-from app.ledger.checkup import SAMPLE_MAX, Finding, checkup
+from app.ledger.checkup import SAMPLE_MAX, checkup
+from app.ledger.findings import Finding
 from app.ledger.judgement import Standing
 from persistence.admission import this_machines_clock_ms
 from persistence.doctor import between, records, server

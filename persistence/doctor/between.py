@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from app.ledger.acknowledgement import Acknowledgement
 from app.ledger.admission import survey
 from app.ledger.backing import NotAdmitted
-from app.ledger.checkup import Finding
+from app.ledger.findings import Finding
 from app.ledger.judgement import Standing, is_numbered, strangeness
 from persistence.doctor.words import listed
 from persistence.lacking import Lacking, lacking

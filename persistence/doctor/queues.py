@@ -2,7 +2,7 @@
 
 from redis.exceptions import RedisError
 
-from app.ledger.checkup import Finding
+from app.ledger.findings import Finding
 from persistence import alive
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from app.ledger.alike import alike, named, together
-from app.ledger.checkup import Finding
+from app.ledger.findings import Finding
 from app.ledger.judgement import UNTIL_ADOPTED
 from persistence.doctor.words import ago
 from persistence.fences import fences

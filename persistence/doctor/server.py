@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from app.ledger.checkup import Finding
+from app.ledger.findings import Finding
 from persistence.migrate import MigrationRefused, pending, shipped
 from persistence.pool import Connection
 

@@ -17,7 +17,8 @@ from redis.exceptions import RedisError
 
 from app.health import CHECKS, Check, CheckName, HealthReport, worst
 from app.ledger.backing import BackingUnavailable
-from app.ledger.checkup import Finding, vitals
+from app.ledger.checkup import vitals
+from app.ledger.findings import Finding
 from app.queues import Queues
 from app.rules import Rule
 from persistence.admission import this_machines_clock_ms

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from redis.asyncio import Redis
 
-from app.ledger.checkup import Finding
+from app.ledger.findings import Finding
 from app.rules import Rule
 from persistence.doctor import between, records
 from persistence.health.seen import Seen, found

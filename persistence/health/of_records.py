@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import msgspec
 
-from app.ledger.checkup import Finding, Level
+from app.ledger.findings import Finding, Level
 from app.rules import Rule
 from persistence.doctor import records, server
 from persistence.health.seen import Seen, counted, found

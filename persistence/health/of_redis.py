@@ -6,8 +6,8 @@ from redis.asyncio import Redis
 
 from app.ledger import keys
 from app.ledger.acknowledgement import Acknowledgement
-from app.ledger.checkup import Finding
 from app.ledger.clock import time_ms
+from app.ledger.findings import Finding
 from app.rules import Rule
 from persistence.cleaning.due import RESERVATION, count_due
 from persistence.doctor.between import acknowledged

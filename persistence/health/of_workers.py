@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from app.ledger.checkup import Finding
+from app.ledger.findings import Finding
 from app.queues import AtWork, Queues, QueuesUnavailable
 from app.rules import Rule
 from persistence.health.seen import Seen, counted, found, untold

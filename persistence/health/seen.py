@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from app.health import Status
-from app.ledger.checkup import Finding, Level
+from app.ledger.findings import FROM_GOOD_TO_BAD, Finding, Level
 from app.rules import Rule
 
 CALM = 0.8
@@ -17,7 +17,6 @@ _STATUSES: dict[Level, Status | None] = {
     "critical": "critical",
     "unknown": None,
 }
-_ORDER: list[Level] = ["ok", "unknown", "warning", "critical"]
 
 
 class Seen(Struct, frozen=True, kw_only=True):
@@ -52,7 +51,7 @@ def untold(rule: Rule, why: str) -> Seen:
 
 def found(rule: Rule, findings: Sequence[Finding], *, value: float | None = None) -> Seen:
     """As bad as the worst of what the doctor finds, too, and in its words."""
-    worst = max((each.level for each in findings), key=_ORDER.index)
+    worst = max((each.level for each in findings), key=FROM_GOOD_TO_BAD.index)
     told = [each for each in findings if each.level == worst]
     says = " ".join(f"{_ended(each.says)}{each.do and ' '}{each.do}" for each in told)
     return Seen(rule=rule, status=_STATUSES[worst], value=value, message=says)

@@ -55,11 +55,11 @@ async def alive(database, redis):
 
     async def tell() -> None:
         while not over.is_set():
-            await note(database, (await redis.info("replication"))["master_replid"])
+            await note(database, [(await redis.info("replication"))["master_replid"]])
             await asyncio.wait({over_soon}, timeout=0.05)
 
     over_soon = asyncio.create_task(over.wait())
-    await note(database, (await redis.info("replication"))["master_replid"])
+    await note(database, [(await redis.info("replication"))["master_replid"]])
     telling = asyncio.create_task(tell())
     yield
     over.set()
@@ -208,10 +208,10 @@ async def test_the_same_server_without_its_data_is_fenced_at_once(database, redi
 
 async def test_nothing_is_noted_of_one_that_is_not_admitted(database, redis, caller, wrong):
     server = (await wrong.info("replication"))["master_replid"]
-    await note(database, server)
+    await note(database, [server])
     async with alive(database, redis):
         await admit(database, wrong)
-        await note(database, server)
+        await note(database, [server])
     assert [caller.terms.server] == [
         row["server"] for row in await database.fetch("SELECT * FROM served_servers")
     ]
@@ -220,8 +220,8 @@ async def test_nothing_is_noted_of_one_that_is_not_admitted(database, redis, cal
     await admit(database, wrong)
     moment = "SELECT seen_at FROM served_servers WHERE server = $1"
     before = await database.fetchval(moment, caller.terms.server)
-    await note(database, caller.terms.server)
-    await note(database, server)
+    await note(database, [caller.terms.server])
+    await note(database, [server])
     assert before == await database.fetchval(moment, caller.terms.server)
     assert await database.fetchval(moment, server) is not None
 

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from app.ledger.checkup import Finding
+from app.ledger.findings import Finding
 from app.rules import RULES
 from persistence.alerts.alone import Alone
 from persistence.alerts.edges import Edges
