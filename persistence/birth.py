@@ -11,10 +11,12 @@ from collections.abc import Awaitable, Callable
 from uuid import UUID, uuid4
 
 from redis.asyncio import Redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from app.ledger import keys, scripts
+from app.ledger.admission import demand_kind
+from app.ledger.apart import each_key
+from app.ledger.backing import NotAdmitted
+from app.ledger.connection import connect as connect_redis
 from app.ledger.entries import genesis
 from app.ledger.running import run
 from app.ledger.shards import SHARDS_MAX
@@ -58,14 +60,22 @@ async def give_birth(database_url: str, redis_url: str, shards: int, *, barrier:
     """
     if not 1 <= shards <= SHARDS_MAX:
         raise BirthRefused(f"LASTRO_SHARDS is {shards}; a ledger has 1 to {SHARDS_MAX} shards.")
-    redis = Redis.from_url(redis_url, protocol=2, retry=Retry(NoBackoff(), 0))
+    redis = connect_redis(redis_url)
     connection = await connect(database_url, name="lastro birth")
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
+        await _demand_kind(redis)
         return await _give_birth(connection, redis, shards, barrier)
     finally:
         await connection.close()
         await redis.aclose()
+
+
+async def _demand_kind(redis: Redis) -> None:
+    try:
+        await demand_kind(redis)
+    except NotAdmitted as error:
+        raise BirthRefused(str(error)) from error
 
 
 LEDGER = "SELECT id, shards, born FROM ledger"
@@ -136,7 +146,7 @@ async def _place(redis: Redis, ledger: UUID, shards: int, barrier: Barrier) -> N
 
 async def _demand_redis_without(redis: Redis, *, but_for: set[str]) -> None:
     """Demand that Redis has no key of any ledger, but for those that an earlier attempt may have made."""
-    async for key in redis.scan_iter(match=keys.SCAN_ALL, count=1000):
+    async for key in each_key(redis, keys.SCAN_ALL):
         if key.decode() not in but_for:
             raise _taken()
 

@@ -2,7 +2,8 @@
 
 A slice takes every shard that no other process has, drains them in turn, waits for new entries, and keeps
 trying for the shards that it lacks, so that whoever dies is replaced within a moment by whoever is idle. It
-outlives both stores: what is away is tried again until the seconds are over.
+outlives both stores: what is away is tried again until the seconds are over. A node of a cluster that is away
+keeps nobody from the shards of the others.
 """
 
 import asyncio
@@ -20,8 +21,10 @@ from redis.exceptions import RedisError
 from app.ledger import keys
 from app.ledger.backing import BackingUnavailable, NotAdmitted
 from app.ledger.connection import connect as connect_redis
+from app.ledger.connection import is_cluster
 from app.ledger.stream import Keep
 from persistence.admission import Barrier, admit, past
+from persistence.away import AWAY, Away
 from persistence.journal import ENTRIES_MAX, Journal, Outcome
 from persistence.pool import Connection, Pool, open_pool
 from persistence.session import connect
@@ -30,6 +33,9 @@ log = logging.getLogger(__name__)
 
 TRY_SECONDS = 0.25
 """How long a lock that became free, a store that came back, or a new admission may go unnoticed."""
+
+POLL_SECONDS = 0.02
+"""How long an entry of a cluster may go unnoticed."""
 
 ANSWER_SECONDS = 30.0
 """A statement of PostgreSQL that takes longer counts as one that has no answer."""
@@ -126,8 +132,12 @@ class _Part(NamedTuple):
                 entries_max=self.entries_max,
                 barrier=self.barrier,
             )
+            away: Away | None = None
+            if is_cluster(redis):
+                away = Away(redis, await stack.enter_async_context(connect_redis(self.redis_url)))
+                stack.push_async_callback(away.stop)
             own = range(self.number, shards, self.parts)
-            await _Slice(journal, pool, redis, own, self.drained).run(self.ends)
+            await _Slice(journal, pool, redis, own, drained=self.drained, away=away).run(self.ends)
             await connection.close(timeout=1.0)
 
 
@@ -165,16 +175,24 @@ class _Slice:
     """The shards of one connection.
 
     `busy` have something to journal, or may have; `idle` are at their end (the cursor); `refused` are
-    not to be read, and why.
+    not to be read, and why. `away`, of a cluster: those that do not answer are in none of them.
     """
 
     def __init__(
-        self, journal: Journal, pool: Pool, redis: Redis, shards: Iterable[int], drained: Drained
+        self,
+        journal: Journal,
+        pool: Pool,
+        redis: Redis,
+        shards: Iterable[int],
+        *,
+        drained: Drained,
+        away: Away | None,
     ) -> None:
         self._journal = journal
         self._pool = pool
         self._redis = redis
         self._drained = drained
+        self._away = away
         self._lacking = set(shards)
         self._busy: set[int] = set()
         self._idle: dict[int, int] = {}
@@ -188,7 +206,8 @@ class _Slice:
                 tried = now
                 await self._try()
             for shard in sorted(self._busy):
-                await self._one_batch(shard)
+                if shard in self._busy:  # still: its node may be found away on the way
+                    await self._one_batch(shard)
             if not self._busy:
                 await self._wait(min(TRY_SECONDS, max(0.001, ends - time.monotonic())))
 
@@ -205,9 +224,17 @@ class _Slice:
                 log.warning("Redis is not admitted: %s", error)
         self._busy.update(self._refused)
         self._refused.clear()
+        if self._away is not None:
+            self._busy.update(await self._away.back())
 
     async def _one_batch(self, shard: int) -> None:
-        batch = await self._journal.one_batch(shard)
+        try:
+            batch = await self._journal.one_batch(shard)
+        except AWAY as error:
+            if self._away is None:
+                raise
+            await self._set_aside(self._away, shard, error)
+            return
         self._drained.rows += batch.rows
         self._drained.batches += batch.rows > 0
         if batch.outcome in (Outcome.MORE, Outcome.MOVED):
@@ -226,9 +253,40 @@ class _Slice:
         if not self._idle:
             await asyncio.sleep(seconds)
             return
+        if self._away is not None:
+            await self._poll(seconds)
+            return
         shards = {keys.journal(shard).encode(): shard for shard in self._idle}
         names: dict[Any, Any] = {name: f"{self._idle[shard]}-0" for name, shard in shards.items()}
         found: Any = await self._redis.xread(names, count=1, block=max(1, int(seconds * 1000)))
         for name, _ in found:
             self._idle.pop(shards[name])
             self._busy.add(shards[name])
+
+    async def _poll(self, seconds: float) -> None:
+        """The same where no command waits for the streams of several nodes."""
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            shards = list(self._idle)
+            try:
+                async with self._redis.pipeline(transaction=False) as looks:
+                    for shard in shards:
+                        looks.hget(keys.meta(shard), "sequence")
+                    sequences: list[Any] = await looks.execute()
+            except AWAY:  # whose it is, is found by reading each
+                self._busy.update(shards)
+                self._idle.clear()
+                return
+            for shard, sequence in zip(shards, sequences, strict=True):
+                if sequence is not None and int(sequence) > self._idle[shard]:
+                    del self._idle[shard]
+                    self._busy.add(shard)
+            if self._busy or not self._idle:
+                return
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _set_aside(self, away: Away, shard: int, why: RedisError) -> None:
+        self._drained.failures += 1
+        for each in await away.set_aside(shard, {*self._busy, *self._idle}, why):
+            self._busy.discard(each)
+            self._idle.pop(each, None)

@@ -15,7 +15,7 @@ from msgspec import structs
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.ledger.admission import demand_fit_server, survey
+from app.ledger.admission import demand_fit_server, says_away, survey
 from app.ledger.admission import fence as fence_in_redis
 from app.ledger.alike import named
 from app.ledger.judgement import Sighting, Standing, fault, strangeness
@@ -139,7 +139,7 @@ async def unfence(
         standings = await read_standings(connection)
         strangers = await read_strangers(connection)
         await barrier("after lock")
-        sightings = await survey(redis, ledger, standings)
+        sightings = await survey(redis, ledger, standings, apart=True)
         for standing, sighting in zip(standings, sightings, strict=True):
             if standing.shard not in wanted or not (standing.fence or sighting.fence):
                 continue
@@ -160,6 +160,8 @@ async def unfence(
 
 
 def _why_it_stays(standing: Standing, sighting: Sighting, strangers: Collection[str]) -> str | None:
+    if sighting.is_away:
+        return says_away(standing.shard)
     if standing.fence is None and (why := strangeness(standing, sighting, strangers)):
         return why
     if standing.fenced_by == "restore":

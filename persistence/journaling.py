@@ -8,6 +8,7 @@ from redis.exceptions import RedisError
 
 from app.journaling import ShardJournaled, Stream
 from app.ledger import keys
+from app.ledger.apart import Part, node_ms, of_shards
 from persistence.pool import Pool, answering
 
 LOOK_SECONDS = 1.0
@@ -33,20 +34,28 @@ class StreamsAndJournal:
         return [ShardJournaled(**row, stream=streams.get(row["shard"])) for row in rows]
 
     async def _streams(self, shards: list[int]) -> dict[int, Stream]:
-        try:
-            async with asyncio.timeout(LOOK_SECONDS), self._redis.pipeline(transaction=False) as looks:
-                looks.time()
-                for shard in shards:
+        redis = self._redis
+
+        async def of(part: Part) -> list[Stream | None]:
+            now_ms = await node_ms(redis, part.node)
+            async with redis.pipeline(transaction=False) as looks:
+                for shard in part.shards:
                     looks.hmget(keys.meta(shard), ["sequence", "oldest_ms"])
                     looks.xlen(keys.journal(shard))
-                (seconds, micros), *found = await looks.execute()
+                found = await looks.execute()
+            return [_stream(now_ms, *pair) for pair in zip(found[::2], found[1::2], strict=True)]
+
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                streams = await of_shards(redis, shards, of)
         except (RedisError, OSError, TimeoutError):
             return {}
-        now_ms = seconds * 1000 + micros // 1000
-        pairs = zip(shards, found[::2], found[1::2], strict=True)
-        return {shard: _stream(now_ms, meta, kept) for shard, meta, kept in pairs if meta[0] is not None}
+        return {shard: stream for shard, stream in streams.items() if stream is not None}
 
 
-def _stream(now_ms: int, meta: list[Any], kept: int) -> Stream:
+def _stream(now_ms: int, meta: list[Any], kept: int) -> Stream | None:
+    """`None`: the shard has no meta."""
+    if meta[0] is None:
+        return None
     sequence, oldest_ms = (int(each) if each and each.isdigit() else 0 for each in meta)
     return Stream(sequence, kept, max(0, now_ms - oldest_ms) / 1000 if oldest_ms else 0.0)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from redis.asyncio import Redis
 
 from app.ledger import keys
-from app.ledger.clock import time_ms
+from app.ledger.apart import Part, node_ms, of_shards
 from persistence.pool import Pool, answering
 
 
@@ -43,15 +43,23 @@ async def lacking_by_redis(redis: Redis, shards: int) -> list[Lacking]:
 
 
 async def _since(redis: Redis, cursors: Sequence[tuple[int, int]]) -> list[Lacking]:
-    """What Redis has beyond the cursors, or beyond what it was told of them: the later counts."""
+    """What Redis has beyond the cursors, or beyond what it was told of them: the later counts. Of a shard
+    whose node of a cluster does not answer, nothing is known to be lacking.
+    """
     fields = ["sequence", "bytes", "journaled", "journaled_bytes", "oldest_ms"]
-    now_ms = await time_ms(redis)
-    async with redis.pipeline(transaction=False) as looks:
-        for shard in range(len(cursors)):
-            looks.hmget(keys.meta(shard), fields)
-        metas: list[Any] = await looks.execute(raise_on_error=False) if cursors else []
+
+    async def of(part: Part) -> list[tuple[int, Any]]:
+        now_ms = await node_ms(redis, part.node)
+        async with redis.pipeline(transaction=False) as looks:
+            for shard in part.shards:
+                looks.hmget(keys.meta(shard), fields)
+            metas = await looks.execute(raise_on_error=False)
+        return [(now_ms, meta) for meta in metas]
+
+    answers = await of_shards(redis, range(len(cursors)), of)
     found = []
-    for shard, ((cursor, size), meta) in enumerate(zip(cursors, metas, strict=True)):
+    for shard, (cursor, size) in enumerate(cursors):
+        now_ms, meta = answers.get(shard, (0, None))
         sequence, bytes_, journaled, journaled_bytes, oldest_ms = _numbers(meta)
         entries = max(0, sequence - max(cursor, journaled))
         left = max(0, bytes_ - max(size, journaled_bytes))

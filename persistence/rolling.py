@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from app.ledger import keys
+from app.ledger.clock import time_ms
 from app.ledger.judgement import Sighting, Standing
 from app.ledger.loading import REMEMBER_MS, Beyond, Closed, Page, bind, close_behind, load
 from app.ledger.shards import SHARDS_MAX, shard_of_reservation
@@ -152,8 +153,8 @@ async def _put_right(
             page.no_reservation(stray, account)
         for reservation in (open_ones | await rebuild.reservations(connection, strays)).values():
             page.reservation(reservation)
-    seconds, _ = await redis.time()
-    first = await rebuild.first_since(connection, closed.shard, seconds * 1000 - REMEMBER_MS)
+    now_ms = await time_ms(redis, closed.shard)
+    first = await rebuild.first_since(connection, closed.shard, now_ms - REMEMBER_MS)
     if first is not None:
         for refunded in await rebuild.refunds_to(connection, closed.shard, repaired, first - 1):
             page.refunded(refunded)

@@ -34,10 +34,11 @@ class Commands(click.Group):
 def _sentence(error: Exception) -> str | None:
     """What to tell people about an error that is not a bug of ours; `None` for a bug."""
     from redis.exceptions import ConnectionError as NoRedis
-    from redis.exceptions import OutOfMemoryError, ReadOnlyError
+    from redis.exceptions import MovedError, OutOfMemoryError, ReadOnlyError
     from redis.exceptions import TimeoutError as SilentRedis
 
     from app.embedded import CannotStart
+    from app.ledger.admission import OF_A_CLUSTER
     from app.ledger.backing import BackingUnavailable, NotAdmitted
     from app.settings import SettingsError
     from persistence.api_keys import KeyNotFound, KeyRefused
@@ -72,6 +73,8 @@ def _sentence(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, NoRedis | SilentRedis):
         return f"Redis does not answer: {error}"
+    if isinstance(error, MovedError):
+        return OF_A_CLUSTER
     if isinstance(error, OutOfMemoryError | ReadOnlyError):
         return f"Redis refused: {error}"
     if type(error).__module__.startswith("asyncpg"):

@@ -16,7 +16,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from app.ledger import keys, scripts
-from app.ledger.apart import SILENT, Part, look_again, of_nodes, of_shards, parts, this
+from app.ledger.apart import SILENT, Part, look_again, node_ms, of_nodes, of_shards, parts, this
 from app.ledger.backing import NotAdmitted
 from app.ledger.connection import Node, is_cluster, nodes
 from app.ledger.judgement import AWAY, Sighting, Standing
@@ -134,6 +134,21 @@ async def demand_fit_server(redis: Redis, ledger: str, shards: int, clock_ms: in
     return found
 
 
+async def demand_all(redis: Redis, shards: Sequence[int]) -> None:
+    """Demand that the server of every shard answers.
+
+    Raises:
+        redis.exceptions.RedisError: One does not.
+    """
+
+    async def ping(part: Part) -> list[bool]:
+        return [True] * len(part.shards)
+
+    there = await of_shards(redis, shards, ping)
+    if silent := sorted(set(shards) - there.keys()):
+        raise RedisConnectionError(says_away(silent[0]))
+
+
 async def demand_kind(redis: Redis) -> None:
     """Demand that the address names what is there: a server, or a cluster.
 
@@ -187,8 +202,7 @@ def _begun(sentence: str) -> str:
 
 async def clock_apart_ms(redis: Redis, node: Node, clock_ms: int) -> int:
     """How far a server's clock is ahead of this machine's; negative: behind."""
-    seconds, microseconds = await redis.time(**node.only)
-    return int(seconds) * 1000 + int(microseconds) // 1000 - clock_ms
+    return await node_ms(redis, node) - clock_ms
 
 
 def _inhabited(stranger: str, ledger: str) -> NotAdmitted:

@@ -96,6 +96,12 @@ async def parts(redis: Redis, shards: Sequence[int]) -> list[Part]:
     return list(found.values())
 
 
+async def node_ms(redis: Redis, node: Node) -> int:
+    """The time of a server, in milliseconds since 1970."""
+    seconds, microseconds = await redis.time(**node.only)
+    return int(seconds) * 1000 + int(microseconds) // 1000
+
+
 async def look_again(redis: Redis) -> None:
     """Learn anew which primaries a cluster has."""
     cluster: Any = redis
@@ -113,6 +119,13 @@ async def scan(redis: Redis, match: str, count: int) -> AsyncIterator[Sequence[b
             yield page
             if place == 0:
                 break
+
+
+async def each_key(redis: Redis, match: str) -> AsyncIterator[bytes]:
+    """As `scan`, one by one."""
+    async for page in scan(redis, match, count=1000):
+        for name in page:
+            yield name
 
 
 async def scan_page(redis: Redis, place: int, match: str, count: int) -> tuple[int, Sequence[bytes]]:

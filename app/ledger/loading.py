@@ -5,13 +5,11 @@ meta are still those that were closed. All values are absolute, so that whoever 
 """
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct, field
 from redis.asyncio import Redis
-from redis.exceptions import WatchError
 
 from app.ledger import keys, scripts
 from app.ledger.judgement import Sighting
@@ -232,26 +230,9 @@ async def bind(redis: Redis, binding: Binding) -> None:
     now. One that is there is not forgotten sooner than it was going to be.
     """
     name = keys.task(binding.shard, binding.provider, binding.task)
-    if await redis.set(name, binding.reservation, pxat=binding.forgotten_at_ms, nx=True):
-        return
-    async with redis.pipeline(transaction=True) as pipe:
-        await pipe.watch(name)
-        if await pipe.get(name) != binding.reservation.encode():
-            return
-        pipe.multi()  # type: ignore[no-untyped-call]
-        pipe.pexpireat(name, binding.forgotten_at_ms, gt=True)
-        with suppress(WatchError):
-            await pipe.execute(raise_on_error=False)
+    await run(redis, scripts.load("rebind"), [name], [binding.reservation, binding.forgotten_at_ms])
 
 
 async def unbind(redis: Redis, shard: int, provider: str | None, task: str, reservation: str) -> None:
     """Let go of a task, if it still belongs to `reservation`, which is no more."""
-    name = keys.task(shard, provider, task)
-    async with redis.pipeline(transaction=True) as pipe:
-        await pipe.watch(name)
-        if await pipe.get(name) != reservation.encode():
-            return
-        pipe.multi()  # type: ignore[no-untyped-call]
-        pipe.unlink(name)
-        with suppress(WatchError):
-            await pipe.execute(raise_on_error=False)
+    await run(redis, scripts.load("unbind"), [keys.task(shard, provider, task)], [reservation])

@@ -13,8 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from redis.asyncio import Redis
-
+from app.ledger.clock import time_ms
 from app.ledger.connection import connect
 from app.ledger.errors import Refused, Unavailable
 from app.ledger.ledger import Ledger
@@ -90,18 +89,13 @@ async def _ledger(database_url: str, redis_url: str) -> AsyncIterator[tuple[Ledg
         async with connect(redis_url) as redis, connect(redis_url) as aside:
             ledger = Ledger(redis, PostgresBacking(pool, partial(admission.admit, pool, aside)))
             await ledger.start()
-            now_ms = await _clock_ms(aside)
+            now_ms = await time_ms(aside)
             try:
                 yield ledger, pool, now_ms
             finally:
                 await ledger.stop()
     finally:
         pool.terminate()
-
-
-async def _clock_ms(redis: Redis) -> int:
-    seconds, _ = await redis.time()
-    return int(seconds) * 1000
 
 
 async def _grant(ledger: Ledger, opening: Opening) -> str | None:

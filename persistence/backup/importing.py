@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from app.ledger import keys
 from app.ledger.admission import fence as fence_in_redis
+from app.ledger.apart import each_key
 from app.ledger.entries import genesis
 from app.ledger.shards import SHARDS_MAX
 from app.ledger.stream import Broken, Line
@@ -31,7 +32,6 @@ BEGUN = "An import into this database was begun and not finished. Run `lastro im
 DONE = "A backup was imported into PostgreSQL. Run `lastro restore`, which brings Redis to it."
 
 _METAS = {keys.meta(shard): shard for shard in range(SHARDS_MAX)}
-_LANES = keys.lane(0, "")
 _ERASURES = ("shard", "seq", "erased_at", "by", "reason")
 
 
@@ -154,11 +154,11 @@ async def _demand_unused(redis: Redis, ledger: str | None) -> list[int]:
             "LASTRO_REDIS_URL."
         )
     metas = []
-    async for key in redis.scan_iter(match=keys.SCAN_ALL, count=1000):
+    async for key in each_key(redis, keys.SCAN_ALL):
         name = key.decode()
         if name in _METAS and await redis.hget(name, "sequence") == b"0":
             metas.append(_METAS[name])
-        elif name != keys.LEDGER and not name.startswith(_LANES):
+        elif name != keys.LEDGER and not _is_lane(key):
             raise BackupRefused(_IN_USE)
     return metas
 
@@ -169,9 +169,15 @@ _IN_USE = (
 )
 
 
+def _is_lane(key: bytes) -> bool:
+    """A process that was served from here may leave one behind, in any shard."""
+    _, kind = keys.kind_of(key) or (-1, "")
+    return kind == "lane"
+
+
 async def _demand_empty(redis: Redis) -> None:
-    async for key in redis.scan_iter(match=keys.SCAN_ALL, count=1000):
-        if not key.decode().startswith(_LANES):
+    async for key in each_key(redis, keys.SCAN_ALL):
+        if not _is_lane(key):
             raise BackupRefused(
                 "This Redis has keys of a ledger, and an import needs an empty one. Name another in "
                 "LASTRO_REDIS_URL."

@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.ledger import keys
+from app.ledger.apart import Part, of_shards
 from app.ledger.clock import time_ms
 from app.ledger.errors import LedgerFenced, LedgerUnavailable
 from app.ledger.ledger import Ledger
@@ -30,7 +31,7 @@ async def redis_ms(redis: Redis) -> int:
 
 async def count_due(redis: Redis, shards: Sequence[int], now_ms: int) -> int:
     """How many reservations have a deadline at or before a moment and have not ended. Lots that lapse are
-    due, too, and are not counted.
+    due, too, and are not counted; nor is what a node of a cluster has that does not answer.
 
     Raises:
         LedgerUnavailable: Redis is away.
@@ -42,14 +43,17 @@ async def count_due(redis: Redis, shards: Sequence[int], now_ms: int) -> int:
 
 
 async def _count_due(redis: Redis, shards: Sequence[int], now_ms: int) -> int:
-    async with redis.pipeline(transaction=False) as looks:
-        for shard in shards:
-            looks.zcount(keys.due(shard), "-inf", now_ms)
-        counts: list[int] = await looks.execute()
-    found = 0
-    for shard, count in zip(shards, counts, strict=True):
-        found += await _reservations(redis, shard, now_ms) if count else 0
-    return found
+    async def of(part: Part) -> list[int]:
+        async with redis.pipeline(transaction=False) as looks:
+            for shard in part.shards:
+                looks.zcount(keys.due(shard), "-inf", now_ms)
+            counts: list[int] = await looks.execute()
+        return [
+            await _reservations(redis, shard, now_ms) if count else 0
+            for shard, count in zip(part.shards, counts, strict=True)
+        ]
+
+    return sum((await of_shards(redis, shards, of)).values())
 
 
 async def _reservations(redis: Redis, shard: int, now_ms: int) -> int:

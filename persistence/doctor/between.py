@@ -7,8 +7,10 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from app.ledger.acknowledgement import Acknowledgement
-from app.ledger.admission import survey
+from app.ledger.admission import demand_kind, says_away, survey
+from app.ledger.apart import of_nodes
 from app.ledger.backing import NotAdmitted
+from app.ledger.connection import Node
 from app.ledger.findings import Finding
 from app.ledger.judgement import Standing, is_numbered, strangeness
 from persistence.doctor.words import listed
@@ -41,8 +43,7 @@ async def acknowledged(redis: Redis, level: Acknowledgement) -> Finding:
     except NotAdmitted as error:
         return Finding(name, "critical", str(error), "Until then nothing is served (docs/acknowledging.md).")
     if level.replicas:
-        info: dict[str, Any] = await redis.info("replication")
-        there = info.get("connected_slaves", 0)
+        there = min((await of_nodes(redis, lambda node: _replicas(redis, node))).values())
         says = f"LASTRO_ACK=replicated={level.replicas}, and there are {there} replicas"
         if there < level.replicas:
             do = "Every movement is answered 503: start replicas, or choose another LASTRO_ACK."
@@ -51,12 +52,18 @@ async def acknowledged(redis: Redis, level: Acknowledgement) -> Finding:
     return Finding(name, "ok", f"LASTRO_ACK={'fsync' if level.fsync else 'memory'}")
 
 
+async def _replicas(redis: Redis, node: Node) -> int:
+    info: dict[str, Any] = await redis.info("replication", **node.only)
+    return int(info.get("connected_slaves", 0))
+
+
 async def admission(pool: Pool, redis: Redis, standings: Sequence[Standing]) -> Finding:
     """Whether this Redis is the one that is served; what is said of a fence is said there."""
     async with answering(pool) as connection:
         ledger, strangers = await connection.fetchval(LEDGER), await read_strangers(connection)
     try:
-        sightings = await survey(redis, ledger, standings)
+        await demand_kind(redis)
+        sightings = await survey(redis, ledger, standings, apart=True)
     except NotAdmitted as error:
         return Finding("admission", "critical", str(error), "See there.")
     async with answering(pool) as connection:
@@ -65,6 +72,8 @@ async def admission(pool: Pool, redis: Redis, standings: Sequence[Standing]) -> 
     if not pairs:
         return Finding("admission", "ok", "every shard is fenced, so that nothing is served")
     for standing, sighting in pairs:
+        if sighting.is_away:
+            return Finding("admission", "critical", says_away(standing.shard), "See redis_cluster.")
         if why := strangeness(standing, sighting, strangers) or wrong.get(standing.shard):
             return Finding("admission", "critical", why, "See there.")
     other = [standing.shard for standing, sighting in pairs if not is_numbered(standing, sighting)]
@@ -72,7 +81,8 @@ async def admission(pool: Pool, redis: Redis, standings: Sequence[Standing]) -> 
         says = f"Shards {listed(other)} are not admitted under PostgreSQL's number."
         do = "The next request admits them; if not, `lastro up`'s or the API's log says why."
         return Finding("admission", "warning", says, do)
-    return Finding("admission", "ok", f"this Redis is the one that is served ({sightings[0].server[:12]})")
+    servers = ", ".join(dict.fromkeys(each.server[:12] for each in sightings))
+    return Finding("admission", "ok", f"this Redis is the one that is served ({servers})")
 
 
 async def backlog(redis: Redis, pool: Pool, bounds: Bounds) -> Finding:

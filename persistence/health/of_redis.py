@@ -6,6 +6,7 @@ from redis.asyncio import Redis
 
 from app.ledger import keys
 from app.ledger.acknowledgement import Acknowledgement
+from app.ledger.apart import Part, of_shards
 from app.ledger.clock import time_ms
 from app.ledger.findings import Finding
 from app.rules import Rule
@@ -31,7 +32,8 @@ async def kept(
 ) -> list[Seen]:
     """Whether it keeps what it has: on disk, at its replicas, when memory is short."""
     named = {each.check: each for each in vitals}
-    keeps = [named["redis_version"], named["redis_persistence"], named["redis_replicas"]]
+    checks = ("redis_version", "redis_persistence", "redis_replicas", "redis_cluster")
+    keeps = [named[each] for each in checks if each in named]
     keeps.append(await acknowledged(redis, level))
     room = [named["redis_eviction"], named["redis_memory"]]
     return [found(rules["redis_persistence"], keeps), found(rules["redis_eviction"], room)]
@@ -51,9 +53,13 @@ async def overdue(redis: Redis, shards: int, rules: Mapping[str, Rule]) -> Seen:
 
 async def _oldest(redis: Redis, shards: int, before_ms: int) -> list[str]:
     """Some of them, of any shards."""
-    async with redis.pipeline(transaction=False) as looks:
-        for shard in range(shards):
-            looks.zrangebyscore(keys.due(shard), "-inf", before_ms, start=0, num=NAMED_MAX)
-        pages: list[list[bytes]] = await looks.execute()
-    members = (member for page in pages for member in page if member.startswith(RESERVATION))
+
+    async def of(part: Part) -> list[list[bytes]]:
+        async with redis.pipeline(transaction=False) as looks:
+            for shard in part.shards:
+                looks.zrangebyscore(keys.due(shard), "-inf", before_ms, start=0, num=NAMED_MAX)
+            return list(await looks.execute())
+
+    pages = await of_shards(redis, range(shards), of)
+    members = (member for shard in sorted(pages) for member in pages[shard] if member.startswith(RESERVATION))
     return [member.decode()[_ID] for member in members][:NAMED_MAX]

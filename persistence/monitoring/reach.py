@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.ledger import keys
+from app.ledger.apart import Part, of_shards
 from persistence.pool import Connection
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -25,10 +26,14 @@ class Seen(NamedTuple):
     sequence: int
     oldest_ms: int
     """When the first entry happened that it believes not to be in PostgreSQL; 0: there is none."""
+    at: datetime
+    """The moment in which it said so, by its server's own clock."""
 
 
 class Look(NamedTuple):
-    """Redis at a moment of its own clock. `shards`: those whose meta can be read."""
+    """Redis at a moment of its own clock; of several, at the earliest of their moments. `shards`: those whose
+    meta can be read.
+    """
 
     at: datetime
     shards: dict[int, Seen]
@@ -36,24 +41,30 @@ class Look(NamedTuple):
 
 async def look(redis: Redis, shards: int) -> Look | None:
     """What Redis has now; `None`: it does not answer."""
-    try:
+
+    async def of(part: Part) -> list[tuple[datetime, list[Any]]]:
+        seconds, micros = await redis.time(**part.node.only)  # before the metas: they have all until then
         async with redis.pipeline(transaction=False) as looks:
-            looks.time()  # before the metas: they have all that happened by then
-            for shard in range(shards):
+            for shard in part.shards:
                 looks.hmget(keys.meta(shard), ["ledger", "incarnation", "sequence", "oldest_ms"])
-            (seconds, micros), *metas = await looks.execute()
+            metas = await looks.execute()
+        at = _EPOCH + timedelta(seconds=seconds, microseconds=micros)
+        return [(at, meta) for meta in metas]
+
+    try:
+        found = await of_shards(redis, range(shards), of)
     except (RedisError, OSError, TimeoutError):
         return None
-    seen = {shard: found for shard, meta in enumerate(metas) if (found := _seen(meta)) is not None}
-    return Look(_EPOCH + timedelta(seconds=seconds, microseconds=micros), seen)
+    seen = {shard: its for shard, (at, meta) in found.items() if (its := _seen(at, meta)) is not None}
+    return Look(min(at for at, _ in found.values()), seen) if found else None
 
 
-def _seen(meta: list[Any]) -> Seen | None:
+def _seen(at: datetime, meta: list[Any]) -> Seen | None:
     ledger, *numbers = (each.decode() if each is not None else "" for each in meta)
     incarnation, sequence, oldest_ms = (int(each) if each.isdecimal() else None for each in numbers)
     if incarnation is None or sequence is None:
         return None
-    return Seen(ledger, incarnation, sequence, oldest_ms or 0)
+    return Seen(ledger, incarnation, sequence, oldest_ms or 0, at)
 
 
 # `at`: of the first entry that is in the journal and not counted.
@@ -91,5 +102,5 @@ def _complete_until(seen: Look | None, row: Record) -> datetime | None:
     if seen is None or its is None or (its.ledger, its.incarnation) != (row["ledger"], row["incarnation"]):
         return None
     if its.sequence <= row["seq"]:
-        return seen.at
+        return its.at
     return _EPOCH + timedelta(milliseconds=its.oldest_ms) if its.oldest_ms else None

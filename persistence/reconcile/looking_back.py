@@ -4,13 +4,14 @@ That is its state now, with the entries from there on taken back, last one first
 that refuses, so that nothing moves meanwhile.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
 
 from app.ledger import keys
+from app.ledger.apart import scan
 from app.ledger.entries import Entry
 from app.ledger.replies import Account, Reservation
 from persistence.reconcile.lost import NotAdoptable, Then
@@ -53,18 +54,12 @@ async def before(redis: Redis, shard: int, cursor: int, *, sequence: int, link: 
 
 
 async def _texts(redis: Redis, prefix: str) -> AsyncIterator[tuple[str, bytes]]:
-    names: list[bytes] = []
-    async for key in redis.scan_iter(match=f"{prefix}*", count=SCANNED_AT_ONCE):
-        names.append(key)
-        if len(names) == SCANNED_AT_ONCE:
-            for found in await _read(redis, prefix, names):
-                yield found
-            names = []
-    for found in await _read(redis, prefix, names):
-        yield found
+    async for names in scan(redis, f"{prefix}*", SCANNED_AT_ONCE):
+        for found in await _read(redis, prefix, names):
+            yield found
 
 
-async def _read(redis: Redis, prefix: str, names: list[bytes]) -> list[tuple[str, bytes]]:
+async def _read(redis: Redis, prefix: str, names: Sequence[bytes]) -> list[tuple[str, bytes]]:
     if not names:
         return []
     texts: Any = await redis.mget(names)

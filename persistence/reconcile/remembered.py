@@ -11,6 +11,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from app.ledger import keys
+from app.ledger.clock import time_ms
 from app.ledger.loading import REMEMBER_MS
 from app.ledger.shards import TransactionId
 from persistence import rebuild
@@ -89,15 +90,14 @@ def _number(value: bytes | None) -> Value:
     return int(value) if value.isdigit() and len(value) <= DIGITS_MAX else "unreadable"
 
 
-async def _moment(redis: Redis) -> int:
-    """Redis' time, a little early: what was given back after it must be remembered."""
-    seconds, _ = await redis.time()
-    return int(seconds) * 1000 - REMEMBER_MS + EARLY_MS
+async def _moment(redis: Redis, shard: int) -> int:
+    """A shard's time, a little early: what was given back after it must be remembered."""
+    return await time_ms(redis, shard) - REMEMBER_MS + EARLY_MS
 
 
 async def begins(connection: Connection, redis: Redis, shard: int) -> int:
     """The sequence after which whatever was given back must be remembered."""
-    first = await rebuild.first_since(connection, shard, await _moment(redis))
+    first = await rebuild.first_since(connection, shard, await _moment(redis, shard))
     return BEYOND if first is None else first - 1
 
 
@@ -142,7 +142,7 @@ WHERE account = $1 AND at > to_timestamp($2::double precision / 1000) AND kind I
 async def compare_account(sides: Sides, account: str, *, page: int = PAGE) -> list[Drift]:
     """Everything that Redis remembers of what an account has spent. This costs as much as it has entries."""
     connection = sides.connection
-    rows = await connection.fetch(GIVEN_TO, account, await _moment(sides.redis))
+    rows = await connection.fetch(GIVEN_TO, account, await _moment(sides.redis, sides.place.shard))
     given = {row["transaction"] for row in rows if row["transaction"] is not None}
     found = await compare(sides, given, given)
     async for transactions in _spent(connection, account, page):

@@ -13,6 +13,7 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from app.ledger import keys
+from app.ledger.apart import scan_page
 from app.ledger.replies import Reservation
 from persistence import rebuild
 from persistence.folding import Contradiction
@@ -83,14 +84,13 @@ async def _readable(connection: Connection, ids: Sequence[str]) -> dict[str, Res
 async def scanned(redis: Redis, scan: int, prefix: str, shards: int) -> tuple[int, dict[int, list[str]]]:
     """Names under keys that begin like `prefix` (of shard 0), by shard."""
     head, _, tail = prefix.partition("{0}")
-    found: Any
-    scan, found = await redis.scan(scan, match=f"{head}{{*}}{tail}*", count=SCANNED_AT_ONCE)
+    scan, found = await scan_page(redis, scan, f"{head}{{*}}{tail}*", SCANNED_AT_ONCE)
     named: dict[int, list[str]] = defaultdict(list)
     for key in found:
         number, _, name = _text(key).removeprefix(head + "{").partition("}" + tail)
         if number.isdecimal() and int(number) < shards:
             named[int(number)].append(name)
-    return int(scan), named
+    return scan, named
 
 
 def _text(name: bytes) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from msgspec import structs
 from redis.asyncio import Redis
 
-from app.ledger.admission import demand_fit_server, survey, write
+from app.ledger.admission import demand_all, demand_fit_server, survey, write
 from app.ledger.alike import says
 from app.ledger.backing import NotAdmitted
 from app.ledger.judgement import UNTIL_ADOPTED, Sighting, Standing, fault, unreadable
@@ -32,7 +32,6 @@ class Claim(NamedTuple):
 
     ledger: str
     shards: int
-    server: str
     standings: list[Standing]
     sightings: list[Sighting]
 
@@ -48,7 +47,11 @@ class Claim(NamedTuple):
 
     def closed(self, standing: Standing) -> Closed:
         """A claimed shard as its loader closes it. Every claim has a number of its own."""
-        return Closed(self.ledger, standing.shard, self.server, str(standing.incarnation))
+        return Closed(self.ledger, standing.shard, self.server_of(standing.shard), str(standing.incarnation))
+
+    def server_of(self, shard: int) -> str:
+        """Who had a claimed shard then."""
+        return self.sightings[self.numbers.index(shard)].server
 
 
 async def fenced(
@@ -65,9 +68,11 @@ async def fenced(
     Raises:
         RestoreRefused: There is none, or this is not the Redis that serves the others.
         NotAdmitted: The server as a whole is not fit, or another ledger's.
+        redis.exceptions.RedisError: Redis is away, or a node of it: tasks of its shards may be needed.
     """
     ledger, shards = await ledger_of(pool)
     await demand_fit_server(redis, ledger, len(shards), clock_ms())
+    await demand_all(redis, shards)
     if refused := await _wrong(pool, redis, clock_ms):
         raise RestoreRefused(f"This is not the Redis that is served. {refused}")
     async with answering(pool) as connection:
@@ -140,7 +145,7 @@ async def claim(pool: Pool, redis: Redis, also: Collection[int] = ()) -> Claim:
             claimed = list(map(_claimed, standings, sightings))
             for standing, sighting in zip(claimed, sightings, strict=True):
                 await _store(connection, standing, sighting)
-        found = Claim(ledger, len(shards), sightings[0].server, claimed, sightings)
+        found = Claim(ledger, len(shards), claimed, sightings)
         if await _tell(redis, found):
             return found
     raise RestoreRefused("Other processes keep changing this Redis; stop them, or try again.")

@@ -3,13 +3,14 @@ journal.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
 from redis.asyncio import Redis
 
 from app.ledger import keys
+from app.ledger.apart import scan
 from app.ledger.clock import time_ms
 from app.ledger.loading import REMEMBER_MS, Closed, Page, close, load
 from persistence import rebuild
@@ -53,10 +54,7 @@ async def empty(redis: Redis, claim: Claim) -> Shards:
     closed = {
         each.shard: await close(redis, claim.closed(each), each.fence or "") for each in claim.standings
     }
-    place = 0
-    while True:
-        scanned: Any = await redis.scan(place, match=keys.SCAN_ALL, count=SCAN_COUNT)
-        place, names = scanned
+    async for names in scan(redis, keys.SCAN_ALL, SCAN_COUNT):
         found: dict[int, list[bytes]] = {}
         for name in names:
             shard, kind = keys.kind_of(name) or (-1, "")
@@ -66,8 +64,6 @@ async def empty(redis: Redis, claim: Claim) -> Shards:
             page = Page(shard)
             page.removed(gone)
             await load(redis, closed[shard], page)
-        if place == 0:
-            break
     async with redis.pipeline(transaction=True) as both:
         for field, value in {"id": claim.ledger, "shards": str(claim.shards)}.items():
             both.hsetnx(keys.LEDGER, field, value)

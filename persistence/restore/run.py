@@ -246,7 +246,8 @@ async def _open(pool: Pool, redis: Redis, claim: Claim) -> dict[int, str]:
         standings = [each for each in await read_standings(connection) if each.shard in claim.numbers]
         sightings: list[Sighting] = await survey(redis, claim.ledger, standings)
         for standing, sighting in zip(standings, sightings, strict=True):
-            is_closed = standing.fenced_by == "restore" and sighting.server == claim.server
+            is_its = sighting.server == claim.server_of(standing.shard)
+            is_closed = standing.fenced_by == "restore" and is_its
             if not is_closed or sighting.sequence != str(standing.cursor):
                 raise Moved(f"Shard {standing.shard} is not as it was left when it was loaded.")
             await lift(connection, standing, sighting)
