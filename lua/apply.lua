@@ -72,6 +72,9 @@ local function decide(operation)
   if shard.backlog and SPENDS[operation.verb] then
     return answer.refuse('journal_backlogged', { shard = shard.number })
   end
+  if operation.claimed_until_ms and shard.now_ms > operation.claimed_until_ms then
+    return answer.refuse('ledger_unavailable', { why = 'the claim of its task is too old' })
+  end
   local of_task = operation.task_shard and shards[operation.task_shard]
   if of_task and of_task.fence then
     return answer.refuse('ledger_fenced', { shard = of_task.number, why = of_task.fence })

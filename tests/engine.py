@@ -51,8 +51,8 @@ class Clock:
 class Streams:
     """What the engine asks of the journal, answered by the streams."""
 
-    def __init__(self, redis: Redis, shards: int, server: str = "") -> None:
-        self.terms = Terms(uuid.uuid4().hex, server, [1] * shards, {})
+    def __init__(self, redis: Redis, shards: int, server: str = "", servers: Sequence[str] = ()) -> None:
+        self.terms = Terms(uuid.uuid4().hex, server, [1] * shards, {}, servers=[*servers])
         self._redis = redis
 
     async def found(self) -> None:
@@ -61,7 +61,7 @@ class Streams:
             meta: dict[str | bytes, str | int] = {
                 "ledger": self.terms.ledger,
                 "incarnation": 1,
-                "server": self.terms.server,
+                "server": self.terms.server_of(shard),
                 "fence": "",
                 "sequence": 0,
                 "journaled": 0,

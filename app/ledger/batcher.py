@@ -1,39 +1,34 @@
 """Operations travel together: one call in flight, and what arrives meanwhile is the next one."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Sequence
 
-from msgspec import Struct
 from redis.asyncio import Redis
 
 from app.ledger.backing import Backing
-from app.ledger.carrier import Carrier
+from app.ledger.clock import Clock
+from app.ledger.connection import is_cluster
 from app.ledger.errors import MEMORY, QUEUE, LedgerError, LedgerUnavailable, Overloaded
+from app.ledger.line import Line
 from app.ledger.operations import Deduct, Grant, Operation, Reserve
 from app.ledger.replicas import Replicas
 from app.ledger.scripts import Script
-from app.ledger.tickets import Answer, Group, Ticket, fail, fenced
-from app.ledger.waiting import Waiting
+from app.ledger.serving import Serving
+from app.ledger.shared import Limits, Shared
+from app.ledger.tally import Tally
+from app.ledger.tickets import Answer, Group, Ticket, fenced
 
-log = logging.getLogger(__name__)
+__all__ = ["Batcher", "Limits"]
 
 _SPENDS = frozenset({Grant, Deduct, Reserve})
 
 
-class Limits(Struct, frozen=True, kw_only=True):
-    """Bounds of one process, and of the journal's backlog in each shard."""
-
-    queue_max: int = 10_000
-    batch_operations_max: int = 256
-    request_seconds: float = 5.0
-    backlog_max: int = 1_000_000
-    backlog_bytes_max: int = 268_435_456
-
-
 class Batcher:
-    """The only sender of calls in this process, for any number of tasks."""
+    """The only sender of calls in this process, for any number of tasks.
+
+    `clock`: Redis' time; of a cluster's servers, that of the one whose clock is ahead.
+    """
 
     def __init__(
         self,
@@ -44,50 +39,48 @@ class Batcher:
         replicas: Replicas | None = None,
     ) -> None:
         self.memory_is_short = False
+        self.serving = Serving(backing)
+        self.clock = Clock(redis)
+        self.tally = Tally()
+        self.is_cluster = is_cluster(redis)
+        self._shared = Shared(redis, script, self.serving, self.tally, limits)
         self._limits = limits
         self._replicas = replicas
-        self._waiting = Waiting()
-        self._carrier = Carrier(
-            redis,
-            script,
-            backing,
-            self._waiting,
-            replicas,
-            backlog_max=limits.backlog_max,
-            backlog_bytes_max=limits.backlog_bytes_max,
-        )
-        self.serving = self._carrier.serving
-        self.clock = self._carrier.clock
-        self.tally = self._carrier.tally
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._started = False
+        self._lines: dict[int, Line] = {}
+        self._only = None if self.is_cluster else self._new_line(self.clock, replicas, 0)
 
     @property
     def waiting(self) -> int:
-        """How many operations wait for the call in flight."""
-        return len(self._waiting)
+        """How many operations wait for the calls in flight."""
+        return sum(len(line.waiting) for line in self._lines.values())
+
+    @property
+    def request_seconds(self) -> float:
+        """How long an operation waits for its answer."""
+        return self._limits.request_seconds
+
+    async def now_ms_of(self, shard: int) -> int:
+        """Redis' time where a shard is.
+
+        Raises:
+            LedgerUnavailable: It has not been told yet, and that Redis is away.
+        """
+        clock = (self._only or self._line_of(shard)).clock
+        await clock.learn()
+        return clock.now_ms()
 
     def start(self) -> None:
         """Begin to carry. Redis and PostgreSQL need not be there yet."""
         self._loop = asyncio.get_running_loop()
-        self._task = asyncio.create_task(self._run(), name="lastro-batcher")
-        if self._replicas is not None:
-            self._replicas.start()
+        self._started = True
+        for line in self._lines.values():
+            line.start()
 
     async def stop(self) -> None:
         """Finish what is waiting, for at most as long as a request may take, then end."""
-        if self._task is None:
-            return
-        task, self._task = self._task, None
-        self._wake.set()
-        ends = time.monotonic() + self._limits.request_seconds
-        _, pending = await asyncio.wait({task}, timeout=self._limits.request_seconds)
-        for each in pending:
-            each.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        self._waiting.fail("the service is stopping")
-        if self._replicas is not None:
-            await self._replicas.stop(ends - time.monotonic())
+        self._started = False
+        await asyncio.gather(*(line.stop() for line in self._lines.values()))
 
     def submit(self, operation: Operation) -> "asyncio.Future[Answer]":
         """Carry one operation, whose `shard` (and `task_shard`) must be set. Await what is returned.
@@ -98,11 +91,12 @@ class Batcher:
             LedgerUnavailable: No definite answer in time. It may have been applied: repeat with the same key.
             InternalError: The script failed on it; nothing was written.
         """
-        if len(self._waiting) >= self._limits.queue_max:
+        line = self._only or self._line_of(operation.shard)
+        if len(line.waiting) >= self._limits.queue_max:
             raise Overloaded(cause=QUEUE)
         if self.memory_is_short and type(operation) in _SPENDS:
             raise Overloaded(cause=MEMORY)
-        if self._task is None:
+        if not self._started:
             raise LedgerUnavailable(why="the service is stopping")
         terms = self.serving.terms
         if terms is not None and terms.fences:
@@ -110,8 +104,8 @@ class Batcher:
             if error is not None:
                 raise error
         answer: asyncio.Future[Answer] = self._loop.create_future()
-        self._waiting.append(Ticket(operation, answer, time.monotonic() + self._limits.request_seconds))
-        self._wake.set()
+        line.waiting.append(Ticket(operation, answer, time.monotonic() + self._limits.request_seconds))
+        line.wake()
         return answer
 
     def submit_all(
@@ -120,42 +114,51 @@ class Batcher:
         """Carry a group in its order, as `submit` does; what is returned has an answer or an error for each.
 
         Args:
-            operations: At least one. They may travel in several calls, and others between them.
-            atomic: All of them are carried out, or none; they travel in one call, at most 1000.
+            operations: At least one. They may travel in several calls, and others between them; on a cluster
+                those of one shard keep their order.
+            atomic: All of them are carried out, or none; they travel in one call, at most 1000. On a cluster
+                they are of one shard.
 
         Raises:
             Overloaded, LedgerUnavailable: Nothing was sent.
         """
-        if len(self._waiting) + len(operations) > self._limits.queue_max:
-            raise Overloaded(cause=QUEUE)
-        if self._task is None:
+        if not self._started:
             raise LedgerUnavailable(why="the service is stopping")
         group = Group(len(operations), self._loop)
         deadline = time.monotonic() + self._limits.request_seconds
-        tickets = group.tickets(operations, deadline, atomic=atomic)
+        joining = self._cut(group.tickets(operations, deadline, atomic=atomic))
+        if any(len(line.waiting) + len(tickets) > self._limits.queue_max for line, tickets in joining):
+            raise Overloaded(cause=QUEUE)
         if self.memory_is_short:
-            tickets = _without_new_work(tickets, atomic=atomic)
-        self._waiting.join(tickets)
-        self._wake.set()
+            joining = [(line, _without_new_work(tickets, atomic=atomic)) for line, tickets in joining]
+        for line, tickets in joining:
+            line.waiting.join(tickets)
+            line.wake()
         return group.answer
 
-    async def _run(self) -> None:
-        while self._waiting or self._task is not None:
-            if not self._waiting:
-                self._wake.clear()
-                await self._wake.wait()
-                continue
-            if self._replicas is not None and self._replicas.waiting >= self._limits.queue_max:
-                await self._replicas.calm()
-            tickets = self._waiting.take(self._limits.batch_operations_max)
-            try:
-                await self._carrier.carry(tickets)
-            except asyncio.CancelledError:
-                fail(tickets, "the service is stopping")
-                raise
-            except Exception:
-                log.exception("the batcher met an error of its own")
-                fail(tickets, "the batcher met an error of its own")
+    def _cut(self, tickets: list[Ticket]) -> list[tuple[Line, list[Ticket]]]:
+        """Who joins which line, in their order."""
+        if self._only is not None:
+            return [(self._only, tickets)]
+        by_shard: dict[int, list[Ticket]] = {}
+        for ticket in tickets:
+            by_shard.setdefault(ticket.operation.shard, []).append(ticket)
+        return [(self._line_of(shard), of_shard) for shard, of_shard in by_shard.items()]
+
+    def _line_of(self, shard: int) -> Line:
+        """Of a cluster: the line of a shard begins with its first operation."""
+        line = self._lines.get(shard)
+        if line is None:
+            clock = Clock(self._shared.redis, shard, self.clock)
+            replicas = self._replicas.another() if self._replicas is not None else None
+            line = self._new_line(clock, replicas, shard)
+            if self._started:
+                line.start()
+        return line
+
+    def _new_line(self, clock: Clock, replicas: Replicas | None, shard: int) -> Line:
+        line = self._lines[shard] = Line(self._shared, clock, replicas, shard)
+        return line
 
 
 def _without_new_work(tickets: list[Ticket], *, atomic: bool) -> list[Ticket]:

@@ -30,7 +30,7 @@ from app.ledger.present import Present
 from app.ledger.receipts import Batched
 from app.ledger.replies import Reservation
 from app.ledger.shards import shard_of, shard_of_reservation, shard_of_task
-from app.ledger.tickets import shards_of
+from app.ledger.tasks import Tasks, Wanted
 
 ROUNDS_MAX = 8
 """How often an atomic batch is sent: after each failure something was looked up that can be looked up once.
@@ -50,16 +50,18 @@ class Batches:
         self._batcher = batcher
         self._present = present
         self._outcomes = outcomes
+        self._tasks = Tasks(batcher, present) if batcher.is_cluster else None
 
     async def each(self, operations: Sequence[Write], count: int) -> list[Outcome]:
         """Carry them out one after the other; none depends on what becomes of the others."""
         asked = [Asked(operation) for operation in operations]
         _place(asked, count)
         await self._recall(asked)
-        if len(asked) > 1:  # alone, it may be sent a second time without losing its place
-            await self._find_tasks(asked, count)
+        claimed = await self._reach(await self._tasks_of(asked), count)
         await self._send([each for each in asked if each.is_open()])
-        return await self.settle(asked, count)
+        outcomes = await self.settle(asked, count)
+        await self._give_up(claimed, count)
+        return outcomes
 
     async def recalled(self, operation: Write, count: int) -> Outcome | None:
         """What was answered to the key of an operation, which is not carried out; `None`: nothing was."""
@@ -78,10 +80,10 @@ class Batches:
         if rest := self._outcomes.receive(asked):
             await self._open_accounts(rest)
             elsewhere = [each for each in rest if says(each.answer, "task_elsewhere")]
-            for each in elsewhere:
-                _set_task_shard(each, count)
-            await self._send_again(elsewhere)
+            claimed = await self._reach([_named(each) for each in elsewhere], count)
+            await self._send_again([each for each in elsewhere if each.is_open()])
             await self._outcomes.settle(rest)
+            await self._give_up(claimed, count)
         return _outcomes(asked)
 
     async def _recall(self, asked: Sequence[Asked]) -> None:
@@ -105,19 +107,41 @@ class Batches:
             for each in asked:
                 each.outcome = error
 
-    async def _find_tasks(self, asked: Sequence[Asked], count: int) -> None:
-        """Where the tasks of those reservations are kept that are to be extended.
+    async def _tasks_of(self, asked: Sequence[Asked]) -> list[Wanted]:
+        """The tasks that reservations are to have, or to keep for longer.
 
-        They must not be sent a second time for it: what stands behind them would be done before them.
+        An extend does not name its own. Among others it must not be sent a second time for it: what stands
+        behind it would be done before it.
         """
-        extends = [each.operation for each in asked if each.is_open() and isinstance(each.operation, Extend)]
-        if not extends:
-            return
-        found, _ = await self._present.reservations({each.reservation: each.shard for each in extends})
-        for each in extends:
-            reservation = found.get(each.reservation)
-            if isinstance(reservation, Reservation) and reservation.task is not None:
-                each.task_shard = shard_of_task(reservation.provider, reservation.task, count)
+        open_ = [each for each in asked if each.is_open()]
+        wanted = [
+            Wanted(each, operation.provider, operation.task)
+            for each in open_
+            if isinstance(operation := each.operation, _BINDING) and operation.task is not None
+        ]
+        extends = [each for each in open_ if len(asked) > 1 and isinstance(each.operation, Extend)]
+        if extends:
+            shards = {each.settling.reservation: each.operation.shard for each in extends}
+            found, _ = await self._present.reservations(shards)
+            for each in extends:
+                reservation = found.get(each.settling.reservation)
+                if isinstance(reservation, Reservation) and reservation.task is not None:
+                    wanted.append(Wanted(each, reservation.provider, reservation.task))
+        return wanted
+
+    async def _reach(self, wanted: Sequence[Wanted], count: int) -> list[Wanted]:
+        """The calls that carry these out serve their tasks, too; or, where none can, the tasks are claimed.
+        Returns those for whom that is new.
+        """
+        if self._tasks is not None:
+            return await self._tasks.claim(wanted, count)
+        for each in wanted:
+            each.operation.task_shard = shard_of_task(each.provider, each.task, count)
+        return []
+
+    async def _give_up(self, claimed: Sequence[Wanted], count: int) -> None:
+        if self._tasks is not None and claimed:
+            await self._tasks.give_up(claimed, count)
 
     async def _open_accounts(self, asked: Sequence[Asked]) -> None:
         """Send grants again, whose accounts Redis did not know, and what was asked of these accounts after
@@ -155,8 +179,18 @@ class Batches:
         """
         asked = [Asked(operation) for operation in operations]
         _place(asked, count)
+        terms = await self._batcher.serving.agreed()
+        if terms.servers and len({each.operation.shard for each in asked if each.is_open()}) > 1:
+            raise BatchAcrossShards
         await self._recall(asked)
-        await self._find_tasks(asked, count)
+        claimed = await self._reach(await self._tasks_of(asked), count)
+        batched = await self._together(asked, count)
+        for each, outcome in zip(asked, batched.results, strict=True):
+            each.outcome = outcome
+        await self._give_up(claimed, count)
+        return batched
+
+    async def _together(self, asked: Sequence[Asked], count: int) -> Batched:
         for _ in range(ROUNDS_MAX):
             open_ = [each for each in asked if each.is_open()]
             if any(isinstance(each.outcome, LedgerError) for each in asked):
@@ -169,9 +203,6 @@ class Batches:
 
     async def _is_done(self, asked: Sequence[Asked]) -> bool:
         """Send them. Whether all were carried out; otherwise none was."""
-        terms = await self._batcher.serving.agreed()
-        if terms.servers and len({shard for each in asked for shard in shards_of(each.operation)}) > 1:
-            raise BatchAcrossShards
         await self._send(asked, atomic=True)
         for each in asked:
             if isinstance(each.answer, LedgerError) and not isinstance(each.answer, _OF_ONE):
@@ -193,7 +224,7 @@ class Batches:
             forgotten = [each for each in settling if each.settling.reservation in unknown]
             await self._outcomes.look_for_reservations(forgotten)
         elif says(failed.answer, "task_elsewhere"):
-            _set_task_shard(failed, count)
+            await self._reach([_named(failed)], count)
         else:
             await self._outcomes.settle([failed])
 
@@ -210,15 +241,13 @@ def _place(asked: Sequence[Asked], count: int) -> None:
             operation.shard = shard
         else:
             operation.shard = shard_of(operation.account, count)  # type: ignore[attr-defined]
-        if isinstance(operation, _BINDING) and operation.task is not None:
-            operation.task_shard = shard_of_task(operation.provider, operation.task, count)
 
 
-def _set_task_shard(asked: Asked, count: int) -> None:
-    """The script has said which task it is that lives elsewhere."""
-    operation, facts = asked.operation, asked.facts
-    assert isinstance(operation, Extend), operation
-    operation.task_shard = shard_of_task(str(facts["provider"]), str(facts["task"]), count)
+def _named(asked: Asked) -> Wanted:
+    """The script has said which task it is that lives elsewhere. It is to be sent again."""
+    provider, task = str(asked.facts["provider"]), str(asked.facts["task"])
+    asked.answer = None
+    return Wanted(asked, provider or None, task)
 
 
 def _outcomes(asked: Sequence[Asked]) -> list[Outcome]:

@@ -11,7 +11,7 @@ from app.ledger.operations import Operation
 UNKNOWN = (RedisConnectionError, RedisTimeoutError, OSError)
 """After these nobody knows whether the call has run."""
 
-WAIT = frozenset({"LOADING", "BUSY", "TRYAGAIN"})
+WAIT = frozenset({"LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN"})
 """Redis can do nothing for the moment. Nothing of the call has run."""
 
 SCRIPT_FAULT = frozenset({"ERR", "WRONGTYPE"})

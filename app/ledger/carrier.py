@@ -13,11 +13,10 @@ import time
 from collections.abc import Iterable, Sequence
 
 import msgspec
-from redis.asyncio import Redis
 from redis.exceptions import BusyLoadingError, NoScriptError, RedisError
 
 from app.ledger import keys, replies
-from app.ledger.backing import Backing, NotAdmitted, Terms
+from app.ledger.backing import NotAdmitted, Terms
 from app.ledger.calls import CAUSES, SCRIPT_FAULT, UNKNOWN, WAIT, Call, code_of
 from app.ledger.clock import Clock
 from app.ledger.errors import InternalError, LedgerUnavailable
@@ -26,9 +25,8 @@ from app.ledger.lasting import is_overtaken
 from app.ledger.operations import verb_of
 from app.ledger.replicas import Answered, Replicas
 from app.ledger.replies import Declined, Reply
-from app.ledger.scripts import Script
-from app.ledger.serving import Serving, cause_of
-from app.ledger.tally import Tally
+from app.ledger.serving import cause_of
+from app.ledger.shared import Shared
 from app.ledger.tickets import Ticket, fail, shards_of
 from app.ledger.waiting import Waiting
 
@@ -42,40 +40,32 @@ PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.01, 0.25
 _encode = msgspec.json.Encoder().encode
 
 
-def _new_lane() -> str:
-    return keys.lane(0, secrets.token_hex(8))
-
-
 class Carrier:
-    """The lane of this process: the number of its last call, and the terms under which it calls.
+    """A lane of this process: the number of its last call, and where it is kept.
 
     Args:
+        clock: Of the server that it calls.
         waiting: Those whose call comes later. What has to travel again is put back there.
-        backlog_max, backlog_bytes_max: How far the journal may be behind in a shard, for the script to judge.
+        shard: Where the lane is kept, beside all that it calls for where that is one shard.
     """
 
     def __init__(
-        self,
-        redis: Redis,
-        script: Script,
-        backing: Backing,
-        waiting: Waiting,
-        replicas: Replicas | None,
-        *,
-        backlog_max: int,
-        backlog_bytes_max: int,
+        self, shared: Shared, clock: Clock, waiting: Waiting, replicas: Replicas | None, shard: int
     ) -> None:
-        self.serving = Serving(backing)
-        self.clock = Clock(redis)
-        self.tally = Tally()
-        self._redis = redis
-        self._script = script
+        self.serving = shared.serving
+        self.clock = clock
+        self.tally = shared.tally
+        self._redis = shared.redis
+        self._script = shared.script
+        self._limits = shared.limits
         self._waiting = waiting
         self._replicas = replicas
-        self._backlog_max = backlog_max
-        self._backlog_bytes_max = backlog_bytes_max
-        self._lane = _new_lane()
+        self._shard = shard
+        self._lane = self._new_lane()
         self._number = 0
+
+    def _new_lane(self) -> str:
+        return keys.lane(self._shard, secrets.token_hex(8))
 
     async def carry(self, tickets: Sequence[Ticket]) -> None:
         """Send one call until its outcome is known or its requests have run out of time."""
@@ -129,11 +119,12 @@ class Carrier:
             answered: Iterable[Answered] = zip(flight.tickets, reply.results, strict=True)
             if self._replicas is not None:
                 assert flight.sent_under is not None
-                answered = self._replicas.hold(answered, reply, flight.sent_under.server, self._lane)
+                server = flight.sent_under.server_of(self._shard)
+                answered = self._replicas.hold(answered, reply, server, self._lane)
             self._deliver(answered, reply)
             return True
         if reply.status == "stale":
-            self._lane = _new_lane()
+            self._lane = self._new_lane()
             flight.fail(LedgerUnavailable, "another call has overtaken this one")
             return True
         if reply.status == "not_admitted":
@@ -158,13 +149,13 @@ class Carrier:
         incarnations = terms.incarnations
         call = Call(
             terms.ledger,
-            terms.server,
+            terms.server_of(self._shard),
             secrets.token_urlsafe(12),
             flight.number,
             self.clock.now_ms() + CALL_DEADLINE_MS,
             [(shard, incarnations[shard]) for shard in shards],
-            self._backlog_max,
-            self._backlog_bytes_max,
+            self._limits.backlog_max,
+            self._limits.backlog_bytes_max,
             operations,
             flight.atomic,
         )

@@ -11,6 +11,8 @@ from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisClusterException
 
 ANSWER_SECONDS = 2.0
 
@@ -41,7 +43,7 @@ def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
     never, seconds = Retry(NoBackoff(), 0), answer_seconds
     scheme, _, rest = url.partition("://")
     if scheme in CLUSTER_SCHEMES:
-        cluster = RedisCluster.from_url(
+        cluster = _Cluster.from_url(
             f"{CLUSTER_SCHEMES[scheme]}://{rest}",
             protocol=2,
             retry=never,
@@ -58,6 +60,22 @@ def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
         socket_connect_timeout=seconds,
         socket_timeout=seconds,
     )
+
+
+class _Cluster(RedisCluster):
+    """With the errors of any other client: that no node answers, or has the slot, is a lost connection."""
+
+    async def initialize(self, *args: Any, **kwargs: Any) -> RedisCluster:
+        try:
+            return await super().initialize(*args, **kwargs)
+        except RedisClusterException as error:
+            raise RedisConnectionError(str(error)) from error
+
+    async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super().execute_command(*args, **kwargs)
+        except RedisClusterException as error:
+            raise RedisConnectionError(str(error)) from error
 
 
 class Node(NamedTuple):
@@ -87,3 +105,20 @@ async def nodes(redis: Redis) -> list[Node]:
     await client.initialize()
     primaries = {str(each.name): each for each in client.get_primaries()}
     return [Node(name, {"target_nodes": primaries[name]}) for name in sorted(primaries)]
+
+
+async def node_of(redis: Redis, key: str) -> Node:
+    """The primary that has a key, as far as the client knows.
+
+    Raises:
+        redis.exceptions.RedisError: No node of the cluster answers, or none has the key's slot.
+    """
+    client: Any = redis
+    if not isinstance(client, RedisCluster):
+        return Node("", {})
+    await client.initialize()
+    try:
+        found: Any = client.get_node_from_key(key)
+    except RedisClusterException as error:
+        raise RedisConnectionError(str(error)) from error
+    return Node(str(found.name), {"target_nodes": found})

@@ -63,6 +63,11 @@ def task(shard: int, provider: str | None, task_id: str) -> str:
     return f"lastro:{{{shard}}}:task:{provider or ''}:{task_id}"
 
 
+def claim(shard: int, provider: str | None, task_id: str) -> str:
+    """That a task was claimed so lately that its reservation may still be on its way (on a cluster)."""
+    return f"lastro:{{{shard}}}:claim:{provider or ''}:{task_id}"
+
+
 def refunded(shard: int, transaction: str) -> str:
     """How much of a transaction was given back so far. Expires 24 h after the last refund; the journal knows
     it then.

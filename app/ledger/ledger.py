@@ -118,7 +118,7 @@ class Ledger(Reading):
             AccountNotFound, AccountFrozen, AccountClosed, TaskConflict, LimitReached, CreditsHeld,
             InsufficientCredits, IdempotencyMismatch
         """
-        if operation.task is not None:
+        if operation.task is not None and not self._batcher.is_cluster:
             count = self._count or await self._learn_count()
             operation.task_shard = shard_of_task(operation.provider, operation.task, count)
         return await self._of_account(operation)
@@ -157,8 +157,9 @@ class Ledger(Reading):
         Raises:
             ReservationNotFound, AccountClosed, TaskConflict, IdempotencyMismatch
         """
-        count = self._count or await self._learn_count()
-        operation.task_shard = shard_of_task(operation.provider, operation.task, count)
+        if not self._batcher.is_cluster:
+            count = self._count or await self._learn_count()
+            operation.task_shard = shard_of_task(operation.provider, operation.task, count)
         return await self._of_reservation(operation)
 
     async def refund(self, operation: Refund) -> Receipt:
@@ -271,10 +272,13 @@ class Ledger(Reading):
 
     async def _carried_out(self, operation: Write) -> Receipt:
         """Redis mostly knows all that is needed: then nothing else is awaited than its answer. Where the key
-        may be older than its memory, the journal is asked first.
+        may be older than its memory, the journal is asked first; where a task lives on another server than
+        its reservation, that one is.
         """
         try:
-            if operation.key is not None and is_beyond_memory(operation, self.now_ms):
+            if (operation.key is not None and is_beyond_memory(operation, self.now_ms)) or (
+                self._batcher.is_cluster and isinstance(operation, Reserve | Bind)
+            ):
                 receipt = returned((await self._batches.each([operation], self._count))[0])
             else:
                 answer = await self._batcher.submit(operation)

@@ -1,6 +1,7 @@
 """What can be asked of the script: pure data, one struct per file under `lua/operations/`.
 
-A test holds the fields here and the header there equal. `shard` and `task_shard` are filled in by the ledger.
+A test holds the fields here and the header there equal. `shard`, `task_shard`, `claimed_until_ms` and `bound`
+are filled in by the ledger.
 Amounts are 1 .. 2^53 - 1; times are milliseconds. Operations travel in JSON with their names and without
 their defaults. `key` and `fingerprint` come together or not at all.
 """
@@ -82,6 +83,8 @@ class Reserve(Write, kw_only=True, tag="reserve"):
     task: str | None = None
     provider: str | None = None
     task_shard: int = -1
+    claimed_until_ms: int | None = None
+    bound: str | None = None
     resource: str | None = None
     model: str | None = None
     metadata: dict[str, str] | None = None
@@ -123,6 +126,8 @@ class Extend(Write, kw_only=True, tag="extend"):
     reservation: str
     ttl_ms: int
     task_shard: int = -1
+    claimed_until_ms: int | None = None
+    bound: str | None = None
     account: str | None = None
 
 
@@ -184,6 +189,8 @@ class Bind(Write, kw_only=True, tag="bind"):
     task: str
     provider: str | None = None
     task_shard: int = -1
+    claimed_until_ms: int | None = None
+    bound: str | None = None
     resource: str | None = None
     account: str | None = None
 
@@ -206,6 +213,20 @@ class Locate(Operation, kw_only=True, tag="locate"):
 
     task: str
     provider: str | None = None
+
+
+class Claim(Operation, kw_only=True, tag="claim"):
+    """Keep a task for a reservation that lives in another shard, for `keep_ms` (0: give it up). For
+    `young_ms` nobody can tell whether that will be made. `shard` is the task's. `instead_of` has it and was
+    never made.
+    """
+
+    task: str
+    reservation: str
+    keep_ms: int
+    young_ms: int = 0
+    provider: str | None = None
+    instead_of: str | None = None
 
 
 class Trace(Operation, kw_only=True, tag="trace"):

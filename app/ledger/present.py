@@ -33,7 +33,7 @@ class Present:
         """Each account, by Redis' time. `wanted`: accounts with their shards."""
         found: dict[str, Account | LedgerError] = {}
         unknown: dict[str, int] = {}
-        answers = await self._ask([Balance(shard=shard, account=id_) for id_, shard in wanted.items()])
+        answers = await self.ask([Balance(shard=shard, account=id_) for id_, shard in wanted.items()])
         for (id_, shard), answer in zip(wanted.items(), answers, strict=True):
             if says(answer, "account_unknown"):
                 unknown[id_] = shard
@@ -57,7 +57,7 @@ class Present:
             return dict.fromkeys(accounts, error)
         found: dict[str, LedgerError] = {id_: AccountNotFound() for id_ in accounts}
         again = [Balance(shard=accounts[id_], account=id_) for id_ in known]
-        for each, answer in zip(again, await self._ask(again), strict=True):
+        for each, answer in zip(again, await self.ask(again), strict=True):
             if says(answer, "account_unknown"):
                 found[each.account] = missing_account(each.shard, each.account)
             elif isinstance(answer, LedgerError):
@@ -88,7 +88,7 @@ class Present:
         """Those reservations that Redis has, and those that it does not know with their shards."""
         found: dict[str, Reservation | LedgerError] = {}
         unknown: dict[str, int] = {}
-        answers = await self._ask([Find(shard=shard, reservation=id_) for id_, shard in wanted.items()])
+        answers = await self.ask([Find(shard=shard, reservation=id_) for id_, shard in wanted.items()])
         for (id_, shard), answer in zip(wanted.items(), answers, strict=True):
             if says(answer, ReservationNotFound.word):
                 unknown[id_] = shard
@@ -113,7 +113,7 @@ class Present:
         found: dict[Task, str | LedgerError] = {}
         unknown: list[Task] = []
         asked = [Locate(shard=shard, provider=task[0], task=task[1]) for task, shard in wanted.items()]
-        for task, answer in zip(wanted, await self._ask(asked), strict=True):
+        for task, answer in zip(wanted, await self.ask(asked), strict=True):
             if says(answer, ReservationNotFound.word):
                 unknown.append(task)
             elif isinstance(answer, LedgerError):
@@ -131,7 +131,7 @@ class Present:
         """Those of the entries that Redis still has."""
         found: dict[Place, Recorded | LedgerError] = {}
         asked = [Trace(shard=shard, sequence=sequence) for shard, sequence in places]
-        for place, answer in zip(places, await self._ask(asked), strict=True):
+        for place, answer in zip(places, await self.ask(asked), strict=True):
             if isinstance(answer, LedgerError):
                 found[place] = answer
                 continue
@@ -142,7 +142,8 @@ class Present:
                 found[place] = error_of(result)
         return found
 
-    async def _ask(self, operations: Sequence[Operation]) -> list[Answer | LedgerError]:
+    async def ask(self, operations: Sequence[Operation]) -> list[Answer | LedgerError]:
+        """What the script answers to each, or why it does not."""
         if not operations:
             return []
         try:

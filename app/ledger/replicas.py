@@ -1,10 +1,10 @@
 """Answers that wait until replicas have what stands in them (`LASTRO_ACK=replicated=N`).
 
 WAIT speaks of the last write of its own connection, and on one that has written nothing it answers at once.
-So this has a connection of its own, on which it writes (the lane's life begins anew) and waits: whatever any
-call was answered before is older than that write. One WAIT serves all calls that were answered since the last
-one, the next call is never delayed, and a reply that was repeated from its lane, which writes nothing, is
-waited for like any other.
+So this has a connection of its own (on a cluster one to the server of its lane), on which it writes (the
+lane's life begins anew) and waits: whatever any call was answered before is older than that write. One WAIT
+serves all calls that were answered since the last one, the next call is never delayed, and a reply that was
+repeated from its lane, which writes nothing, is waited for like any other.
 
 A server that was demoted and promoted again counts offsets of another history. After each WAIT it is asked
 who it is, and what was answered under another name is not acknowledged.
@@ -19,8 +19,9 @@ from typing import NamedTuple
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from app.ledger.connection import node_of
 from app.ledger.errors import NOT_REPLICATED, LedgerUnavailable
-from app.ledger.operations import Write
+from app.ledger.operations import Claim, Write
 from app.ledger.replies import Declined, Reply
 from app.ledger.tickets import Result, Ticket
 
@@ -71,7 +72,7 @@ class Replicas:
     """Holds the answers of writes back. Reads say what Redis has now, and are not held.
 
     Args:
-        redis: Used by nobody else.
+        redis: Used by nobody else than those that wait.
         count: How many replicas must have acknowledged.
     """
 
@@ -84,6 +85,10 @@ class Replicas:
         self._calm = asyncio.Event()
         self._calm.set()
         self._task: asyncio.Task[None] | None = None
+
+    def another(self) -> "Replicas":
+        """For another lane of the same ledger."""
+        return Replicas(self._redis, self._count)
 
     def start(self) -> None:
         """Begin to wait. Redis need not be there yet."""
@@ -118,7 +123,7 @@ class Replicas:
         held: list[Answered] = []
         for each in answered:
             ticket, result = each
-            waits = isinstance(ticket.operation, Write) and not (
+            waits = isinstance(ticket.operation, Write | Claim) and not (
                 type(result) is Declined and result.word in _SAYS_NOTHING
             )
             (held if waits else at_once).append(each)
@@ -155,11 +160,15 @@ class Replicas:
         """Write, wait, and ask who it was, in one go."""
         latest = max(ticket.deadline for each in held for ticket, _ in each.answered)
         wait_ms = max(1, min(WAIT_MS_MAX, int((latest - time.monotonic()) * 1000)))  # 0 would be for ever
+        lane = held[-1].lane
+        node = await node_of(self._redis, lane)
         async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.pexpire(held[-1].lane, LANE_MS)
-            pipe.execute_command("WAIT", self._count, wait_ms)
-            pipe.info("replication")
+            pipe.pexpire(lane, LANE_MS)
+            pipe.execute_command("WAIT", self._count, wait_ms, **node.only)
+            pipe.info("replication", **node.only)
             written, replicas, info = await pipe.execute()
+        if node != await node_of(self._redis, lane):  # it has moved meanwhile, and the write with it
+            return _Heard(0, "")
         if not written:  # the lane has gone, and with it what it stood beside
             return _Heard(0, "")
         return _Heard(replicas, info["master_replid"] if info["role"] == "master" else "")

@@ -5,7 +5,9 @@ FIELDS
   reservation  UUIDv7
   task         the provider's id of the work
   provider     whose name space `task` is
-  task_shard   where `task` is kept
+  task_shard   where `task` is kept, when this call serves that too; else the task was claimed before:
+  claimed_until_ms  until when that is so, by this shard's clock
+  bound        the reservation that has the task
   resource     the caller's id of what is made
   account      refuse when the reservation is not this account's
 
@@ -30,7 +32,7 @@ return function(operation, shard)
   if reservation.task and (not has_task or (resource and reservation.resource)) then
     return answer.refuse('task_conflict', { reservation = reservation.id, task = reservation.task })
   end
-  local bound = book.task(operation.task_shard, provider, task)
+  local bound = claims.task(operation, provider, task)
   if bound and bound ~= reservation.id then
     return answer.refuse('task_conflict', { reservation = bound, task = task })
   end
@@ -41,6 +43,6 @@ return function(operation, shard)
   reservation.resource = resource or reservation.resource
   reservation.bound_sequence, reservation.tail = posted.sequence, nil
   book.change_reservation(reservation)
-  book.bind(operation.task_shard, provider, task, reservation)
+  claims.bind(operation, provider, task, reservation)
   return answer.ok({ posted = posted, account = account, reservation = reservation })
 end

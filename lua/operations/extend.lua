@@ -4,7 +4,10 @@ extend: the work takes longer. The reservation ends later by itself.
 FIELDS
   reservation  UUIDv7
   ttl_ms       milliseconds from now, 1,000 .. 86,400,000
-  task_shard   where the task of the reservation is kept, when it has one
+  task_shard   where the task of the reservation is kept, when it has one and this call serves that too; else it was
+               claimed before:
+  claimed_until_ms  until when that is so, by this shard's clock
+  bound        another reservation that has the task by now
   account      refuse when the reservation is not this account's
 
 REPLIES
@@ -43,19 +46,20 @@ return function(operation, shard)
   if extensions >= EXTENSIONS_MAX then
     return answer.refuse('limit_reached', { what = 'extensions', limit = EXTENSIONS_MAX })
   end
-  local task, provider, task_shard = reservation.task, reservation.provider, operation.task_shard
-  if task and not task_shard then
+  local task, provider = reservation.task, reservation.provider
+  local owner, is_known
+  if task then owner, is_known = claims.task(operation, provider, task) end
+  if task and not is_known then
     return answer.refuse('task_elsewhere', { task = task, provider = provider or '' })
   end
 
   book.holds(account)
-  local owner = task and book.task(task_shard, provider, task)
   local posted = journal.post({ kind = 'extended', account = account, amount = 0, legs = {},
     details = ',"reservation":"' .. reservation.id .. '"' .. text.member('deadline_ms', deadline_ms)
       .. text.references(task, provider, reservation.model) }, operation)
   reservation.extensions = extensions + 1
   book.move_deadline(reservation, account, deadline_ms)
   -- The index lives a day longer than the deadline; one that somebody has bound anew meanwhile is theirs.
-  if task and (not owner or owner == reservation.id) then book.bind(task_shard, provider, task, reservation) end
+  if task and (not owner or owner == reservation.id) then claims.bind(operation, provider, task, reservation) end
   return answer.ok({ posted = posted, account = account, reservation = reservation })
 end

@@ -9,7 +9,9 @@ FIELDS
   holds_max    how many open reservations an account may have; omitted: 10,000
   task         the provider's id of the work, when it is known already
   provider     whose name space `task` is
-  task_shard   where `task` is kept
+  task_shard   where `task` is kept, when this call serves that too; else the task was claimed before:
+  claimed_until_ms  until when that is so, by this shard's clock
+  bound        the reservation that has the task
   resource     the caller's id of what is made
   model        what is used, for reports
   metadata     strings by name, shown with the reservation
@@ -33,7 +35,7 @@ return function(operation, shard)
   local account, refusal = claims.spender(operation, shard)
   if not account then return refusal end
   local task, provider = operation.task, operation.provider
-  local bound = task and book.task(operation.task_shard, provider, task)
+  local bound = task and claims.task(operation, provider, task)
   if bound then return answer.refuse('task_conflict', { reservation = bound }) end
   local holds_max = operation.holds_max or 10000
   if account.open_holds >= holds_max then
@@ -55,6 +57,6 @@ return function(operation, shard)
   local reservation = reservations.made(operation, account, moves.held(legs), deadline_ms, references, terms,
     posted.sequence)
   book.hold(reservation, account)
-  if task then book.bind(operation.task_shard, provider, task, reservation) end
+  if task then claims.bind(operation, provider, task, reservation) end
   return answer.ok({ posted = posted, account = account, reservation = reservation })
 end

@@ -203,6 +203,31 @@ function book.bind(shard_number, provider, task, reservation)
   }
 end
 
+-- The same for a reservation of another shard, which may not have been made yet. It is never kept for less long than it
+-- was going to be. `young_ms`: for so long from now nobody can tell whether it will be; false: somebody could before.
+function book.claim(shard, provider, task, reservation_id, keep_ms, young_ms)
+  local key, now_ms = keys.task(shard.number, provider, task), shard.now_ms
+  tasks[key] = { reservation = reservation_id,
+                 keep_until_ms = now_ms + math.max(keep_ms, redis.call('PTTL', key)) }
+  if young_ms then
+    tasks[keys.claim(shard.number, provider, task)] = { reservation = reservation_id, keep_until_ms = now_ms + young_ms }
+  end
+end
+
+-- Whether a task was claimed so lately that its reservation may be on its way.
+function book.is_young(shard_number, provider, task)
+  local key = keys.claim(shard_number, provider, task)
+  local claimed = tasks[key]
+  if claimed then return not claimed.gone end
+  return redis.call('EXISTS', key) == 1
+end
+
+-- Nobody has the task.
+function book.unbind(shard_number, provider, task)
+  tasks[keys.task(shard_number, provider, task)] = { gone = true }
+  tasks[keys.claim(shard_number, provider, task)] = { gone = true }
+end
+
 -- What was answered to a key: { f = fingerprint, s = sequence } or { f, w = word, d = facts }, or nil.
 function book.record(shard, kind, id, key)
   local name = keys.operation(shard.number, kind, id, key)

@@ -46,4 +46,16 @@ function claims.unspendable(account)
   if account.settings.status == 'frozen' then return answer.refuse('account_frozen') end
 end
 
+-- Which reservation has a task, or nil; and whether that is known. Where no call serves two shards the caller has claimed
+-- the task in its own shard before (`claimed_until_ms`), or was told who has it (`bound`).
+function claims.task(operation, provider, task)
+  if operation.task_shard then return book.task(operation.task_shard, provider, task), true end
+  return operation.bound, (operation.bound or operation.claimed_until_ms) ~= nil
+end
+
+-- The reservation has its task from now on.
+function claims.bind(operation, provider, task, reservation)
+  if operation.task_shard then book.bind(operation.task_shard, provider, task, reservation) end
+end
+
 return claims

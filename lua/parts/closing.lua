@@ -88,6 +88,8 @@ local function close_index(plan)
   for key, task in pairs(book.tasks) do
     if task.keep_until_ms then
       plan.others[#plan.others + 1] = { 'SET', key, task.reservation, 'PXAT', digits[task.keep_until_ms] }
+    elseif task.gone then
+      plan.others[#plan.others + 1] = { 'DEL', key }
     end
   end
   for key, refund in pairs(book.refunds) do

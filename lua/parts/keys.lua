@@ -18,6 +18,7 @@ function keys.reservation(shard, id) return reservation[shard] .. id end
 function keys.holds(shard, account_id) return holds[shard] .. account_id end
 function keys.refunded(shard, transaction) return prefix[shard] .. 'refunded:' .. transaction end
 function keys.task(shard, provider, task) return prefix[shard] .. 'task:' .. (provider or '') .. ':' .. task end
+function keys.claim(shard, provider, task) return prefix[shard] .. 'claim:' .. (provider or '') .. ':' .. task end
 
 -- The length keeps an id and a key that contain colons from meeting another pair.
 -- Account ids and reservation ids are ASCII: bytes are characters.

@@ -7,7 +7,8 @@ local memory = {}
 
 -- Nothing is known for good when these are said: the next attempt may fare otherwise.
 local FORGOTTEN = { account_unknown = true, reservation_not_found = true, task_elsewhere = true, ledger_fenced = true,
-                    journal_backlogged = true, internal_error = true, idempotency_mismatch = true, later = true }
+                    journal_backlogged = true, internal_error = true, idempotency_mismatch = true, later = true,
+                    ledger_unavailable = true }
 
 -- The answer that an entry was, with everything as it is now. When the entry has left the stream its text is
 -- missing: the journal has it under this sequence.

@@ -116,7 +116,7 @@ async def test_a_batcher_whose_clock_is_behind_learns_the_time_and_goes_on(ledge
 
 
 async def test_a_batcher_whose_lane_was_taken_says_so_and_takes_another(redis, ledger):
-    lane = ledger._batcher._carrier._lane
+    lane = ledger._batcher._only._carrier._lane
     await redis.hset(lane, mapping={"number": 1_000_000, "reply": '["ok",0,"",[],[],[]]'})
     with pytest.raises(LedgerUnavailable, match="overtaken"):
         await ledger.deduct(Deduct(account="ana", amount=5))

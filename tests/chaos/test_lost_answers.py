@@ -100,7 +100,7 @@ async def test_nobody_gets_the_answer_of_somebody_whose_time_ran_out(proxy):
         first = asyncio.create_task(ledger.deduct(Deduct(account="ana", amount=1)))
         second = asyncio.create_task(ledger.deduct(Deduct(account="bia", amount=2)))
         await asyncio.sleep(0)
-        ticket = ledger._batcher._waiting[0]
+        ticket = ledger._batcher._only.waiting[0]
         await proxy.until_lost(1)
         ticket.deadline = 0.0
         with pytest.raises(LedgerUnavailable):

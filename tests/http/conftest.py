@@ -100,7 +100,7 @@ async def clients(
 @pytest.fixture
 async def clock(app: Litestar, redis: Redis) -> Clock:
     """The time that the ledger goes by: it stands still until the test moves it on."""
-    app.state.parts.ledger._batcher._carrier._script = script_with_clock()
+    app.state.parts.ledger._batcher._only._carrier._script = script_with_clock()
     clock = Clock(redis)
     await clock.set(clock.now_ms)
     return clock

@@ -89,16 +89,8 @@ async def test_on_a_cluster_it_must_not_span_shards_and_nothing_is_sent(ledger, 
     ledger.adopt(journal.terms)
     far = next(each for each in (f"b{i}" for i in range(99)) if shard_of(each, 4) != shard_of("ana", 4))
     calls = _counted(ledger)
-    made = await ledger.new_reservation_id("ana")
-    elsewhere = next(
-        each for each in (f"t{i}" for i in range(99)) if shard_of(f":{each}", 4) != shard_of("ana", 4)
-    )
-    for other in (
-        Grant(account=far, amount=1),
-        Reserve(account="ana", reservation=made, amount=1, task=elsewhere),
-    ):
-        with pytest.raises(BatchAcrossShards):
-            await together(ledger, Deduct(account="ana", amount=1), other)
+    with pytest.raises(BatchAcrossShards):
+        await together(ledger, Deduct(account="ana", amount=1), Grant(account=far, amount=1))
     assert not calls
     assert 2 == len((await together(ledger, *keyed(1, 2))).results)
     alone = await ledger.batch([Deduct(account="ana", amount=1), Deduct(account="bia", amount=1)])
@@ -155,7 +147,9 @@ async def test_batches_and_single_operations_of_one_moment_each_get_their_own_an
             return [(account, version) for version in versions]
 
         got = await asyncio.gather(*(ask(i) for i in range(90)))
-        assert not ledger._batcher._waiting._atomic, "who comes alone afterwards travels as fast as before"
+        assert not ledger._batcher._only.waiting._atomic, (
+            "who comes alone afterwards travels as fast as before"
+        )
         flat = [each for one in got for each in one]
         assert len(flat) == len({*flat})
     await check_keys(fake_redis)
@@ -171,11 +165,11 @@ async def test_of_the_reservations_of_one_batch_a_lost_race_is_told(ledger):
 def _counted(ledger: Ledger) -> list:
     """The flights that are attempted from now on."""
     flights: list = []
-    attempt = ledger._batcher._carrier._attempt
+    attempt = ledger._batcher._only._carrier._attempt
 
     async def counting(flight):
         flights.append(flight)
         return await attempt(flight)
 
-    ledger._batcher._carrier._attempt = counting
+    ledger._batcher._only._carrier._attempt = counting
     return flights

@@ -101,7 +101,7 @@ async def test_extensions_of_reservations_with_tasks_are_carried_out_at_once(led
 
 async def test_a_task_that_was_bound_after_it_was_looked_for_is_found_again(ledger, monkeypatch):
     id_ = await reserved(ledger, 5, task="t", provider="fal")
-    monkeypatch.setattr(ledger._batches, "_find_tasks", lambda *_: asyncio.sleep(0))
+    monkeypatch.setattr(ledger._batches, "_tasks_of", lambda *_: asyncio.sleep(0, []))
     batched = await together(
         ledger,
         Deduct(account="ana", amount=1),

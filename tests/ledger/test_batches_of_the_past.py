@@ -92,7 +92,7 @@ async def test_an_account_of_which_redis_says_nothing_when_asked_again_is_never_
     async def silent(operations):
         return [LedgerUnavailable(why="no answer") for _ in operations]
 
-    monkeypatch.setattr(ledger._present, "_ask", silent)
+    monkeypatch.setattr(ledger._present, "ask", silent)
     batch = ledger.batch([Grant(account="bia", amount=1)], atomic=atomic)
     if atomic:
         with pytest.raises(LedgerUnavailable):

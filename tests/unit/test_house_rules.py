@@ -29,11 +29,12 @@ COMMON_FIELDS = {"shard", "by", "key", "fingerprint", "notes", "notes_hash", "jo
 
 # What the script says for every operation, in `apply` and `parts/memory`; `later` never leaves the batcher.
 OF_ALL = {
-    "ledger_fenced", "journal_backlogged", "idempotency_mismatch", "internal_error", "later", "batch_failed",
+    "ledger_fenced", "journal_backlogged", "ledger_unavailable", "idempotency_mismatch", "internal_error",
+    "later", "batch_failed",
 }  # fmt: skip
 # What Python alone says.
 OF_PYTHON = {
-    "account_not_found", "not_refundable", "batch_across_shards", "ledger_unavailable", "overloaded",
+    "account_not_found", "not_refundable", "batch_across_shards", "overloaded",
 }  # fmt: skip
 # What is no error, what the ledger turns into one, and what it answers by asking again.
 NO_ERRORS = {"ok", "located", "account_unknown", "later", "moved", "task_elsewhere"}

@@ -33,7 +33,7 @@ async def clock(redis, born) -> Clock:
 @pytest.fixture
 async def timed(database, redis_url, clock):
     async with process(database, redis_url) as ledger:
-        ledger._batcher._carrier._script = script_with_clock()
+        ledger._batcher._only._carrier._script = script_with_clock()
         yield ledger
 
 
