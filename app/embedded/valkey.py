@@ -3,7 +3,7 @@
 import os
 import signal
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +34,7 @@ class Valkey(Server):
         appendonly: `no` keeps nothing over a restart.
         appendfsync: `always` loses nothing acknowledged; the tests that lose nothing are content with less.
         keep: Descriptors that live as long as the server.
+        more: Further lines of its configuration.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class Valkey(Server):
         appendonly: Literal["yes", "no"] = "yes",
         appendfsync: Literal["always", "everysec", "no"] = "always",
         keep: Iterable[int] = (),
+        more: Sequence[str] = (),
     ) -> None:
         super().__init__("valkey", log, port=port, orphan_signal=signal.SIGTERM, keep=keep)
         self._folder = folder.absolute()
         self._password = password
         self._appendonly = appendonly
         self._appendfsync = appendfsync
+        self._more = tuple(more)
 
     @property
     def url(self) -> str:
@@ -89,7 +92,7 @@ class Valkey(Server):
             password=self._password,
             appendonly=self._appendonly,
             appendfsync=self._appendfsync,
-        )
+        ) + "".join(f"{line}\n" for line in self._more)
         path.unlink(missing_ok=True)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(text)
