@@ -119,8 +119,9 @@ async def admit(
     for _ in range(ATTEMPTS_MAX):
         async with answering(pool) as connection:
             ledger, standings = await ledger_id(connection), await read_standings(connection)
-        await demand_fit_server(redis, ledger, len(standings), clock_ms())
-        sightings = await survey(redis, ledger, standings, apart=True)
+        servers = await demand_fit_server(redis, ledger, len(standings), clock_ms())
+        away = {shard for shard, server in enumerate(servers) if is_cluster(redis) and not server}
+        sightings = await survey(redis, ledger, standings, apart=True, away=away)
         async with answering(pool) as connection:
             refused = await _refused(connection, standings, sightings, insisting)
         judged = _Judged(ledger, standings, sightings, (), refused)
@@ -167,6 +168,7 @@ WHERE shards.shard = new.shard
 async def _judge(pool: Pool, redis: Redis, looked: _Judged, insisting: bool, barrier: Barrier) -> _Judged:
     """Under the lock look again, and fence or number whatever cannot be adopted."""
     ledger = looked.ledger
+    away = [each.shard for each, seen in zip(looked.standings, looked.sightings, strict=True) if seen.is_away]
     lagging = [
         standing.shard
         for standing, sighting in zip(looked.standings, looked.sightings, strict=True)
@@ -176,7 +178,7 @@ async def _judge(pool: Pool, redis: Redis, looked: _Judged, insisting: bool, bar
         busy = await lock_shards(connection, lagging)
         standings = await read_standings(connection)
         await barrier("after lock")
-        sightings = await survey(redis, ledger, standings, apart=True)
+        sightings = await survey(redis, ledger, standings, apart=True, away=away)
         refused = await _refused(connection, standings, sightings, insisting)
         behind = {
             standing.shard: f"Shard {standing.shard} is being rolled forward; it opens by itself."

@@ -6,7 +6,7 @@ compares. The lock and the number are `persistence.admission`'s.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -42,7 +42,12 @@ _PLAIN = re.compile(r"[\w-]+", re.ASCII)
 
 
 async def survey(
-    redis: Redis, ledger: str, standings: Sequence[Standing], *, apart: bool = False
+    redis: Redis,
+    ledger: str,
+    standings: Sequence[Standing],
+    *,
+    apart: bool = False,
+    away: Collection[int] = (),
 ) -> list[Sighting]:
     """Look at every shard, each in a moment of its own.
 
@@ -51,12 +56,13 @@ async def survey(
         ledger: The id of the ledger that must live there, if any does.
         standings: Of the shards to look at.
         apart: Those whose server does not answer are `AWAY`, as long as any does.
+        away: Those of which that is known; nobody is asked for them again.
 
     Raises:
         NotAdmitted: Two shards of one server were answered by different ones, or one is another ledger's.
         redis.exceptions.RedisError: A server does not answer.
     """
-    following = {each.shard: each.cursor + 1 for each in standings}
+    following = {each.shard: each.cursor + 1 for each in standings if each.shard not in away}
 
     async def look(part: Part) -> list[Sighting]:
         script = scripts.load("survey")

@@ -12,7 +12,7 @@ from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisClusterException
+from redis.exceptions import RedisClusterException, RedisError
 
 ANSWER_SECONDS = 2.0
 
@@ -65,7 +65,11 @@ def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
 class _Cluster(RedisCluster):
     """With the errors of any other client: that no node answers, or has the slot, is a lost connection."""
 
+    _silent: str | None = None
+    """Who did not answer last, and is asked last for the nodes: one that hangs keeps all others waiting."""
+
     async def initialize(self, *args: Any, **kwargs: Any) -> RedisCluster:
+        kwargs["last_failed_node_name"] = kwargs.get("last_failed_node_name") or self._silent
         try:
             return await super().initialize(*args, **kwargs)
         except RedisClusterException as error:
@@ -76,6 +80,15 @@ class _Cluster(RedisCluster):
             return await super().execute_command(*args, **kwargs)
         except RedisClusterException as error:
             raise RedisConnectionError(str(error)) from error
+        except RedisError as error:
+            self._silent = getattr(error, "last_failed_node_name", None) or self._silent
+            raise
+
+    async def aclose(self) -> None:
+        """Close what there is, also of a client that was about to look for its nodes anew."""
+        await super().aclose()
+        for held in ("nodes_cache", "startup_nodes"):
+            await self.nodes_manager.aclose(held)
 
 
 class Node(NamedTuple):
