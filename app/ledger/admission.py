@@ -16,9 +16,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from app.ledger import keys, scripts
-from app.ledger.apart import SILENT, Part, look_again, node_ms, of_nodes, of_shards, parts, this
+from app.ledger.apart import Part, look_again, node_ms, of_nodes, of_shards, parts, this
 from app.ledger.backing import NotAdmitted
-from app.ledger.connection import Node, is_cluster, nodes
+from app.ledger.connection import LOST, Node, is_cluster, nodes
 from app.ledger.judgement import AWAY, Sighting, Standing
 from app.ledger.running import run
 
@@ -125,7 +125,7 @@ async def demand_fit_server(redis: Redis, ledger: str, shards: int, clock_ms: in
     replids = await of_nodes(redis, lambda node: _demand_fit(redis, node, clock_ms))
     try:
         owner = await redis.hmget(keys.LEDGER, ["id", "shards"])
-    except SILENT:
+    except LOST:
         if not is_cluster(redis):
             raise
     except ResponseError as error:
@@ -147,8 +147,8 @@ async def demand_all(redis: Redis, shards: Sequence[int]) -> None:
         redis.exceptions.RedisError: One does not.
     """
 
-    async def ping(part: Part) -> list[bool]:
-        return [True] * len(part.shards)
+    async def ping(part: Part) -> list[int]:
+        return [await node_ms(redis, part.node)] * len(part.shards)
 
     there = await of_shards(redis, shards, ping)
     if silent := sorted(set(shards) - there.keys()):

@@ -7,15 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from redis.asyncio import Redis
-from redis.exceptions import ClusterDownError
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app.ledger import keys
-from app.ledger.connection import Node, is_cluster, node_of, nodes
-
-SILENT = (RedisConnectionError, RedisTimeoutError, OSError, ClusterDownError)
-"""What is met with a server that is away, or that its cluster has lost."""
+from app.ledger.connection import LOST, Node, is_cluster, node_of, nodes
 
 _SERVERS_MAX = 4096
 
@@ -48,7 +42,7 @@ async def of_shards(
         redis.exceptions.RedisError, OSError: Nobody answers.
     """
     answers: dict[int, _Answer] = {}
-    for part, its in await _asked(redis, await parts(redis, shards), ask):
+    for part, its in await _asked(await parts(redis, shards), ask):
         answers |= zip(part.shards, its, strict=True)
     return answers
 
@@ -60,20 +54,15 @@ async def of_nodes(redis: Redis, ask: Callable[[Node], Awaitable[_Answer]]) -> d
         return await ask(part.node)
 
     alike = [Part(node, []) for node in await nodes(redis)]
-    return {part.node.name: answer for part, answer in await _asked(redis, alike, alone)}
+    return {part.node.name: answer for part, answer in await _asked(alike, alone)}
 
 
 async def _asked(
-    redis: Redis, asked: Sequence[Part], ask: Callable[[Part], Awaitable[_Answer]]
+    asked: Sequence[Part], ask: Callable[[Part], Awaitable[_Answer]]
 ) -> list[tuple[Part, _Answer]]:
-    async def of(part: Part) -> _Answer:
-        if is_cluster(redis):  # after a command that fails the client looks for the nodes; not so for others
-            await redis.time(**part.node.only)
-        return await ask(part)
-
-    answers = await asyncio.gather(*map(of, asked), return_exceptions=True)
+    answers = await asyncio.gather(*map(ask, asked), return_exceptions=True)
     errors = [each for each in answers if isinstance(each, BaseException)]
-    others = [each for each in errors if not isinstance(each, SILENT)]
+    others = [each for each in errors if not isinstance(each, LOST)]
     if others or (errors and len(errors) == len(answers)):
         raise (others or errors)[0]
     return [

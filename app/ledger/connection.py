@@ -8,16 +8,20 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 from redis.asyncio import Redis
-from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.cluster import ClusterPipeline, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ClusterDownError, RedisClusterException, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisClusterException, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 ANSWER_SECONDS = 2.0
 
 CLUSTER_SCHEMES = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
 """How the address of a cluster begins, and how that of each of its nodes does."""
+
+LOST = (RedisConnectionError, RedisTimeoutError, ClusterDownError, OSError)
+"""What is met with a server that is away, or that its cluster has lost."""
 
 _CONNECTIONS_MAX = 4096
 """Of one process to one node: more than it has calls in flight, one for each shard."""
@@ -62,6 +66,23 @@ def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
     )
 
 
+class _Pipeline(ClusterPipeline):
+    """After which the nodes are looked for anew where one has not answered, as after any other command."""
+
+    async def execute(self, raise_on_error: bool = True, allow_redirections: bool = True) -> list[Any]:
+        cluster: Any = self.cluster_client
+        try:
+            answers = await super().execute(raise_on_error, allow_redirections)
+        except RedisClusterException as error:
+            raise RedisConnectionError(str(error)) from error
+        except LOST:
+            cluster.look_anew()
+            raise
+        if any(isinstance(each, LOST) for each in answers):
+            cluster.look_anew()
+        return answers
+
+
 class _Cluster(RedisCluster):
     """With the errors of any other client: that no node answers, or has the slot, is a lost connection."""
 
@@ -83,6 +104,14 @@ class _Cluster(RedisCluster):
         except RedisError as error:
             self._silent = getattr(error, "last_failed_node_name", None) or self._silent
             raise
+
+    def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> ClusterPipeline:
+        assert shard_hint is None, "of no use on a cluster"
+        return _Pipeline(self, transaction)  # type: ignore[abstract] # redis-py does not declare all it has
+
+    def look_anew(self) -> None:
+        """Before the next command the nodes are asked which of them has which slots."""
+        self._initialize = True
 
     async def aclose(self) -> None:
         """Close what there is, also of a client that was about to look for its nodes anew."""

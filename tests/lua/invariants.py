@@ -27,9 +27,9 @@ _NAME = re.compile(rb"lastro:\{(\d+)\}:([a-z]+)(?::(.*))?", re.DOTALL)
 _TYPES = {
     "meta": b"hash", "journal": b"stream", "account": b"string", "reservation": b"string", "holds": b"zset",
     "due": b"zset", "aside": b"zset", "lane": b"hash", "operation": b"string", "task": b"string",
-    "refunded": b"string",
+    "refunded": b"string", "claim": b"string",
 }  # fmt: skip
-_EXPIRE = frozenset({"lane", "operation", "task", "refunded"})
+_EXPIRE = frozenset({"lane", "operation", "task", "refunded", "claim"})
 
 
 class ShardKeys:
