@@ -205,7 +205,10 @@ async def test_a_postgresql_that_lost_its_last_seconds_and_an_admission_is_fed_a
 
         assert await database.fetchval("SELECT max(incarnation) FROM shards") == 1
         assert (await ledger.deduct(spend())).account.available == 994
-        assert (await drain(own_postgres.url, redis_url, 1.0, keep=None)).rows == 6
+        async with asyncio.timeout(30):
+            while not (fed := (await drain(own_postgres.url, redis_url, 1.0, keep=None)).rows):
+                pass
+        assert fed == 6
         assert (await ledger.deduct(spend())).account.available == 993
         await drain(own_postgres.url, redis_url, 0.5, keep=None)
         assert min(ledger.terms.incarnations) > 2

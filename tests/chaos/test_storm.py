@@ -6,6 +6,8 @@ from tests.chaos.storm.faults import named
 from tests.chaos.storm.storm import Plan, storm
 
 
+# A connection that is being made to a PostgreSQL that is killed is left by asyncpg to the garbage collector.
+@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
 async def test_nothing_acknowledged_is_lost_or_done_twice_whatever_dies(reachable_tmp_path, nightly):
     faults = 60 if nightly else 8
     plan = Plan(faults=faults, seed=15, per_round=4, seconds_max=1.5, quiet_seconds_max=0.3)

@@ -116,7 +116,7 @@ async def test_what_could_not_be_told_alone_is_told_later(stage, monkeypatch):
     await only.round(2)
     assert [AWAY] * 3 == ears.titles
     await only.round(5)
-    assert 3 == len(about(ears, "critical"))
+    assert 3 == len(about(ears, "critical: postgres"))
 
 
 async def test_with_both_stores_away_it_still_tells(stage, monkeypatch):

@@ -58,7 +58,9 @@ async def test_one_process_at_a_time_works(past, database_url, work):
         async with working(database_url) as second:
             assert second is None
         assert await work() is None
-    assert await work() is not None
+    async with asyncio.timeout(20):
+        while await work() is None:  # PostgreSQL has not noticed yet that the first has gone
+            pass
 
 
 async def test_a_run_goes_on_where_the_process_before_ended(past, redis, connection, work):
