@@ -62,7 +62,7 @@ async def inspected(stage: Stage, seed: int) -> AsyncIterator[Inspection]:
     town = Town([api.url for api in stage.apis], stage.token, book, seed)
     database = await open_pool(stage.postgres.url, connections_max=2)
     try:
-        async with connect(stage.valkey.url) as redis:
+        async with connect(stage.redis_url) as redis:
             inspection = Inspection(stage, town, book, redis, database)
             await inspection.begin()
             yield inspection

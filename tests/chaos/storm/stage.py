@@ -67,12 +67,16 @@ class Stage:
         apis: How many processes of the API.
         workers: How many workers.
         broken: What `sabotage` breaks; nothing when empty.
+        ack: What an answer waits for.
     """
 
-    def __init__(self, folder: Path, *, apis: int = 2, workers: int = 2, broken: str = "") -> None:
+    def __init__(
+        self, folder: Path, *, apis: int = 2, workers: int = 2, broken: str = "", ack: str = "fsync"
+    ) -> None:
         self.folder = folder
         self._counts = apis, workers
         self._broken = broken
+        self._ack = ack
         self._stack = AsyncExitStack()
         self.valkey = Valkey(folder / "valkey", folder / "valkey.log", password=_PASSWORD)
         self.postgres = Postgres(folder / "postgres", folder / "postgres.log", password=_PASSWORD)
@@ -93,6 +97,11 @@ class Stage:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._stack.aclose()
+
+    @property
+    def redis_url(self) -> str:
+        """Where the ledger lives. The queues are in `valkey`, whatever lives there beside them."""
+        return self.valkey.url
 
     @property
     def processes(self) -> Sequence[Process]:
@@ -142,7 +151,7 @@ class Stage:
             self._stack.callback(server.kill)
             server.start()
         await migrate(self.postgres.url)
-        await give_birth(self.postgres.url, self.valkey.url, SHARDS)
+        await give_birth(self.postgres.url, self.redis_url, SHARDS)
         pool = await open_pool(self.postgres.url, connections_max=1)
         try:
             self.token = await api_keys.create(pool, "storm", ("spend", "grant", "read"))
@@ -150,23 +159,27 @@ class Stage:
             await pool.close()
         apis, workers = self._counts
         for number in range(1, workers + 1):
-            self.workers.append(self._program(f"worker-{number}", self.valkey.url, "worker"))
-        self.cron = self._program("cron", self.valkey.url, "cron")
+            self.workers.append(self._program(f"worker-{number}", self.redis_url, "worker"))
+        self.cron = self._program("cron", self.redis_url, "cron")
         for number in range(1, apis + 1):
-            self.apis.append(await self.new_api(f"api-{number}", self.valkey.url))
+            self.apis.append(await self.new_api(f"api-{number}", self.redis_url))
         for process in self.processes[2:]:
             process.spawn()
             self._stack.callback(process.kill)
 
-    def _program(self, name: str, redis_url: str, *arguments: str) -> Program:
-        settings = {
+    def settings(self, redis_url: str) -> dict[str, str]:
+        """Of a process that reaches Redis there."""
+        return {
             "LASTRO_REDIS_URL": redis_url,
             "LASTRO_QUEUE_URL": self.valkey.url,
             "LASTRO_DATABASE_URL": self.postgres.url,
             "LASTRO_SHARDS": str(SHARDS),
-            "LASTRO_ACK": "fsync",
+            "LASTRO_ACK": self._ack,
             "LASTRO_LOG_LEVEL": "warning",
         }
+
+    def _program(self, name: str, redis_url: str, *arguments: str) -> Program:
+        settings = self.settings(redis_url)
         command = [*arguments, "--data", str(self.folder / "none")]
         log = self.folder / f"{name}.log"
         if self._broken:

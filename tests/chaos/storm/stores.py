@@ -88,7 +88,7 @@ class Stores:
                 yield f"shard {shard}: Redis has {in_redis}, PostgreSQL {in_postgres}"
 
     async def _accounts_differ(self, names: list[str]) -> list[str]:
-        texts = await self._redis.mget(keys.account(shard_of(name, self._shards), name) for name in names)
+        texts = await self._texts(keys.account(shard_of(name, self._shards), name) for name in names)
         in_redis = {
             name: None if text is None else _facts(_account(text))
             for name, text in zip(names, texts, strict=True)
@@ -119,7 +119,7 @@ class Stores:
         return _difference("account", in_redis, in_postgres)
 
     async def _reservations_differ(self, names: list[str]) -> list[str]:
-        texts = await self._redis.mget(
+        texts = await self._texts(
             keys.reservation(shard_of_reservation(name, self._shards) or 0, name) for name in names
         )
         in_redis = {
@@ -138,6 +138,14 @@ class Stores:
             for row in rows
         }  # fmt: skip
         return _difference("reservation", in_redis, in_postgres)
+
+    async def _texts(self, names: Iterable[str]) -> list[bytes | None]:
+        """Also where a cluster has them on many servers."""
+        asked = self._redis.pipeline(transaction=False)
+        for name in names:
+            asked.get(name)
+        found: list[bytes | None] = await asked.execute()
+        return found
 
     async def _strangers(self, accounts: set[str], holds: set[str]) -> list[str]:
         """Accounts and reservations that Redis has and the journal has not."""
