@@ -11,7 +11,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app.ledger.alike import named
-from app.ledger.apart import Part, look_again, of_shards, parts
+from app.ledger.apart import Part, look_again, node_ms, of_shards, parts
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Away:
 
     async def _look(self, shards: list[int]) -> Collection[int]:
         async def there(part: Part) -> list[int]:
-            return part.shards
+            return [await node_ms(self._scout, part.node)] * len(part.shards)
 
         try:
             return (await of_shards(self._scout, shards, there)).keys()

@@ -8,8 +8,7 @@ from msgspec import structs
 from redis.asyncio import Redis
 
 from app.ledger.admission import survey
-from app.ledger.apart import SILENT
-from app.ledger.connection import is_cluster
+from app.ledger.connection import LOST, is_cluster
 from app.ledger.judgement import UNTIL, lags, strangeness
 from app.ledger.loading import Moved
 from persistence.admission_steps import Barrier, past
@@ -56,7 +55,7 @@ async def catch_up(
         except Moved as error:
             log.warning("rolling forward begins again: %s", error)
             changed = True
-        except SILENT as error:
+        except LOST as error:
             if not is_cluster(redis):
                 raise
             log.warning("shard %d is not rolled forward: %s", shard, error)

@@ -5,7 +5,7 @@ Each check is one line: what was found, how bad it is, and what to do.
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
@@ -35,6 +35,7 @@ _TYPES = {
     "due": "zset",
     "aside": "zset",
     "task": "string",
+    "claim": "string",
     "operation": "string",
     "refunded": "string",
     "lane": None,
@@ -247,19 +248,11 @@ async def _aside(redis: Redis, shards: int) -> Finding:
 
 
 async def _keys(redis: Redis, shards: int, sample_max: int) -> Finding:
-    """A sample: SCAN goes on only until enough were seen, of each server its part."""
-    strange: list[str] = []
-    seen, is_all = 0, True
-    servers = await nodes(redis)
-    for number, server in enumerate(servers, start=1):
-        place = 0
-        while True:
-            place, names = await scan_node(redis, server, place, keys.SCAN_ALL, 1000)
-            strange += await _strange(redis, names, shards)
-            seen += len(names)
-            if place == 0 or seen * len(servers) >= sample_max * number:
-                break
-        is_all &= place == 0
+    """A sample, of each server its part."""
+    its_max = sample_max // len(await nodes(redis))
+    sampled = (await of_nodes(redis, lambda node: _sampled(redis, node, shards, its_max))).values()
+    seen, is_all = sum(each.seen for each in sampled), all(each.is_all for each in sampled)
+    strange = [each for sample in sampled for each in sample.strange]
     looked = f"{seen:,} keys looked at{'' if is_all else ', as many as are sampled'}"
     if not strange:
         return Finding("redis_keys", "ok", looked)
@@ -270,6 +263,24 @@ async def _keys(redis: Redis, shards: int, sample_max: int) -> Finding:
         f"{len(strange)} of {looked} are wrong: {shown}",
         "Find out who writes here. `lastro reconcile` tells which accounts are affected.",
     )
+
+
+class _Sample(NamedTuple):
+    seen: int
+    is_all: bool
+    strange: list[str]
+
+
+async def _sampled(redis: Redis, node: Node, shards: int, sample_max: int) -> _Sample:
+    """SCAN goes on only until enough were seen."""
+    strange: list[str] = []
+    seen, place = 0, 0
+    while True:
+        place, names = await scan_node(redis, node, place, keys.SCAN_ALL, 1000)
+        strange += await _strange(redis, names, shards)
+        seen += len(names)
+        if place == 0 or seen >= sample_max:
+            return _Sample(seen, place == 0, strange)
 
 
 async def _strange(redis: Redis, names: Sequence[bytes], shards: int) -> list[str]:

@@ -100,7 +100,7 @@ async def read_together(redis: Redis, place: Place, names: Sequence[str]) -> tup
     for command, text in (("EVALSHA", script.sha), ("EVAL", script.text)):
         async with redis.pipeline(transaction=True) as both:
             both.execute_command(command, text, len(metas), *metas, *arguments)
-            both.mget(names)
+            both.execute_command("MGET", *names)  # redis-py keeps mget out of the pipelines of a cluster
             reply, values = await both.execute(raise_on_error=False)
         if not isinstance(reply, NoScriptError):
             break

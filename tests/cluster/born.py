@@ -1,5 +1,7 @@
 """A ledger that was founded and admitted as any other, on a cluster."""
 
+import asyncio
+
 from redis.asyncio import Redis
 
 from app.ledger import keys
@@ -35,3 +37,11 @@ def shards_of(cluster: Cluster, shard: int) -> list[int]:
 
 async def sequences(redis: Redis, shards) -> list[int]:
     return [int(await redis.hget(keys.meta(shard), "sequence")) for shard in shards]
+
+
+async def all_admitted(database, redis: Redis) -> Terms:
+    """The terms once every shard is served: nodes take a moment to come back."""
+    async with asyncio.timeout(20):
+        while (terms := await admit(database, redis)).fences:  # noqa: ASYNC110 - others bring them back
+            await asyncio.sleep(0.05)
+    return terms
