@@ -16,6 +16,7 @@ import structlog
 from app.access import Either, Keys
 from app.admitting import admitted, keep_admitted
 from app.checking import Checks
+from app.demands import Demands
 from app.health import Health
 from app.http.parts import Parts
 from app.http.times import present
@@ -31,7 +32,7 @@ from app.metrics.process import Process
 from app.metrics.whole import Whole
 from app.settings import Settings
 from app.stores import Stores
-from app.tokens import KEEP_SECONDS, Demands, Tokens
+from app.tokens import KEEP_SECONDS, Tokens
 from app.webhooks.configured import Doors, read_units
 from app.webhooks.receiving import Receiving, Rules
 from persistence import acknowledged, admission

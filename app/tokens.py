@@ -8,35 +8,25 @@ key verifies with the algorithm that it is for. A token that was verified is kno
 import re
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jwt
 import structlog
 from jwt.exceptions import InvalidSignatureError, PyJWTError
-from msgspec import Struct
 
-from app.access import VERBS, Principal
-from app.jwks import Jwks, KeysUnavailable, demand_source
+from app.access import Principal
+from app.demands import HMAC, KTY, Demands
+from app.jwks import Jwks, KeysUnavailable
 from app.ledger.errors import LedgerUnavailable
 from app.sparing import Sparing
-
-if TYPE_CHECKING:
-    from app.settings import Settings
 
 LEEWAY_SECONDS = 60
 KEEP_SECONDS = 600.0
 KNOWN_MAX = 10_000
 TOKEN_BYTES_MAX = 8_192
 ACCOUNTS_MAX = 100
-SECRET_BYTES_MIN = 32
 LINES_PER_SECOND = 1
-HMAC = "HS256"
 
-_KTY = {
-    "RS256": "RSA", "RS384": "RSA", "RS512": "RSA", "PS256": "RSA", "PS384": "RSA", "PS512": "RSA",
-    "ES256": "EC", "ES384": "EC", "ES512": "EC", "EdDSA": "OKP",
-}  # fmt: skip
-"""What kind of key an algorithm takes. None that is symmetric: a JWKS is public."""
 _TOKEN = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
 _WRONG = (PyJWTError, TypeError, ValueError, OverflowError, RecursionError)
 """With which a token may be refused; PyJWT lets pass what `int` and `json` raise of strange claims."""
@@ -48,88 +38,6 @@ log = structlog.get_logger("lastro.tokens")
 
 class _Refused(Exception):
     """Why a token lets nobody in: for the log, never for whoever sent it."""
-
-
-class Demands(Struct, frozen=True, kw_only=True):
-    """What a token must be, and what it lets in to. One of `secrets` and `jwks`."""
-
-    secrets: tuple[bytes, ...]
-    jwks: str
-    algorithms: tuple[str, ...]
-    audience: str
-    issuer: str
-    claim: str
-    verbs: frozenset[str]
-
-    @classmethod
-    def of(cls, settings: "Settings") -> "Demands | None":
-        """What the settings name, all of it judged; `None`: no users' tokens are taken.
-
-        Raises:
-            ValueError: Names the variable and what would be right, and shows no secret.
-        """
-        jwks = settings.jwt_jwks_url
-        if settings.jwt_secrets and jwks:
-            raise ValueError(
-                "LASTRO_JWT_SECRETS and LASTRO_JWT_JWKS_URL are both set: leave one of them out. Tokens are "
-                "verified with secrets or with public keys, so that they cannot choose"
-            )
-        if jwks:
-            try:
-                demand_source(jwks)
-            except ValueError as error:
-                raise ValueError(f"LASTRO_JWT_JWKS_URL {error}") from None
-        demands = cls(
-            secrets=_secrets(settings.jwt_secrets),
-            jwks=jwks,
-            algorithms=_algorithms(settings.jwt_algorithms) if jwks else (HMAC,),
-            audience=settings.jwt_audience,
-            issuer=settings.jwt_issuer,
-            claim=settings.jwt_account_claim,
-            verbs=_verbs(settings.user_scopes),
-        )
-        return demands if demands.secrets or jwks else None
-
-
-def _verbs(text: str) -> frozenset[str]:
-    named = _listed(text)
-    for each in named:
-        if each not in VERBS:
-            why = (
-                "would give the work away for nothing"
-                if each in ("cancel", "confirm")
-                else "is for API keys, or unknown"
-            )
-            raise ValueError(
-                f"LASTRO_USER_SCOPES={text}: {each} {why}; users may be allowed {', '.join(sorted(VERBS))}"
-            )
-    return frozenset(named)
-
-
-def _secrets(text: str) -> tuple[bytes, ...]:
-    found = tuple(each.encode() for each in text.split(",")) if text else ()
-    for number, secret in enumerate(found, 1):
-        if len(secret) < SECRET_BYTES_MIN:
-            raise ValueError(
-                f"LASTRO_JWT_SECRETS: secret {number} of {len(found)} has {len(secret)} bytes; it should "
-                f"have at least {SECRET_BYTES_MIN} (a comma stands between two)"
-            )
-    return found
-
-
-def _algorithms(text: str) -> tuple[str, ...]:
-    named = _listed(text)
-    for each in named or [""]:
-        if each not in _KTY:
-            raise ValueError(
-                f"LASTRO_JWT_ALGORITHMS={text}: {each or 'nothing'} is none of {', '.join(_KTY)} "
-                "(HS256 is that of LASTRO_JWT_SECRETS)"
-            )
-    return tuple(named)
-
-
-def _listed(text: str) -> list[str]:
-    return [each.strip() for each in text.split(",")] if text.strip() else []
 
 
 class Tokens:
@@ -268,7 +176,7 @@ def _fitting(keys: Sequence[dict[str, Any]], algorithm: str, kid: Any) -> list[j
     found = []
     for each in keys:
         if (
-            each.get("kty") == _KTY[algorithm]
+            each.get("kty") == KTY[algorithm]
             and each.get("alg") in (None, algorithm)
             and each.get("use") in (None, "sig")
             and kid in (None, each.get("kid"))

@@ -13,13 +13,13 @@ import msgspec
 from msgspec import Meta
 
 from app.alerts import channel_urls, heartbeat_url
+from app.demands import Demands
 from app.ledger.acknowledgement import Acknowledgement
 from app.ledger.connection import CLUSTER_SCHEMES, names_cluster
 from app.origins import origins
 from app.rules import read_rules
 from app.settings.alerting import OfAlerting
 from app.settings.wording import PREFIX, variable
-from app.tokens import Demands
 from app.webhooks.configured import Doors, read_units
 
 _REDIS_SCHEMES = ("redis", "rediss", "unix")

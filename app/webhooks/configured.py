@@ -6,7 +6,6 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from app.jwks import demand_source
 from app.webhooks import callback, units
 from app.webhooks.event import Event
 from app.webhooks.providers import PROVIDERS, Provider
@@ -82,6 +81,8 @@ class Doors(Struct, frozen=True):
             if given:
                 found[name] = _door(provider, given, masters)
         if settings.webhook_fal_jwks:
+            from app.jwks import demand_source  # noqa: PLC0415 - what it needs takes long to import
+
             try:
                 demand_source(settings.webhook_fal_jwks)
             except ValueError as error:

@@ -5,9 +5,10 @@ import time
 import pytest
 from structlog.testing import capture_logs
 
+from app.demands import Demands
 from app.jwks import AGAIN_SECONDS
 from app.ledger.errors import LedgerUnavailable
-from app.tokens import ACCOUNTS_MAX, KEEP_SECONDS, KNOWN_MAX, LEEWAY_SECONDS, Demands, Tokens
+from app.tokens import ACCOUNTS_MAX, KEEP_SECONDS, KNOWN_MAX, LEEWAY_SECONDS, Tokens
 from tests.unit.tokens import (
     EC,
     ED,

@@ -9,9 +9,10 @@ import httpx
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from app.demands import Demands
 from app.jwks import Jwks
 from app.settings import Settings
-from app.tokens import Demands, Tokens
+from app.tokens import Tokens
 
 SECRET, NEXT = "s" * 32, "n" * 40
 
