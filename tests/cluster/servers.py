@@ -40,6 +40,7 @@ class Cluster:
         node_timeout_ms: int = 15_000,
         settings: tuple[str, ...] = (),
     ) -> None:
+        self.password = PASSWORD
         self._primaries = primaries
         self._stack = ExitStack()
         self._clients: dict[int, BlockingRedis] = {}
