@@ -25,6 +25,7 @@ from persistence.admission_steps import Barrier, past
 from persistence.catching_up import catch_up
 from persistence.operators import Announcer
 from persistence.pool import Connection, Pool, answering
+from persistence.rebinding import rebind_tasks
 from persistence.rolling import is_prefix
 from persistence.served import intrusions
 from persistence.standings import (
@@ -125,6 +126,7 @@ async def admit(
         async with answering(pool) as connection:
             refused = await _refused(connection, standings, sightings, insisting)
         judged = _Judged(ledger, standings, sightings, (), refused)
+        await rebind_tasks(pool, redis, standings, sightings, refused)
         if any(_is_open(*each, judged.refused) for each in zip(standings, sightings, strict=True)):
             judged = await _judge(pool, redis, judged, insisting, barrier)
             await barrier("after commit")

@@ -91,6 +91,11 @@ async def node_ms(redis: Redis, node: Node) -> int:
     return int(seconds) * 1000 + int(microseconds) // 1000
 
 
+async def earliest_ms(redis: Redis) -> int:
+    """The time of Redis; of several servers that of the one that is furthest behind."""
+    return min((await of_nodes(redis, lambda node: node_ms(redis, node))).values())
+
+
 async def look_again(redis: Redis) -> None:
     """Learn anew which primaries a cluster has."""
     cluster: Any = redis

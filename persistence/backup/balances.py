@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from app.ledger.clock import time_ms
+from app.ledger.apart import earliest_ms
 from app.ledger.connection import connect
 from app.ledger.errors import Refused, Unavailable
 from app.ledger.ledger import Ledger
@@ -89,7 +89,7 @@ async def _ledger(database_url: str, redis_url: str) -> AsyncIterator[tuple[Ledg
         async with connect(redis_url) as redis, connect(redis_url) as aside:
             ledger = Ledger(redis, PostgresBacking(pool, partial(admission.admit, pool, aside)))
             await ledger.start()
-            now_ms = await time_ms(aside)
+            now_ms = await earliest_ms(aside)
             try:
                 yield ledger, pool, now_ms
             finally:

@@ -8,8 +8,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.ledger import keys
-from app.ledger.apart import Part, of_shards
-from app.ledger.clock import time_ms
+from app.ledger.apart import Part, earliest_ms, of_shards
 from app.ledger.errors import LedgerFenced, LedgerUnavailable
 from app.ledger.ledger import Ledger
 
@@ -24,7 +23,7 @@ async def redis_ms(redis: Redis) -> int:
         LedgerUnavailable: Redis is away.
     """
     try:
-        return await time_ms(redis)
+        return await earliest_ms(redis)
     except (RedisError, OSError) as error:
         raise LedgerUnavailable(why=str(error)) from error
 

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from app.health import CHECKS, Check, CheckName, HealthReport, worst
 from app.ledger.backing import BackingUnavailable
 from app.ledger.checkup import vitals
+from app.ledger.connection import LOST, is_cluster
 from app.ledger.findings import Finding
 from app.queues import Queues
 from app.rules import Rule
@@ -83,6 +84,7 @@ class Looking:
         self.bounds = bounds
         self._cleanup_seconds = cleanup_seconds
         self._backlog = Backlog(bounds)
+        self._shards = 0
         self._asking: asyncio.Task[HealthReport] | None = None
         self._asked_at = 0.0
 
@@ -147,7 +149,12 @@ class Looking:
 
     async def _of_redis(self) -> list[Seen]:
         redis, rules = self._redis, self.rules
-        shards = await shards_of(redis)
+        try:
+            self._shards = await shards_of(redis)
+        except LOST:
+            if not is_cluster(redis) or not self._shards:
+                raise  # where only the node that says it is away, it is as many as before
+        shards = self._shards
         looked = await vitals(redis, shards, this_machines_clock_ms())
         keeps = await kept(redis, looked, self.bounds.acknowledgement, rules)
         late = await overdue(redis, shards, rules)

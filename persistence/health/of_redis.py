@@ -6,8 +6,7 @@ from redis.asyncio import Redis
 
 from app.ledger import keys
 from app.ledger.acknowledgement import Acknowledgement
-from app.ledger.apart import Part, of_shards
-from app.ledger.clock import time_ms
+from app.ledger.apart import Part, earliest_ms, of_shards
 from app.ledger.findings import Finding
 from app.rules import Rule
 from persistence.cleaning.due import RESERVATION, count_due
@@ -42,7 +41,7 @@ async def kept(
 async def overdue(redis: Redis, shards: int, rules: Mapping[str, Rule]) -> Seen:
     """Reservations that nobody has ended though their time is over."""
     rule = rules["overdue_reservations"]
-    before_ms = await time_ms(redis) - OVERDUE_MS
+    before_ms = await earliest_ms(redis) - OVERDUE_MS
     count = await count_due(redis, range(shards), before_ms)
     if not count:
         return counted(rule, 0, "No reservation is overdue.")

@@ -93,7 +93,7 @@ ORDER BY at, shard, seq LIMIT $4
 
 
 async def pages_of_bindings(
-    connection: Connection, shards: int, now_ms: int, *, page: int = PAGE
+    connection: Connection, shards: int, now_ms: int, *, since_ms: int = 0, page: int = PAGE
 ) -> AsyncIterator[list[Binding]]:
     """Every task of the ledger that is not forgotten by `now_ms`, in the order in which they were bound: of
     two bindings of one task the later counts.
@@ -102,9 +102,10 @@ async def pages_of_bindings(
         connection: Anywhere.
         shards: How many the ledger has: a task's shard is not its reservation's.
         now_ms: By Redis' clock.
+        since_ms: Of those that were bound at this moment or later.
         page: How many entries are looked at at once.
     """
-    place: tuple[datetime, int, int] = (at(now_ms - 2 * REMEMBER_MS), -1, 0)
+    place: tuple[datetime, int, int] = (at(max(since_ms, now_ms - 2 * REMEMBER_MS)), -1, 0)
     while rows := await connection.fetch(BINDINGS, *place, page):
         its = await reservations(connection, list({row["reservation"] for row in rows}))
         deadlines = {id_: each.expires_at_ms for id_, each in its.items()}
