@@ -165,7 +165,7 @@ class Replicas:
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.pexpire(lane, LANE_MS)
             pipe.execute_command("WAIT", self._count, wait_ms, **node.only)
-            pipe.info("replication", **node.only)
+            pipe.execute_command("INFO", "replication", **node.only)
             written, replicas, info = await pipe.execute()
         if node != await node_of(self._redis, lane):  # it has moved meanwhile, and the write with it
             return _Heard(0, "")
