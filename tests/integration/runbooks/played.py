@@ -2,11 +2,12 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from app.up.data import read_environment
 from tests.integration.running import ROOT, LastroUp, environment
@@ -19,6 +20,15 @@ class Command(NamedTuple):
 
     typed: str
     printed: str
+
+
+class Played(Protocol):
+    """A ledger beside whose folder commands are typed."""
+
+    data: Path
+
+    @property
+    def key(self) -> str: ...
 
 
 class Ledger(LastroUp):
@@ -46,12 +56,18 @@ def _blocks(text: str) -> Iterator[list[Command]]:
 
 
 class Play:
-    """The blocks of one section, one after the other. What a command assigns, later ones have."""
+    """The blocks of one section, one after the other. What a command assigns, later ones have.
 
-    def __init__(self, heading: str, ledger: LastroUp) -> None:
+    Args:
+        heading: Of the section.
+        ledger: Beside whose folder it is typed.
+        assigned: What the section says to have assigned before.
+    """
+
+    def __init__(self, heading: str, ledger: Played, **assigned: str) -> None:
         self._blocks = iter(sections()[heading])
         self._ledger = ledger
-        self._assigned = ""
+        self._assigned = "".join(f"{name}={shlex.quote(value)}\n" for name, value in assigned.items())
 
     def block(self) -> None:
         """Type the next one: each command has to print what stands under it."""
@@ -65,7 +81,7 @@ class Play:
         return next(self._blocks, None) is None
 
     @staticmethod
-    def typed(script: str, ledger: LastroUp) -> str:
+    def typed(script: str, ledger: Played) -> str:
         """All that it prints, when it is typed beside the ledger's folder."""
         port = read_environment(ledger.data)["LASTRO_PORT"]
         ran = subprocess.run(

@@ -1,5 +1,6 @@
 """Each runbook, after the trouble that it is for: it prints what it says, and its way back is one."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -13,7 +14,9 @@ from redis import Redis
 
 from app.up.data import read_environment
 from persistence.alive import workers
+from tests.cluster.servers import Cluster
 from tests.folders import reachable_folder
+from tests.integration.runbooks.moving import Moving
 from tests.integration.runbooks.played import BOOK, Ledger, Play, fits, sections
 
 Until = Callable[..., None]
@@ -215,6 +218,36 @@ def test_somebody_wants_to_be_forgotten(shared: Ledger, until: Until) -> None:
     )
     play.block()
     assert play.is_over()
+
+
+async def test_a_ledger_moves_to_a_cluster_and_back(reachable_tmp_path: Path) -> None:
+    """What was held is still held there, and what was done there is known here."""
+    with reachable_folder() as folder, Cluster(folder) as cluster:
+        async with Moving(reachable_tmp_path, cluster) as ledger:
+            await ledger.begin()
+            play = Play("Move to a cluster", ledger, CLUSTER=cluster.url, QUEUES=ledger.valkey.url)
+
+            async def typed(verb: str, body: str) -> str:
+                call = f"curl -s $API/{verb} -H \"Authorization: Bearer $KEY\" -d '{body}'"
+                return await asyncio.to_thread(play.typed, call, ledger)
+
+            await typed("grant", '{"accountId": "ana", "amount": 1000}')
+            task = '"taskId": "job-7", "provider": "fal"'
+            await typed("reserve", f'{{"accountId": "ana", "amount": 100, {task}}}')
+            for _ in range(2):
+                await asyncio.to_thread(play.block)
+            await ledger.stop()
+            await asyncio.to_thread(play.block)
+            await ledger.start(there=True)
+            await asyncio.to_thread(play.block)
+            assert '"status":"confirmed"' in await typed("confirm", f"{{{task}}}")
+            await ledger.stop()
+            ledger.tell(there=False)
+            await asyncio.to_thread(play.block)
+            assert play.is_over()
+            await ledger.start(there=False)
+            balance = 'curl -s $API/balance?accountId=ana -H "Authorization: Bearer $KEY"'
+            assert '"available":900,"held":0' in await asyncio.to_thread(play.typed, balance, ledger)
 
 
 @pytest.mark.parametrize("planned", ["Secret rotation", "Upgrade and roll-back", "Restore drill"])
