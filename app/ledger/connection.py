@@ -7,8 +7,9 @@ would move them again. Here nothing repeats a command but the batcher, which kno
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
+from redis._parsers import AsyncCommandsParser
 from redis.asyncio import Redis
-from redis.asyncio.cluster import ClusterPipeline, RedisCluster
+from redis.asyncio.cluster import ClusterNode, ClusterPipeline, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ClusterDownError, RedisClusterException, RedisError
@@ -66,6 +67,30 @@ def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
     )
 
 
+class _Commands(AsyncCommandsParser):
+    """Where each command has its keys: asked once, of any node that answers. redis-py asks whenever it looks
+    for the nodes, and always the first of them, without which it would reach none of the others.
+    """
+
+    def __init__(self, cluster: RedisCluster) -> None:
+        super().__init__()
+        self._cluster = cluster
+
+    async def initialize(self, node: ClusterNode | None = None) -> None:
+        if self.commands:
+            self.node = node or self.node
+            return
+        silent: Exception = RedisConnectionError("The cluster has no primary.")
+        for each in self._cluster.get_primaries():
+            try:
+                await super().initialize(each)
+            except LOST as error:
+                silent = error
+            else:
+                return
+        raise silent
+
+
 class _Pipeline(ClusterPipeline):
     """After which the nodes are looked for anew where one has not answered, as after any other command."""
 
@@ -88,6 +113,10 @@ class _Cluster(RedisCluster):
 
     _silent: str | None = None
     """Who did not answer last, and is asked last for the nodes: one that hangs keeps all others waiting."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands_parser = _Commands(self)
 
     async def initialize(self, *args: Any, **kwargs: Any) -> RedisCluster:
         kwargs["last_failed_node_name"] = kwargs.get("last_failed_node_name") or self._silent

@@ -71,13 +71,15 @@ async def test_a_slot_that_was_moved_gets_a_higher_number_and_no_other(
     assert ["ok"] * SHARDS == await statuses(caller)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize(
+    ("how", "shard"), [(signal.SIGKILL, 0), (signal.SIGKILL, 1), (signal.SIGKILL, 2), (signal.SIGSTOP, 1)]
+)
 async def test_a_node_that_is_away_takes_no_shard_of_another_with_it_and_is_fenced_nowhere(
-    database, database_url, redis, cluster: Cluster, how
+    database, database_url, redis, cluster: Cluster, how, shard
 ):
     terms = await born(database, database_url, redis, cluster)
     caller = calling(redis, cluster, terms)
-    server, its = cluster.server_of(1), shards_of(cluster, 1)
+    server, its = cluster.server_of(shard), shards_of(cluster, shard)
     if how is signal.SIGKILL:
         server.kill()
     else:
