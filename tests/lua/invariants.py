@@ -75,6 +75,8 @@ async def read_keys(redis: Redis) -> dict[int, ShardKeys]:
     values = await asked.execute()
     shards: dict[int, ShardKeys] = {}
     for key, type_, ttl, value in zip(names, types, ttls, values, strict=True):
+        if type_ == b"none":  # its time was up
+            continue
         named = _NAME.fullmatch(key)
         demand(named is not None, f"a key of no known kind: {key!r}")
         number, kind, rest = int(named[1]), named[2].decode(), (named[3] or b"").decode()
