@@ -50,7 +50,9 @@ class OnCluster(Stage):
 
 
 class Counter:
-    """Somebody who asks for one thing after the other, once each, with an account in each shard."""
+    """Somebody who asks for one thing after the other, once each, with an account in each shard. `story` tells
+    what came of the last.
+    """
 
     def __init__(self, inspection: Inspection) -> None:
         stage, self._book = inspection.stage, inspection.book
@@ -58,6 +60,7 @@ class Counter:
         self._asking = Asking(urls, stage.token, self._book, Random(1))
         self._direct = Connections(urls[0], {"Authorization": f"Bearer {stage.token}"})
         self._numbers = count(len(self._book.records))
+        self.story = ""
 
     async def grant(self, shard: int) -> None:
         """Credits, asked for until they are there."""
@@ -69,6 +72,7 @@ class Counter:
         """A credit. Nothing, when the ledger is away."""
         record = self._record("deduct", shard, 1, mark=f"counter-{next(self._numbers)}")
         await self._asking.ask(self._book.open(record))
+        self.story = record.story()
         return record.outcome
 
     async def batch(self, shards: list[int], *, atomic: bool) -> tuple[int, dict[str, object]]:
