@@ -11,7 +11,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app.ledger.alike import named
-from app.ledger.apart import Part, look_again, node_ms, of_shards, parts
+from app.ledger.apart import Part, node_ms, of_shards, parts
+from app.ledger.connection import look_anew
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class Away:
             found = set(looking.result()) & self._shards
             self._shards -= found
         if found:
-            await look_again(self._redis)
+            look_anew(self._redis)
             log.warning("the journal of %s goes on", named(sorted(found)))
         if self._shards and self._looking is None:
             self._looking = asyncio.create_task(self._look(sorted(self._shards)), name="looking for nodes")

@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 import asyncpg
 from msgspec import Struct
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from app.ledger import keys
+from app.ledger.apart import Part, of_shards
 from app.ledger.backing import BackingUnavailable, NotAdmitted
 from app.ledger.connection import connect as connect_redis
 from app.ledger.connection import is_cluster
@@ -254,7 +256,7 @@ class _Slice:
             await asyncio.sleep(seconds)
             return
         if self._away is not None:
-            await self._poll(seconds)
+            await self._poll(self._away, seconds)
             return
         shards = {keys.journal(shard).encode(): shard for shard in self._idle}
         names: dict[Any, Any] = {name: f"{self._idle[shard]}-0" for name, shard in shards.items()}
@@ -263,30 +265,35 @@ class _Slice:
             self._idle.pop(shards[name])
             self._busy.add(shards[name])
 
-    async def _poll(self, seconds: float) -> None:
+    async def _poll(self, away: Away, seconds: float) -> None:
         """The same where no command waits for the streams of several nodes."""
-        ends = time.monotonic() + seconds
-        while time.monotonic() < ends:
-            shards = list(self._idle)
+        redis, ends = self._redis, time.monotonic() + seconds
+
+        async def of(part: Part) -> list[bytes | None]:
+            async with redis.pipeline(transaction=False) as looks:
+                for shard in part.shards:
+                    looks.hget(keys.meta(shard), "sequence")
+                return list(await looks.execute())
+
+        while not self._busy and time.monotonic() < ends:
+            found: dict[int, bytes | None] = {}
+            why: RedisError = RedisConnectionError("its node does not answer")
             try:
-                async with self._redis.pipeline(transaction=False) as looks:
-                    for shard in shards:
-                        looks.hget(keys.meta(shard), "sequence")
-                    sequences: list[Any] = await looks.execute()
-            except AWAY:  # whose it is, is found by reading each
-                self._busy.update(shards)
-                self._idle.clear()
-                return
-            for shard, sequence in zip(shards, sequences, strict=True):
-                if sequence is not None and int(sequence) > self._idle[shard]:
+                found = await of_shards(redis, list(self._idle), of)
+            except AWAY as error:
+                why = error
+            for shard in self._idle.keys() - found.keys():
+                await self._set_aside(away, shard, why)
+            for shard in found.keys() & self._idle.keys():
+                if int(found[shard] or 0) > self._idle[shard]:
                     del self._idle[shard]
                     self._busy.add(shard)
-            if self._busy or not self._idle:
-                return
-            await asyncio.sleep(POLL_SECONDS)
+            if not self._busy:
+                await asyncio.sleep(POLL_SECONDS)
 
     async def _set_aside(self, away: Away, shard: int, why: RedisError) -> None:
-        self._drained.failures += 1
-        for each in await away.set_aside(shard, {*self._busy, *self._idle}, why):
+        found = await away.set_aside(shard, {*self._busy, *self._idle}, why)
+        self._drained.failures += bool(found)
+        for each in found:
             self._busy.discard(each)
             self._idle.pop(each, None)

@@ -16,9 +16,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from app.ledger import keys, scripts
-from app.ledger.apart import Part, look_again, node_ms, of_nodes, of_shards, parts, this
+from app.ledger.apart import Part, node_ms, of_nodes, of_shards, parts, this
 from app.ledger.backing import NotAdmitted
-from app.ledger.connection import LOST, Node, is_cluster, nodes
+from app.ledger.connection import LOST, Node, is_cluster, look_anew, nodes
 from app.ledger.judgement import AWAY, Sighting, Standing
 from app.ledger.running import run
 
@@ -182,7 +182,7 @@ async def _demand_fit(redis: Redis, node: Node, clock_ms: int) -> str:
     this_one = this(node)
     if replication.get("role", "master") != "master":
         if node.name:
-            await look_again(redis)
+            look_anew(redis)
             raise RedisConnectionError(f"{_begun(this_one)} has become a replica.")
         raise NotAdmitted(f"{_begun(this_one)} is a replica. Name the primary in LASTRO_REDIS_URL.")
     policy = memory.get("maxmemory_policy", "noeviction")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from redis.asyncio import Redis
 
 from app.ledger import keys
-from app.ledger.connection import LOST, Node, is_cluster, node_of, nodes
+from app.ledger.connection import LOST, Node, is_cluster, look_anew, node_of, nodes
 
 _SERVERS_MAX = 4096
 
@@ -42,7 +42,7 @@ async def of_shards(
         redis.exceptions.RedisError, OSError: Nobody answers.
     """
     answers: dict[int, _Answer] = {}
-    for part, its in await _asked(await parts(redis, shards), ask):
+    for part, its in await _asked(redis, await parts(redis, shards), ask):
         answers |= zip(part.shards, its, strict=True)
     return answers
 
@@ -54,20 +54,26 @@ async def of_nodes(redis: Redis, ask: Callable[[Node], Awaitable[_Answer]]) -> d
         return await ask(part.node)
 
     alike = [Part(node, []) for node in await nodes(redis)]
-    return {part.node.name: answer for part, answer in await _asked(alike, alone)}
+    return {part.node.name: answer for part, answer in await _asked(redis, alike, alone)}
 
 
 async def _asked(
-    asked: Sequence[Part], ask: Callable[[Part], Awaitable[_Answer]]
+    redis: Redis, asked: Sequence[Part], ask: Callable[[Part], Awaitable[_Answer]]
 ) -> list[tuple[Part, _Answer]]:
     answers = await asyncio.gather(*map(ask, asked), return_exceptions=True)
-    errors = [each for each in answers if isinstance(each, BaseException)]
-    others = [each for each in errors if not isinstance(each, LOST)]
-    if others or (errors and len(errors) == len(answers)):
-        raise (others or errors)[0]
-    return [
-        (part, each) for part, each in zip(asked, answers, strict=True) if not isinstance(each, BaseException)
-    ]
+    found: list[tuple[Part, _Answer]] = []
+    silent: list[BaseException] = []
+    for part, answer in zip(asked, answers, strict=True):
+        if not isinstance(answer, BaseException):
+            found.append((part, answer))
+        elif isinstance(answer, LOST):
+            silent.append(answer)
+            look_anew(redis, part.node)
+        else:
+            raise answer
+    if silent and not found:
+        raise silent[0]
+    return found
 
 
 async def parts(redis: Redis, shards: Sequence[int]) -> list[Part]:
@@ -94,12 +100,6 @@ async def node_ms(redis: Redis, node: Node) -> int:
 async def earliest_ms(redis: Redis) -> int:
     """The time of Redis; of several servers that of the one that is furthest behind."""
     return min((await of_nodes(redis, lambda node: node_ms(redis, node))).values())
-
-
-async def look_again(redis: Redis) -> None:
-    """Learn anew which primaries a cluster has."""
-    cluster: Any = redis
-    await cluster.nodes_manager.initialize()
 
 
 async def scan(redis: Redis, match: str, count: int) -> AsyncIterator[Sequence[bytes]]:

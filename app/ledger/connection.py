@@ -4,6 +4,7 @@ redis-py repeats a command whose answer was lost, up to ten times by default: an
 would move them again. Here nothing repeats a command but the batcher, which knows how.
 """
 
+import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
@@ -23,6 +24,9 @@ CLUSTER_SCHEMES = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
 
 LOST = (RedisConnectionError, RedisTimeoutError, ClusterDownError, OSError)
 """What is met with a server that is away, or that its cluster has lost."""
+
+LOOK_SECONDS = 0.25
+"""How long at least from one look at a cluster's nodes to the next."""
 
 _CONNECTIONS_MAX = 4096
 """Of one process to one node: more than it has calls in flight, one for each shard."""
@@ -114,11 +118,21 @@ class _Cluster(RedisCluster):
     _silent: str | None = None
     """Who did not answer last, and is asked last for the nodes: one that hangs keeps all others waiting."""
 
+    _looked_at = 0.0
+
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands_parser = _Commands(self)
 
     async def initialize(self, *args: Any, **kwargs: Any) -> RedisCluster:
+        """Learn which nodes there are. That takes milliseconds, so that whoever asks one that is away again
+        and again waits a moment before it looks again; meanwhile what is known holds.
+        """
+        is_known = self.nodes_manager.default_node is not None
+        if self._initialize and is_known and time.monotonic() - self._looked_at < LOOK_SECONDS:
+            return self
+        if self._initialize:
+            self._looked_at = time.monotonic()
         kwargs["last_failed_node_name"] = kwargs.get("last_failed_node_name") or self._silent
         try:
             return await super().initialize(*args, **kwargs)
@@ -138,8 +152,11 @@ class _Cluster(RedisCluster):
         assert shard_hint is None, "of no use on a cluster"
         return _Pipeline(self, transaction)  # type: ignore[abstract] # redis-py does not declare all it has
 
-    def look_anew(self) -> None:
-        """Before the next command the nodes are asked which of them has which slots."""
+    def look_anew(self, silent: str | None = None) -> None:
+        """Before the next command the nodes are asked which of them has which slots; last of all the one that
+        was silent, by its name.
+        """
+        self._silent = silent or self._silent
         self._initialize = True
 
     async def aclose(self) -> None:
@@ -162,6 +179,13 @@ def is_cluster(redis: Redis) -> bool:
     """Whether a client is that of a cluster."""
     client: Any = redis
     return isinstance(client, RedisCluster)
+
+
+def look_anew(redis: Redis, silent: Node | None = None) -> None:
+    """Have the client of a cluster look for its nodes before its next command, and ask `silent` last."""
+    client: Any = redis
+    if isinstance(client, _Cluster):
+        client.look_anew(silent and silent.name)
 
 
 async def nodes(redis: Redis) -> list[Node]:

@@ -92,11 +92,11 @@ async def test_a_node_that_is_away_takes_no_shard_of_another_with_it_and_is_fenc
         if how is signal.SIGSTOP:
             os.kill(server.pid, signal.SIGCONT)
     assert (set(its), {shard: AWAY.format(shard) for shard in its}) == (there.refused, there.fences)
-    assert [terms.server_of(shard) if shard not in its else "" for shard in range(SHARDS)] == there.servers
+    assert ["" if each in its else terms.server_of(each) for each in range(SHARDS)] == there.servers
     assert 0 == await fences_of(database)
     caller.terms = there
-    for shard in set(range(SHARDS)) - set(its):
-        assert "ok" == (await caller.grant(shard)).status
+    for other in set(range(SHARDS)) - set(its):
+        assert "ok" == (await caller.grant(other)).status
 
 
 async def test_where_nobody_answers_nothing_is_admitted(database, database_url, redis, own_cluster: Cluster):
