@@ -135,11 +135,18 @@ class Bed:
         """The one that most rows share."""
         return self.own_postgres()
 
-    def own_postgres(self) -> Postgres:
-        """As `lastro up` runs it: fsync and synchronous_commit are on."""
+    def own_postgres(self, **settings: str) -> Postgres:
+        """As `lastro up` runs it: fsync and synchronous_commit are on. `settings`: what it has otherwise."""
         name = f"postgres-{secrets.token_hex(4)}"
         server = Postgres(self.folder / name, self.folder / f"{name}.log", password=secrets.token_hex())
-        return self.start(server)
+        self.start(server)
+        if settings:
+            for setting, value in settings.items():
+                altered = f"ALTER SYSTEM SET {setting} = {value}"
+                run(execute(server.database_url("postgres"), altered))
+            server.stop()
+            server.start()
+        return server
 
     def valkey(self, appendfsync: Fsync) -> Valkey:
         """A Valkey of its own. Its AOF is never rewritten: that would fall into some rounds."""

@@ -4,44 +4,59 @@
 |---|---|
 | `instant` | `create_app` with a ledger that answers at once from memory: the same handler, auth and shapes |
 | `stock` | a plain Litestar handler that does nothing: `data: Struct`, a guard, a Struct back |
+| `bare` | an ASGI application without a framework, which answers what was encoded beforehand |
+| `unbatched` | `create_app` with a ledger that calls our script once for each request |
 | `locking` | `create_app` with a ledger that locks rows in PostgreSQL (`SELECT ... FOR UPDATE`) |
-| `locking-relaxed` | the same with `synchronous_commit = off`: a crash may lose what was acknowledged last |
+| `guarded` | `create_app` with a ledger of one guarded UPDATE in PostgreSQL, which notes an entry |
+| `guarded-bare` | the same without an entry |
+| `...-relaxed` | these three with `synchronous_commit = off`: a crash may lose what was acknowledged last |
 | `granian` | `create_app` as it is, under granian |
 
 Settings come from `LASTRO_*`, as for `lastro api`, and so do the server's options (`app/cli.py`).
 """
 
 import sys
+from collections.abc import Mapping
 from functools import partial
 
 import uvicorn
 from litestar import Litestar
+from litestar.types import ASGIApp
 
 from app import logs
 from app.http.protocol import BoundedProtocol
 from app.main import create_app
 from app.settings import Settings
+from tests.bench.bare import BareApp
+from tests.bench.guarded import Bare, Guarded
+from tests.bench.in_postgres import InPostgres
 from tests.bench.locking import LockingLedger
 from tests.bench.standins import InstantLedger, plug
 from tests.bench.stock import create_stock_app
+from tests.bench.unbatched import UnbatchedLedger
+
+IN_POSTGRES: Mapping[str, type[InPostgres]] = {
+    "locking": LockingLedger,
+    "guarded": Guarded,
+    "guarded-bare": Bare,
+}
+RELAXED = "-relaxed"
 
 
-def app(name: str, settings: Settings) -> Litestar:
+def app(name: str, settings: Settings) -> ASGIApp:
     """The application of that name."""
     match name:
         case "instant":
             return plug(create_app(settings), InstantLedger.open)
         case "stock":
             return create_stock_app()
-        case "locking":
-            return plug(
-                create_app(settings), partial(LockingLedger.open, settings.database_url, durable=True)
-            )
-        case "locking-relaxed":
-            return plug(
-                create_app(settings), partial(LockingLedger.open, settings.database_url, durable=False)
-            )
-    raise ValueError(name)
+        case "bare":
+            return BareApp()
+        case "unbatched":
+            return plug(create_app(settings), partial(UnbatchedLedger.open, settings))
+    ledger = IN_POSTGRES[name.removesuffix(RELAXED)]
+    durable = not name.endswith(RELAXED)
+    return plug(create_app(settings), partial(ledger.open, settings.database_url, durable=durable))
 
 
 def granian_app() -> Litestar:

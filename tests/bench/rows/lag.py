@@ -1,6 +1,6 @@
 """Row 8: how long PostgreSQL lacks what was answered, while HTTP is loaded as far as it goes."""
 
-from tests.bench.bed import Bed, execute, fetch, run, wait_until
+from tests.bench.bed import Bed, fetch, run, wait_until
 from tests.bench.figures import Line
 from tests.bench.load import CLIENTS
 from tests.bench.rows.http import Hits, mismatches
@@ -23,10 +23,7 @@ def measure(bed: Bed, sizes: Sizes, told: Told) -> list[Line]:
     told.say("setting up")
     told.expect(2)
     # PostgreSQL itself notes when each transaction was committed, on the same clock as Redis' `at`.
-    postgres = bed.own_postgres()
-    run(execute(postgres.database_url("postgres"), "ALTER SYSTEM SET track_commit_timestamp = on"))
-    postgres.stop()
-    postgres.start()
+    postgres = bed.own_postgres(track_commit_timestamp="on")
     house = bed.house(postgres=postgres)
     programs = [bed.program(name, house) for name in (*["worker"] * WORKERS, "cron")]
     hits = Hits(bed, house, bed.api(house))
