@@ -38,7 +38,7 @@ def _sentence(error: Exception) -> str | None:
     from redis.exceptions import TimeoutError as SilentRedis
 
     from app.embedded import CannotStart
-    from app.ledger.admission import OF_A_CLUSTER
+    from app.ledger.admission import NO_CLUSTER, OF_A_CLUSTER, is_no_cluster
     from app.ledger.backing import BackingUnavailable, NotAdmitted
     from app.settings import SettingsError
     from persistence.api_keys import KeyNotFound, KeyRefused
@@ -71,6 +71,8 @@ def _sentence(error: Exception) -> str | None:
     )
     if isinstance(error, told):
         return str(error)
+    if isinstance(error, NoRedis) and is_no_cluster(error):
+        return NO_CLUSTER
     if isinstance(error, NoRedis | SilentRedis):
         return f"Redis does not answer: {error}"
     if isinstance(error, MovedError):

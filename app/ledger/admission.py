@@ -33,8 +33,10 @@ OF_A_CLUSTER = (
     "LASTRO_REDIS_URL (rediss+cluster:// instead of rediss://), and name another Redis in LASTRO_QUEUE_URL."
 )
 
-_NO_CLUSTER = "Cluster mode is not enabled"
-"""How redis-py says so, among other things that it says of a cluster that it cannot connect to."""
+NO_CLUSTER = (
+    "This Redis is no cluster (cluster-enabled no). Write redis:// instead of redis+cluster:// in "
+    "LASTRO_REDIS_URL (rediss:// instead of rediss+cluster://)."
+)
 
 _COUNT_MAX = 2**53 - 1
 
@@ -169,12 +171,14 @@ async def demand_kind(redis: Redis) -> None:
     try:
         await nodes(redis)
     except RedisConnectionError as error:
-        if _NO_CLUSTER not in str(error):
+        if not is_no_cluster(error):
             raise
-        raise NotAdmitted(
-            "This Redis is no cluster (cluster-enabled no). Write redis:// instead of redis+cluster:// in "
-            "LASTRO_REDIS_URL."
-        ) from error
+        raise NotAdmitted(NO_CLUSTER) from error
+
+
+def is_no_cluster(error: RedisConnectionError) -> bool:
+    """Whether that is why the client of a cluster cannot connect; redis-py tells it in words only."""
+    return "Cluster mode is not enabled" in str(error)
 
 
 async def _demand_fit(redis: Redis, node: Node, clock_ms: int) -> str:

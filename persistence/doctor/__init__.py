@@ -6,7 +6,8 @@ import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.ledger.backing import BackingUnavailable
+from app.ledger.admission import demand_kind
+from app.ledger.backing import BackingUnavailable, NotAdmitted
 from app.ledger.checkup import SAMPLE_MAX, checkup
 from app.ledger.findings import Finding
 from app.ledger.judgement import Standing
@@ -35,11 +36,14 @@ async def examine(
     clock_ms = this_machines_clock_ms() if clock_ms is None else clock_ms
     findings, standings = await _of_postgres(pool, bounds)
     try:
+        await demand_kind(redis)
         findings += await checkup(redis, len(standings), clock_ms, sample_max=sample_max)
         if standings:
             findings.append(await between.acknowledged(redis, bounds.acknowledgement))
             findings.append(await between.admission(pool, redis, standings))
             findings.append(await between.backlog(redis, pool, bounds))
+    except NotAdmitted as error:
+        findings.append(Finding("redis", "critical", str(error), "Nothing is served until then."))
     except (RedisError, OSError) as error:
         findings.append(_away("redis", f"Redis does not answer: {error}"))
     except BackingUnavailable as error:

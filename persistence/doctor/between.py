@@ -7,7 +7,7 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from app.ledger.acknowledgement import Acknowledgement
-from app.ledger.admission import demand_kind, says_away, survey
+from app.ledger.admission import says_away, survey
 from app.ledger.apart import of_nodes
 from app.ledger.backing import NotAdmitted
 from app.ledger.connection import Node
@@ -62,7 +62,6 @@ async def admission(pool: Pool, redis: Redis, standings: Sequence[Standing]) -> 
     async with answering(pool) as connection:
         ledger, strangers = await connection.fetchval(LEDGER), await read_strangers(connection)
     try:
-        await demand_kind(redis)
         sightings = await survey(redis, ledger, standings, apart=True)
     except NotAdmitted as error:
         return Finding("admission", "critical", str(error), "See there.")

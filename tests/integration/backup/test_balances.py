@@ -95,7 +95,7 @@ async def test_a_file_may_be_brought_again_when_what_it_granted_has_expired(
     async def next_century(_redis: Redis) -> int:
         return 5_000_000_000_000
 
-    monkeypatch.setattr(balances, "_clock_ms", next_century)
+    monkeypatch.setattr(balances, "earliest_ms", next_century)
     later = await bring(GOOD)
     assert (later.granted, later.there, later.bad) == (0, 4, [])
     later = await bring(GOOD + "new,plan,5,,2099-01-01\nmax,x,1,,\n")
