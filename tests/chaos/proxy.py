@@ -123,6 +123,11 @@ class Proxy:
     async def come_up(self) -> None:
         self._listener = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
 
+    async def lead_to(self, url: str) -> None:
+        """Stand in front of another server from now on, under the same address."""
+        self._target = urlsplit(url)
+        await self.blink()
+
     async def blink(self) -> None:
         """Go away and come back at once. May be called by several at the same time."""
         async with self._blinking:

@@ -49,15 +49,23 @@ class OnCluster(Stage):
         return await asyncio.to_thread(lastro, *arguments, "--data", str(self.folder / "none"), **settings)
 
 
+class _Steady(Random):
+    """With which nothing happens that has a small chance: nobody hangs up, or gives up."""
+
+    def random(self) -> float:
+        return 0.99
+
+
 class Counter:
-    """Somebody who asks for one thing after the other, once each, with an account in each shard. `story` tells
-    what came of the last.
+    """Somebody who asks for one thing after the other, once each, with an account in each shard.
+
+    `story` tells what came of the last.
     """
 
     def __init__(self, inspection: Inspection) -> None:
         stage, self._book = inspection.stage, inspection.book
         urls = [api.url for api in stage.apis]
-        self._asking = Asking(urls, stage.token, self._book, Random(1))
+        self._asking = Asking(urls, stage.token, self._book, _Steady(1))
         self._direct = Connections(urls[0], {"Authorization": f"Bearer {stage.token}"})
         self._numbers = count(len(self._book.records))
         self.story = ""
