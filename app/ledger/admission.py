@@ -125,6 +125,9 @@ async def demand_fit_server(redis: Redis, ledger: str, shards: int, clock_ms: in
     """
     await demand_kind(redis)
     replids = await of_nodes(redis, lambda node: _demand_fit(redis, node, clock_ms))
+    if "" in replids.values() and is_cluster(redis):  # somebody else has taken over there
+        look_anew(redis)
+        replids = await of_nodes(redis, lambda node: _demand_fit(redis, node, clock_ms))
     try:
         owner = await redis.hmget(keys.LEDGER, ["id", "shards"])
     except LOST:
@@ -182,12 +185,12 @@ def is_no_cluster(error: RedisConnectionError) -> bool:
 
 
 async def _demand_fit(redis: Redis, node: Node, clock_ms: int) -> str:
+    """Its `master_replid`; empty also of a node that has become a replica."""
     replication, memory = await _info(redis, node, "replication"), await _info(redis, node, "memory")
     this_one = this(node)
     if replication.get("role", "master") != "master":
         if node.name:
-            look_anew(redis)
-            raise RedisConnectionError(f"{_begun(this_one)} has become a replica.")
+            return ""
         raise NotAdmitted(f"{_begun(this_one)} is a replica. Name the primary in LASTRO_REDIS_URL.")
     policy = memory.get("maxmemory_policy", "noeviction")
     if memory.get("maxmemory", 0) > 0 and policy != "noeviction":

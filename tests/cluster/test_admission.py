@@ -14,6 +14,7 @@ from app.ledger.connection import connect
 from persistence.admission import admit
 from persistence.birth import BirthRefused, give_birth
 from persistence.fences import fence, unfence
+from persistence.served import note
 from tests.cluster.born import born, calling, shards_of, statuses
 from tests.cluster.calling import SHARDS
 from tests.cluster.servers import Cluster
@@ -241,3 +242,31 @@ async def test_every_server_that_is_alive_is_noted_and_a_promoted_one_is_admitte
         finally:
             keeping.cancel()
             await asyncio.wait({keeping})
+
+
+async def test_nodes_that_lost_their_data_while_others_are_alive_are_refused_each_for_its_own_shards(
+    database, database_url, redis, cluster: Cluster
+):
+    """The admitted ones were seen a moment ago, so that nobody is fenced for what may be a mistake."""
+    terms = await born(database, database_url, redis, cluster)
+    assert ["ok"] * SHARDS == await statuses(calling(redis, cluster, terms))
+    await note(database, set(terms.servers))
+    its = sorted({*shards_of(cluster, 1), *shards_of(cluster, 2)})
+    for shard in (1, 2):
+        replica = cluster.replica_of(cluster.server_of(shard))
+        cluster.promote(replica)
+        cluster.ask(replica, "FLUSHALL")
+    async with asyncio.timeout(10):  # until the client has looked who is there now
+        while AWAY.format(1) in (there := await admit(database, redis)).fences.values():  # noqa: ASYNC110 - see there
+            await asyncio.sleep(0.05)
+    assert set(its) == there.refused == there.fences.keys()
+    assert {f"Another Redis is being served for shard {each}" for each in its} == {
+        why.partition(" right now")[0] for why in there.fences.values()
+    }
+    assert 0 == await fences_of(database)
+    rows = await database.fetch("SELECT server FROM intruders")
+    assert {cluster.replid_of(1), cluster.replid_of(2)} == {row["server"] for row in rows}
+    await database.execute("UPDATE served_servers SET seen_at = seen_at - interval '1 hour'")
+    await database.execute("UPDATE intruders SET since = since - interval '1 minute'")
+    assert set(its) == (await admit(database, redis)).fences.keys()
+    assert len(its) == await fences_of(database)
