@@ -7,7 +7,9 @@ from msgspec.structs import replace
 from app.ledger import keys
 from app.ledger.connection import connect
 from app.ledger.ledger import Ledger
+from app.ledger.loading import Binding, bind, unbind
 from app.ledger.operations import Bind, Confirm, Deduct, Grant, Reserve
+from app.limits import Limiter
 from persistence.admission import admit
 from persistence.backup.drill import drill
 from persistence.backup.export import export
@@ -217,3 +219,23 @@ async def test_a_ledger_moves_from_one_server_to_a_cluster(
         for account in ACCOUNTS.values():
             receipt = await ledger.deduct(Deduct(account=account, amount=1))
             assert 99 == receipt.account.available
+
+
+async def test_a_task_is_bound_back_and_let_go_in_any_shard(redis, cluster: Cluster):
+    for shard in range(SHARDS):
+        name = keys.task(shard, "fal", "t")
+        await redis.set(name, "the-newer")
+        await bind(redis, Binding(shard, "fal", "t", "the-older", 2**45))
+        await unbind(redis, shard, "fal", "t", "the-older")
+        assert b"the-newer" == await redis.get(name)
+        await unbind(redis, shard, "fal", "t", "the-newer")
+        assert 0 == await redis.exists(name)
+        await bind(redis, Binding(shard, "fal", "t", "the-older", 2**45))
+        assert (b"the-older", 2**45) == (await redis.get(name), await redis.pexpiretime(name))
+
+
+async def test_requests_are_counted_on_a_cluster(redis, cluster: Cluster):
+    limiter = Limiter(redis, key_per_second=2, account_per_second=3)
+    lefts = await limiter.count(limiter.account, ["ana", "bia", "ana", "ana", "ana"])
+    assert [True, True, True, True, False] == [each.wait_us == 0 for each in lefts]
+    await limiter.stop()

@@ -1,12 +1,19 @@
 """What whoever watches a ledger on a cluster is told, and what commands say of a wrong address."""
 
+from functools import partial
+
 import pytest
 
 from app.checking import Checks
-from app.ledger.operations import Grant
+from app.ledger.batcher import Limits
+from app.ledger.connection import connect
+from app.ledger.errors import LedgerUnavailable
+from app.ledger.ledger import Ledger
+from app.ledger.operations import Deduct, Grant
 from persistence.admission import admit
 from persistence.alerts.watched import Watched
 from persistence.alive import RedisQueues
+from persistence.backing import PostgresBacking
 from persistence.birth import give_birth
 from tests.cluster.born import shards_of
 from tests.cluster.calling import SHARDS
@@ -89,3 +96,24 @@ async def test_a_command_says_in_a_line_that_the_address_is_no_clusters(
     assert 2 == ran.returncode or command == "doctor"
     assert "Traceback" not in said
     assert "This Redis is no cluster (cluster-enabled no). Write redis://" in said
+
+
+@pytest.mark.parametrize("is_node", [True, False])
+async def test_a_ledger_at_a_wrong_address_stays_up_and_says_why_to_whoever_asks(
+    database, database_url, redis_url, cluster: Cluster, is_node
+):
+    right = cluster.url if is_node else redis_url
+    await give_birth(database_url, right, SHARDS)
+    right_one, wrong = ("redis+cluster:", "redis:") if is_node else ("redis:", "redis+cluster:")
+    address = right.replace(right_one, wrong)
+    redis, aside = connect(address), connect(address)
+    ledger = Ledger(redis, PostgresBacking(database, partial(admit, database, aside)), Limits())
+    await ledger.start()
+    try:
+        with pytest.raises(LedgerUnavailable) as error:
+            await ledger.deduct(Deduct(account=ACCOUNTS[0], amount=1))
+        assert f"Write {right_one}// instead of {wrong}// in LASTRO_REDIS_URL" in error.value.facts["why"]
+    finally:
+        await ledger.stop()
+        await redis.aclose()
+        await aside.aclose()
