@@ -1,4 +1,4 @@
-"""`python -m tests.bench [--rows 1,2,...] [--seconds S] [--rounds N] [--write]`.
+"""`python -m tests.bench [--rows 1,2,...] [--seconds S] [--rounds N] [--growth-max N] [--write]`.
 
 Ends with 0 when everything that was measured reached what it must, else with 1.
 """
@@ -16,7 +16,19 @@ from tests.bench import machine, table
 from tests.bench.bed import Bed
 from tests.bench.figures import Line
 from tests.bench.load import WRK
-from tests.bench.rows import batch, clients, drain, durable, engine, fsync, http, lag, locking, monitoring
+from tests.bench.rows import (
+    batch,
+    clients,
+    drain,
+    durable,
+    engine,
+    fsync,
+    growth,
+    http,
+    lag,
+    locking,
+    monitoring,
+)
 from tests.bench.sizes import Sizes, Told
 
 GROUPS = {
@@ -28,6 +40,7 @@ GROUPS = {
     (7,): (drain, "journal, drained"),
     (8,): (lag, "journal, lag"),
     (9,): (fsync, "fsync always"),
+    (10,): (growth, "growth"),
     (11,): (monitoring, "monitoring"),
     (12,): (durable, "restore, reconcile"),
 }
@@ -41,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.write and asked.rows != frozenset(ROWS):
         parser.error("the document is written from all rows of one run: leave --rows out")
     collector.spare()  # as the API and the worker do
-    sizes = Sizes(asked.rounds, asked.seconds)
+    sizes = Sizes(asked.rounds, asked.seconds, asked.growth_max)
     console = Console()
     if WRK is None:
         console.print("wrk is not installed (apt install wrk): our own, slower generator loads HTTP")
@@ -86,6 +99,12 @@ def _parser() -> argparse.ArgumentParser:
         "--seconds", type=float, default=2.0, help="how long each thing is measured, each time"
     )
     parser.add_argument("--rounds", type=int, default=5, help="how often each thing is measured, in turns")
+    parser.add_argument(
+        "--growth-max",
+        type=_accounts,
+        default=100_000,
+        help="the accounts of the largest ledger of row 10; a million take about an hour",
+    )
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     return parser
 
@@ -95,6 +114,13 @@ def _rows(text: str) -> frozenset[int]:
     if not rows <= set(ROWS):
         raise argparse.ArgumentTypeError(f"rows that can be measured: {', '.join(map(str, ROWS))}")
     return rows
+
+
+def _accounts(text: str) -> int:
+    accounts = int(text)
+    if accounts <= growth.SIZES[0]:
+        raise argparse.ArgumentTypeError(f"more than {growth.SIZES[0]:,}, which they are held against")
+    return accounts
 
 
 if __name__ == "__main__":

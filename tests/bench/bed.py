@@ -170,11 +170,16 @@ class Bed:
         run(execute(postgres.database_url("postgres"), f"CREATE DATABASE {name} TEMPLATE {like}"))
         return postgres.database_url(name)
 
-    def house(self, appendfsync: Fsync = "everysec", postgres: Postgres | None = None) -> House:
-        """A ledger, born and stocked."""
+    def born(self, appendfsync: Fsync = "everysec", postgres: Postgres | None = None) -> tuple[Valkey, str]:
+        """A ledger without anything in it: its Redis, and the URL of its database."""
         valkey, database_url = self.valkey(appendfsync), self.database(postgres or self.postgres)
         run(migrate(database_url))
         run(give_birth(database_url, valkey.url, SHARDS))
+        return valkey, database_url
+
+    def house(self, appendfsync: Fsync = "everysec", postgres: Postgres | None = None) -> House:
+        """A ledger, born and stocked."""
+        valkey, database_url = self.born(appendfsync, postgres)
         house = House(valkey, database_url, run(_key(database_url)))
         run(_stock(house))
         return house

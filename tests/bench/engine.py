@@ -24,9 +24,9 @@ def any_account() -> Iterator[str]:
     return itertools.cycle(random.Random(7).choices(ACCOUNTS, k=9973))
 
 
-def deducts(ledger: Ledger) -> Step:
+def deducts(ledger: Ledger, accounts: Iterator[str] | None = None) -> Step:
     """One deduct."""
-    accounts = any_account()
+    accounts = accounts or any_account()
 
     async def step() -> None:
         await ledger.deduct(Deduct(account=next(accounts), amount=1, model=MODEL, by=BY))

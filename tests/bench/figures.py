@@ -1,7 +1,7 @@
 """Numbers that were measured several times, and what became of a row."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -31,11 +31,20 @@ class Samples(NamedTuple):
         return f"{self.median:.0%} ({min(self.values):.0%} to {max(self.values):.0%})"
 
 
+class Section(Struct, frozen=True):
+    """A part of the document by itself. `text`: Markdown; `pictures`: SVG, by the name of the file."""
+
+    title: str
+    text: str
+    pictures: Mapping[str, str]
+
+
 class Line(Struct, frozen=True):
     """A line of the table.
 
     `row`: the number in the list of what it must reach, with a letter where a row asks for several things.
-    `reached`: `None` where nothing is asked of it. `beside`: further figures, in words.
+    `reached`: `None` where nothing is asked of it. `beside`: further figures, in words. `command`: what
+    repeats it, where that is not the row's own number.
     """
 
     row: str
@@ -44,6 +53,17 @@ class Line(Struct, frozen=True):
     must: str = ""
     reached: bool | None = None
     beside: str = ""
+    command: str = ""
+    section: Section | None = None
+
+    @property
+    def number(self) -> int:
+        """The row's, without a letter."""
+        return int(self.row.rstrip("abc"))
+
+    @property
+    def repeat(self) -> str:
+        return self.command or f"python -m tests.bench --rows {self.number}"
 
     @property
     def verdict(self) -> str:

@@ -11,10 +11,13 @@ WARM_UP_SECONDS = 1.0
 
 
 class Sizes(NamedTuple):
-    """`rounds`: how often each thing is measured, in turns; `seconds`: for how long each time."""
+    """`rounds`: how often each thing is measured, in turns; `seconds`: for how long each time; `growth_max`:
+    the accounts of the largest ledger that is made.
+    """
 
     rounds: int
     seconds: float
+    growth_max: int
 
 
 class Told:
@@ -23,9 +26,12 @@ class Told:
     def __init__(self, progress: Progress, line: TaskID) -> None:
         self._progress = progress
         self._line = line
+        self._expected = 0
 
     def expect(self, steps: int) -> None:
-        self._progress.update(self._line, total=steps)
+        """So many more are to come."""
+        self._expected += steps
+        self._progress.update(self._line, total=self._expected)
 
     def step(self, what: str) -> None:
         """One more is done, and this is what it came to."""

@@ -11,6 +11,9 @@ from tests.bench.sizes import Sizes
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "benchmarks.md"
 
+SOAK = "## Soak"
+"""The head of the part that a run of its own writes."""
+
 _FOREWORD = """\
 Written by `python -m tests.bench --write`. Every figure is the median of {} rounds of {:g} s, with the
 lowest and the highest behind it. What is compared is measured in turns within one run, and a share is
@@ -20,12 +23,6 @@ Load, API, Valkey and PostgreSQL share the cores. Servers are the embedded ones;
 unless a row says otherwise, and is never rewritten during a run. A ledger has 16 shards and 1000
 accounts of two buckets; HTTP is one API process with an API key. A mismatch is an account that does not
 hold what its entries add up to, an answer without its entry, or an entry without its request."""
-
-LATER = {
-    "10": "1 million accounts against 1 thousand: rate and p99; bytes of Redis",
-    "12": "restore of 1 million accounts and 100k open reservations (row 12 has a tenth of that)",
-}
-"""Rows for which there is nothing to measure yet."""
 
 
 def show(console: Console, lines: Sequence[Line], machine: Mapping[str, str]) -> None:
@@ -44,20 +41,18 @@ def show(console: Console, lines: Sequence[Line], machine: Mapping[str, str]) ->
     console.print(table)
 
 
-def write(lines: Sequence[Line], machine: Mapping[str, str], sizes: Sizes) -> None:
-    """Write the document anew."""
-    DOCUMENT.write_text(_document(lines, machine, sizes), encoding="utf-8")
+def write(lines: Sequence[Line], machine: Mapping[str, str], sizes: Sizes, document: Path = DOCUMENT) -> None:
+    """Write the document anew, and the pictures beside it. What a soak came to is kept."""
+    soaked = _soaked(document)
+    document.write_text(_document(lines, machine, sizes) + soaked, encoding="utf-8")
+    for line in lines:
+        for name, drawn in (line.section.pictures if line.section else {}).items():
+            document.parent.joinpath("images", name).write_text(drawn, encoding="utf-8")
 
 
 def _document(lines: Sequence[Line], machine: Mapping[str, str], sizes: Sizes) -> str:
-    rows = ["| row | measure | figure | must reach | | repeat with |", "|---|---|---|---|---|---|"]
-    later = [Line(number, measure, "not measured yet") for number, measure in LATER.items()]
-    for line in sorted([*lines, *later], key=lambda each: _number(each.row)):
-        command = "" if line in later else f"`python -m tests.bench --rows {_number(line.row)}`"
-        rows.append(
-            f"| {line.row} | {line.measure} | {line.figure} | {line.must} | {line.verdict} | {command} |"
-        )
-    beside = [f"- **{line.row}** {line.measure}: {line.beside}." for line in lines if line.beside]
+    ordered = sorted(lines, key=lambda each: each.number)
+    sections = [each.section for each in ordered if each.section]
     return "\n".join([
         "# Benchmarks",
         "",
@@ -65,14 +60,44 @@ def _document(lines: Sequence[Line], machine: Mapping[str, str], sizes: Sizes) -
         "",
         *(f"- {name}: {value}" for name, value in machine.items()),
         "",
-        *rows,
+        "| row | measure | figure | must reach | | repeat with |",
+        "|---|---|---|---|---|---|",
+        *(_row(each) for each in ordered),
         "",
         "Beside them:",
         "",
-        *beside,
+        *(f"- **{each.row}** {each.measure}: {each.beside}." for each in lines if each.beside),
         "",
+        *(f"## {each.title}\n\n{each.text}\n" for each in sections),
     ])  # fmt: skip
 
 
-def _number(row: str) -> int:
-    return int(row.rstrip("abc"))
+def _row(line: Line) -> str:
+    cells = (line.row, line.measure, line.figure, line.must, line.verdict, f"`{line.repeat}`")
+    return f"| {' | '.join(cells)} |"
+
+
+def write_soak(line: Line, machine: Mapping[str, str], document: Path = DOCUMENT) -> None:
+    """Put what a soak came to in the place of what one came to before; the rest stays as it is."""
+    rest = document.read_text(encoding="utf-8").removesuffix(_soaked(document))
+    text = "\n".join([
+        SOAK,
+        "",
+        "A whole ledger (API, worker, cron) under mixed load: the last third is held against the first.",
+        "",
+        *(f"- {name}: {value}" for name, value in machine.items()),
+        "",
+        "| row | measure | figure | must reach | | repeat with |",
+        "|---|---|---|---|---|---|",
+        _row(line),
+        "",
+        f"{line.beside}.",
+        "",
+    ])  # fmt: skip
+    document.write_text(rest + text, encoding="utf-8")
+
+
+def _soaked(document: Path) -> str:
+    """The document's part about the soak, which is its last; nothing if there is none."""
+    _, found, rest = document.read_text(encoding="utf-8").partition(f"\n{SOAK}\n")
+    return f"{SOAK}\n{rest}" if found else ""

@@ -72,7 +72,7 @@ def measure(bed: Bed, sizes: Sizes, told: Told) -> list[Line]:
     for _ in range(rounds):
         # Each round begins with the database as it was before, and the same streams.
         database_url = bed.database(bed.postgres, like=house.database_url.rpartition("/")[2])
-        taken = run(_drained(database_url, house.valkey.url, total))
+        taken = run(drained(database_url, house.valkey.url, total))
         wrong += run(_wrong(database_url, recount, total))
         rates.append(total / taken)
         told.step(f"{rates[-1]:,.0f} rows/s")
@@ -99,7 +99,7 @@ async def _fill(house: House, recount: Recount) -> None:
             recount.read_on()
 
 
-async def _drained(database_url: str, redis_url: str, total: int) -> float:
+async def drained(database_url: str, redis_url: str, total: int) -> float:
     """How many seconds it took until the last row was committed."""
     committed = 0.0
 

@@ -14,15 +14,13 @@ from zoneinfo import ZoneInfo
 import asyncpg
 
 from persistence import api_keys
-from persistence.birth import give_birth
-from persistence.migrate import migrate
 from persistence.monitoring import PostgresMonitoring
 from persistence.monitoring.activity import FIRST, LIMITS
 from persistence.monitoring.counting import count
 from persistence.monitoring.snapshots import PERIODS, Snapshots
 from persistence.pool import Pool, open_pool
 from tests.bench import loaded, year
-from tests.bench.bed import SHARDS, Bed, House, run
+from tests.bench.bed import Bed, House, run
 from tests.bench.figures import Line, Samples, percentile
 from tests.bench.filled import Size, fill
 from tests.bench.sizes import Sizes, Told
@@ -111,18 +109,16 @@ COUNTED = f"UPDATE usage_state SET counted = counted + {ENTRIES}, as_of = now()"
 def measure(bed: Bed, sizes: Sizes, told: Told) -> list[Line]:
     told.expect(7)
     told.say(f"making {ACCOUNTS:,} accounts")
-    valkey, database_url = bed.valkey("none"), bed.database(bed.postgres)
-    run(migrate(database_url))
-    run(give_birth(database_url, valkey.url, SHARDS))
+    valkey, database_url = bed.born("none")
     run(fill(database_url, Size(ACCOUNTS, 10)))
     told.step("counting them")
-    rate = run(_counted(database_url))
+    rate = run(counted(database_url))
     told.step(f"{rate:,.0f} entries/s; making {year.ENTRIES:,} entries")
     run(year.live(database_url))
     told.step(f"making the sums of {ENTRIES:,}")
     run(_fill(database_url))
     told.step("asking")
-    answers, snapshots = run(_asked(database_url, max(3, sizes.rounds)))
+    answers, snapshots = run(asked(database_url, max(3, sizes.rounds)))
     told.step("filling Redis")
     run(loaded.load(database_url, valkey.url))
     told.step("opening pages")
@@ -179,7 +175,7 @@ async def _key(database_url: str) -> str:
         return await api_keys.create(pool, "operator", ["operate"])
 
 
-async def _counted(database_url: str) -> float:
+async def counted(database_url: str) -> float:
     """Entries a second, of real ones."""
     connection = await asyncpg.connect(database_url, ssl=False)
     begun, total = time.perf_counter(), 0
@@ -204,7 +200,7 @@ async def _fill(database_url: str) -> None:
     await connection.close()
 
 
-async def _asked(database_url: str, rounds: int) -> tuple[dict[str, Samples], float]:
+async def asked(database_url: str, rounds: int) -> tuple[dict[str, Samples], float]:
     """Milliseconds of each question, and how many seconds the snapshots take."""
     now = datetime.now(UTC)
     async with await open_pool(database_url, connections_max=4) as pool:

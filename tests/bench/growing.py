@@ -1,0 +1,154 @@
+"""A ledger of some size: made through COPY, brought into Redis by a restore, measured, loaded, counted."""
+
+import asyncio
+import itertools
+import random
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+from redis import Redis
+
+from app.embedded import Valkey
+from app.ledger import keys
+from app.ledger.ledger import Ledger
+from app.ledger.operations import Deduct
+from tests.bench.bed import SHARDS, Bed, House, execute, fetch, run
+from tests.bench.engine import BY, IN_FLIGHT, MODEL, deducts, load
+from tests.bench.figures import Samples
+from tests.bench.filled import Size, customer, fill
+from tests.bench.remaking import Reconciled, Restored, Verified, reconciled, restored, verified
+from tests.bench.rows.drain import drained
+from tests.bench.rows.monitoring import asked, counted
+from tests.bench.weights import Weights, weigh
+
+HOLDS_EVERY = 10
+DEDUCTS = 9
+DAYS = 30
+
+_PAGE = 10_000
+
+_ENTRIES = "SELECT count(*) FROM journal"
+_BALANCES = "SELECT account, version, available, held FROM accounts WHERE shard = {}"
+
+
+class _Sums(msgspec.Struct, frozen=True):
+    version: int
+    available: int
+    held: int
+
+
+_sums = msgspec.json.Decoder(_Sums).decode
+
+
+class Standing(NamedTuple):
+    """What a ledger costs while nobody asks it. `starts`: seconds; `questions`: milliseconds, by name."""
+
+    restored: Restored
+    weights: Weights
+    starts: Samples
+    reconciled: Reconciled
+    verified: Verified
+    questions: dict[str, Samples]
+
+    @property
+    def slowest(self) -> str:
+        """The name of the question that takes longest."""
+        return max(self.questions, key=lambda name: self.questions[name].median)
+
+
+class Grown:
+    """One ledger. Nobody journals what it is loaded with until it is counted."""
+
+    def __init__(self, bed: Bed, accounts: int) -> None:
+        self.size = Size(accounts, HOLDS_EVERY, DEDUCTS, DAYS)
+        self._bed = bed
+        self._valkey: Valkey
+        self._valkey, self._database_url = bed.born()
+        run(fill(self._database_url, self.size))
+        self._answered = 0
+
+    def stand(self, rounds: int) -> Standing:
+        """Bring it into Redis, and measure what is measured before anybody asks it for anything."""
+        made = restored(self._bed.folder, self._database_url, self._valkey, self.size)
+        starts = Samples([self._start() for _ in range(rounds)])
+        equal = reconciled(self._database_url, self._valkey, self.size, full=False)
+        proved = verified(self._database_url)
+        run(counted(self._database_url))
+        questions, _ = run(asked(self._database_url, rounds))
+        return Standing(made, weigh(self._valkey.url), starts, equal, proved, questions)
+
+    def _start(self) -> float:
+        """Until an API process serves."""
+        begun = time.perf_counter()
+        service = self._bed.api(self._house)
+        seconds = time.perf_counter() - begun
+        service.stop()
+        return seconds
+
+    @property
+    def _house(self) -> House:
+        return House(self._valkey, self._database_url, "")
+
+    def load(self, seconds: float) -> tuple[float, float]:
+        """Deducts from any of its accounts, by the engine: the rate, and p99 in milliseconds."""
+        return run(self._load(seconds))
+
+    async def _load(self, seconds: float) -> tuple[float, float]:
+        async with self._house.ledger() as ledger:
+            came_to = await load(deducts(ledger, self._any_account()), seconds)
+        self._answered += came_to.answered
+        return came_to.rate, came_to.p99_ms
+
+    def keyed(self, operations: int) -> float:
+        """Bytes by which an operation with a key costs more, in the mean of so many."""
+        run(self._keyed(operations))
+        self._answered += operations
+        return weigh(self._valkey.url).keyed_operation
+
+    async def _keyed(self, operations: int) -> None:
+        numbers, accounts = iter(range(operations)), self._any_account()
+
+        async def go_on(ledger: Ledger) -> None:
+            for number in numbers:
+                await ledger.deduct(
+                    Deduct(
+                        account=next(accounts), amount=1, model=MODEL, by=BY,
+                        key=f"00000000-0000-4000-8000-{number:012}", fingerprint="0123456789abcdef",
+                    )
+                )  # fmt: skip
+
+        async with self._house.ledger() as ledger, asyncio.TaskGroup() as group:
+            for _ in range(IN_FLIGHT):
+                group.create_task(go_on(ledger))
+
+    def _any_account(self) -> Iterator[str]:
+        draw = random.Random(7)
+        return (customer(draw.randrange(self.size.accounts)) for _ in itertools.count())
+
+    def mismatches(self) -> int:
+        """Journals what it was loaded with. Entries that are missing or too many, and accounts of which Redis
+        does not hold what their entries add up to.
+        """
+        expected = self.size.rows + self._answered
+        run(drained(self._database_url, self._valkey.url, expected))
+        wrong = abs(run(fetch(self._database_url, _ENTRIES))[0][0] - expected)
+        with Redis.from_url(self._valkey.url, protocol=2) as redis:
+            return wrong + sum(self._unequal(redis, shard) for shard in range(SHARDS))
+
+    def _unequal(self, redis: Redis, shard: int) -> int:
+        rows = run(fetch(self._database_url, _BALANCES.format(shard)))
+        wrong = 0
+        for first in range(0, len(rows), _PAGE):
+            page = rows[first : first + _PAGE]
+            texts: Any = redis.mget([keys.account(shard, row["account"]) for row in page])
+            for (_, *sums), text in zip(page, texts, strict=True):
+                wrong += text is None or msgspec.structs.astuple(_sums(text)) != tuple(sums)
+        return wrong
+
+    def drop(self) -> None:
+        """Memory and disk are for the next one."""
+        self._valkey.stop()
+        url, _, name = self._database_url.rpartition("/")
+        run(execute(f"{url}/postgres", f"DROP DATABASE {name} WITH (FORCE)"))
