@@ -217,14 +217,15 @@ class Locate(Operation, kw_only=True, tag="locate"):
 
 class Claim(Operation, kw_only=True, tag="claim"):
     """Keep a task for a reservation that lives in another shard, for `keep_ms` (0: give it up). For
-    `young_ms` nobody can tell whether that will be made. `shard` is the task's. `instead_of` has it and was
-    never made.
+    `young_ms` nobody can tell whether that will be made; meanwhile the same `request` goes on with it.
+    `shard` is the task's. `instead_of` has it and was never made.
     """
 
     task: str
     reservation: str
     keep_ms: int
     young_ms: int = 0
+    request: str | None = None
     provider: str | None = None
     instead_of: str | None = None
 

@@ -5,7 +5,9 @@ A claim outlives the reservation's deadline as any binding does, so that mostly 
 Where the reservation is refused its claim is given up. Where the process dies between the two the claim
 remains, and nobody knows for a while (`young`) whether the reservation is still on its way: its own shard
 refuses an operation whose claim is older (`claimed_until_ms`). After that a claim without a reservation gives
-way to the next one. What was answered to a key is answered again, whoever has the task by then.
+way to the next one. The repetition of a request by its key need not wait for that: it goes on with the claim,
+and the reservation, of the first time. What was answered to a key is answered again, whoever has the task by
+then.
 """
 
 from collections.abc import Sequence
@@ -20,7 +22,7 @@ from app.ledger.lasting import REMEMBERED_MS
 from app.ledger.operations import Bind, Claim, Extend, Reserve
 from app.ledger.present import Present
 from app.ledger.receipts import Receipt, error_of
-from app.ledger.replies import Applied, Declined
+from app.ledger.replies import Declined, Located
 from app.ledger.shards import shard_of_reservation, shard_of_task
 from app.ledger.tickets import Answer
 
@@ -53,6 +55,7 @@ class Wanted(NamedTuple):
             reservation=self.operation.reservation,
             keep_ms=keep_ms,
             young_ms=young_ms,
+            request=_request(self.operation),
             instead_of=instead_of,
         )
 
@@ -92,8 +95,11 @@ class Tasks:
                 elif error := _error(answer):
                     each.asked.outcome = error
                 else:
+                    assert isinstance(answer, tuple), answer
                     each.operation.claimed_until_ms = until
-                    if isinstance(answer, tuple) and isinstance(answer[0], Applied):
+                    if isinstance(answer[0], Located):
+                        each.operation.reservation = answer[0].reservation
+                    else:
                         fresh.append(each)
             wanted = await self._given_way(taken, count, instead_of)
         for each in wanted:
@@ -148,6 +154,15 @@ class Tasks:
 def _keep_ms(operation: Reserve | Bind | Extend) -> int:
     """As long as any task is kept: a day longer than its reservation can be open."""
     return REMEMBERED_MS + (TTL_MS_MAX if isinstance(operation, Bind) else operation.ttl_ms)
+
+
+def _request(operation: Reserve | Bind | Extend) -> str | None:
+    """What a repetition has in common with the first time, whose outcome nobody may have heard: it is to make
+    the reservation of the same id, or none.
+    """
+    if not isinstance(operation, Reserve) or operation.key is None:
+        return None
+    return f"{operation.account}:{operation.key}"
 
 
 def _error(answer: Answer | LedgerError) -> LedgerError | None:

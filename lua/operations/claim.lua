@@ -8,11 +8,12 @@ FIELDS
   reservation  UUIDv7, whose it is to be; it need not have been made
   keep_ms      how long from now the task is kept for it; 0: it is given up
   young_ms     how long its reservation may still be on its way
+  request      account and key of the request that claims: repeated, it goes on with the reservation of the first time
   instead_of   the reservation that has it, of which it is known that it was never made
 
 REPLIES
   ok                          it is claimed now, or given up
-  located        reservation  it was that reservation's before
+  located        reservation  it is that reservation's, as it was before
   task_conflict  reservation, young
 ]]
 return function(operation, shard)
@@ -22,12 +23,12 @@ return function(operation, shard)
     if owner == reservation then book.unbind(shard.number, provider, task) end
     return answer.ok({})
   end
-  if owner and owner ~= reservation then
-    local young = book.is_young(shard.number, provider, task)
-    if young or owner ~= operation.instead_of then
-      return answer.refuse('task_conflict', { reservation = owner, young = young and 1 or 0 })
-    end
+  local request = owner and book.young(shard.number, provider, task)
+  if request and request ~= '' and request == operation.request then reservation = owner end
+  if owner and owner ~= reservation and (request or owner ~= operation.instead_of) then
+    return answer.refuse('task_conflict', { reservation = owner, young = request and 1 or 0 })
   end
-  book.claim(shard, provider, task, reservation, operation.keep_ms, owner ~= reservation and operation.young_ms)
+  local young_ms = (request or owner ~= reservation) and operation.young_ms
+  book.claim(shard, provider, task, reservation, operation.keep_ms, young_ms, operation.request)
   return owner == reservation and answer.located(reservation) or answer.ok({})
 end

@@ -205,21 +205,23 @@ end
 
 -- The same for a reservation of another shard, which may not have been made yet. It is never kept for less long than it
 -- was going to be. `young_ms`: for so long from now nobody can tell whether it will be; false: somebody could before.
-function book.claim(shard, provider, task, reservation_id, keep_ms, young_ms)
+-- `request`: who may go on with it meanwhile.
+function book.claim(shard, provider, task, reservation_id, keep_ms, young_ms, request)
   local key, now_ms = keys.task(shard.number, provider, task), shard.now_ms
   tasks[key] = { reservation = reservation_id,
                  keep_until_ms = now_ms + math.max(keep_ms, redis.call('PTTL', key)) }
   if young_ms then
-    tasks[keys.claim(shard.number, provider, task)] = { reservation = reservation_id, keep_until_ms = now_ms + young_ms }
+    tasks[keys.claim(shard.number, provider, task)] = { reservation = request or '', keep_until_ms = now_ms + young_ms }
   end
 end
 
--- Whether a task was claimed so lately that its reservation may be on its way.
-function book.is_young(shard_number, provider, task)
+-- The request by which a task was claimed so lately that its reservation may be on its way ('': none that can be
+-- repeated); nil when that is longer ago.
+function book.young(shard_number, provider, task)
   local key = keys.claim(shard_number, provider, task)
   local claimed = tasks[key]
-  if claimed then return not claimed.gone end
-  return redis.call('EXISTS', key) == 1
+  if claimed then return not claimed.gone and claimed.reservation or nil end
+  return redis.call('GET', key) or nil
 end
 
 -- Nobody has the task.

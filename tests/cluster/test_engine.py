@@ -6,6 +6,7 @@ from itertools import count
 
 import pytest
 
+from app.ledger.asked import Asked
 from app.ledger.errors import (
     BatchAcrossShards,
     InsufficientCredits,
@@ -16,6 +17,7 @@ from app.ledger.errors import (
 from app.ledger.ledger import Ledger
 from app.ledger.operations import Bind, Cancel, Claim, Confirm, Deduct, Extend, Grant, Reserve
 from app.ledger.shards import new_reservation_id, shard_of, shard_of_task
+from app.ledger.tasks import Wanted
 from tests.cluster.calling import SHARDS
 from tests.engine import Streams
 
@@ -158,6 +160,20 @@ async def test_a_claim_whose_process_died_gives_way_once_its_reservation_can_no_
     await asyncio.sleep(0.5)
     made = await ledger.reserve(await a_reserve(ledger, key="k", fingerprint=F))
     assert (False, made.reservation.id) == (made.replayed, await ledger.locate("fal", ELSEWHERE))
+
+
+async def test_a_request_that_is_repeated_goes_on_with_its_claim_and_both_make_one_reservation(ledger):
+    first = await a_reserve(ledger, key="k", fingerprint=F)
+    await ledger._batches._tasks.claim([Wanted(Asked(first), "fal", ELSEWHERE)], SHARDS)
+    first.shard = 0  # it is on its way
+    with pytest.raises(LedgerUnavailable, match="just claimed"):
+        await ledger.reserve(await a_reserve(ledger, key="another", fingerprint=F))
+    again = await ledger.reserve(await a_reserve(ledger, key="k", fingerprint=F))
+    assert (False, first.reservation) == (again.replayed, again.reservation.id)
+    late, _ = await ledger._batcher.submit(first)
+    assert (True, again.sequence) == (late.replayed, late.sequence)
+    assert 99 == await available(ledger)
+    assert first.reservation == await ledger.locate("fal", ELSEWHERE)
 
 
 async def test_a_reservation_whose_claim_is_too_old_is_not_made(ledger):
