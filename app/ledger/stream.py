@@ -13,7 +13,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from app.ledger import keys, scripts
 from app.ledger.entries import FORMAT, Entry
-from app.ledger.running import run
+from app.ledger.running import at_once, run
 
 RawEntry = tuple[bytes, dict[bytes, bytes]]
 """As XRANGE gives it: id and fields."""
@@ -105,10 +105,13 @@ class _Look(NamedTuple):
 async def _read(redis: Redis, look: _Look, command: str, script: str) -> tuple[Any, Any]:
     """What the script and XRANGE answer in one moment; either may be an error."""
     ledger, shard, incarnation, though_fenced = look.admitted
-    async with redis.pipeline(transaction=True) as both:
-        both.execute_command(command, script, 1, keys.meta(shard), ledger, incarnation, int(though_fenced))
-        both.xrange(keys.journal(shard), f"{look.cursor + 1}-0", "+", count=look.entries_max)
-        verdict, entries = await both.execute(raise_on_error=False)
+    meta, journal = keys.meta(shard), keys.journal(shard)
+    verdict, entries = await at_once(
+        redis,
+        meta,
+        (command, script, 1, meta, ledger, incarnation, int(though_fenced)),
+        ("XRANGE", journal, f"{look.cursor + 1}-0", "+", "COUNT", look.entries_max),
+    )
     return verdict, entries
 
 

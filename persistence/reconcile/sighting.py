@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ResponseError
 
 from app.ledger import keys, scripts
-from app.ledger.running import run
+from app.ledger.running import at_once, run
 
 ACCOUNTS_AT_ONCE = 50
 RESERVATIONS_AT_ONCE = 500
@@ -98,10 +98,8 @@ async def read_together(redis: Redis, place: Place, names: Sequence[str]) -> tup
     script = scripts.load("examine")
     metas, arguments = _question(place, [])
     for command, text in (("EVALSHA", script.sha), ("EVAL", script.text)):
-        async with redis.pipeline(transaction=True) as both:
-            both.execute_command(command, text, len(metas), *metas, *arguments)
-            both.execute_command("MGET", *names)  # redis-py keeps mget out of the pipelines of a cluster
-            reply, values = await both.execute(raise_on_error=False)
+        question = (command, text, len(metas), *metas, *arguments)
+        reply, values = await at_once(redis, metas[0], question, ("MGET", *names))
         if not isinstance(reply, NoScriptError):
             break
     if isinstance(reply, ResponseError):

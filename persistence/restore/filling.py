@@ -8,11 +8,13 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from app.ledger import keys
 from app.ledger.apart import scan
 from app.ledger.clock import time_ms
 from app.ledger.loading import REMEMBER_MS, Closed, Page, close, load
+from app.ledger.running import at_once
 from persistence import rebuild
 from persistence.pool import Connection
 from persistence.restore.claim import Claim
@@ -64,10 +66,11 @@ async def empty(redis: Redis, claim: Claim) -> Shards:
             page = Page(shard)
             page.removed(gone)
             await load(redis, closed[shard], page)
-    async with redis.pipeline(transaction=True) as both:
-        for field, value in {"id": claim.ledger, "shards": str(claim.shards)}.items():
-            both.hsetnx(keys.LEDGER, field, value)
-        await both.execute()
+    owner = {"id": claim.ledger, "shards": str(claim.shards)}
+    told = await at_once(redis, keys.LEDGER, *(("HSETNX", keys.LEDGER, *each) for each in owner.items()))
+    for answer in told:
+        if isinstance(answer, RedisError):
+            raise answer
     return Shards(claim, closed)
 
 
