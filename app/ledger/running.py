@@ -1,5 +1,5 @@
-"""Runs the small scripts: those that are not `apply`, for which the batcher has its own way; and asks what has
-to be asked in one moment.
+"""Runs the small scripts: those that are not `apply`, for which the batcher has its own way; and asks what
+has to be asked in one moment.
 """
 
 from collections.abc import Sequence
