@@ -1,11 +1,16 @@
 """Calls of the script on a cluster, each to one shard, without an engine around them."""
 
+import asyncio
 import itertools
 import secrets
 import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TypeVar
 
 import msgspec
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from app.ledger import keys, replies, scripts
 from app.ledger.backing import Terms
@@ -17,6 +22,8 @@ from tests.cluster.servers import Cluster
 
 SHARDS = 4
 """One more than primaries, so that each has some and one has two."""
+
+_Answer = TypeVar("_Answer")
 
 
 class Caller:
@@ -63,3 +70,12 @@ class Caller:
         names = [keys.lane(shard, self._lane), keys.meta(shard)]
         text = msgspec.json.encode(call).decode()
         return replies.decode(await run(self._redis, scripts.load("apply"), names, [text]))
+
+
+async def soon(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+    """What is answered once the client has looked for the nodes again."""
+    async with asyncio.timeout(10):
+        while True:
+            with suppress(RedisError):
+                return await ask()
+            await asyncio.sleep(0.02)

@@ -1,6 +1,10 @@
 """A whole ledger over a cluster: every process of it is real, and the queues have a Valkey of their own."""
 
 import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -42,6 +46,17 @@ class OnCluster(Stage):
         process = self._program(name, redis_url, "api", "--port", str(port))
         self._stack.callback(process.kill)
         return Api(process, None, port)
+
+    @contextmanager
+    def workers_at_rest(self) -> Iterator[None]:
+        """Nothing is journaled meanwhile."""
+        for worker in self.workers:
+            os.kill(worker.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for worker in self.workers:
+                os.kill(worker.pid, signal.SIGCONT)
 
     async def lastro(self, *arguments: str) -> "CompletedProcess[str]":
         """A command of an operator, meanwhile everything goes on."""

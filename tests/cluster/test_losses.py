@@ -2,11 +2,8 @@
 was answered, or a node comes back with nothing. Nothing false is served, and what is gone is named.
 """
 
-import os
 import shutil
-import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
 
 import pytest
 import pytest_asyncio
@@ -63,18 +60,6 @@ async def served(counter: Counter, shards: list[int]) -> None:
     await until(all_are, 40)
 
 
-@contextmanager
-def at_rest(inspection: Inspection) -> Iterator[None]:
-    """No worker does anything meanwhile."""
-    for worker in inspection.stage.workers:
-        os.kill(worker.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for worker in inspection.stage.workers:
-            os.kill(worker.pid, signal.SIGCONT)
-
-
 def replace(cluster: Cluster, primary: Valkey) -> None:
     """It is killed, and its replica takes its place; once it comes back it follows that one."""
     replica = cluster.replica_of(primary)
@@ -120,7 +105,7 @@ async def test_what_neither_a_replica_nor_the_journal_has_is_reported_and_nothin
     first = await counter.deduct(0)
     await journaled(inspection)
     cluster.lose_touch(cluster.replica_of(primary))
-    with at_rest(inspection):
+    with inspection.stage.workers_at_rest():
         told = [await counter.deduct(0) for _ in range(5)]
         assert all(isinstance(each, Applied) for each in told)
         gone, book.records[:] = book.records[-5:], book.records[:-5]
