@@ -68,7 +68,7 @@ def _needs(cost: Cost) -> str:
     rows = [
         f"**{cost.load.name[0].upper()}{cost.load.name[1:]}**",
         "",
-        "| a second | API processes | Redis primaries | workers | PostgreSQL cores | rows a day | a day |",
+        "| a second | API processes | primaries | workers | PostgreSQL cores | rows a day | disk a day |",
         "|---|---|---|---|---|---|---|",
     ]
     for rate in RATES:
