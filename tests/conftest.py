@@ -43,7 +43,16 @@ from tests.folders import reachable_folder
 
 PASSWORD = secrets.token_urlsafe(16)
 
-LONGEST_FIRST = ["integration/runbooks", "browser", "chaos", "cluster", "integration", "property", "http", "dashboard"]
+LONGEST_FIRST = [
+    "integration/runbooks",
+    "browser",
+    "chaos",
+    "cluster",
+    "integration",
+    "property",
+    "http",
+    "dashboard",
+]
 """Folders by how long a file of theirs takes: one that is begun last keeps nobody waiting for long."""
 
 hypothesis.settings.register_profile("usual", max_examples=50, stateful_step_count=30, deadline=None)
