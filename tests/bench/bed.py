@@ -38,7 +38,7 @@ SHARDS = 16
 
 Fsync = Literal["always", "everysec", "none"]
 
-_READY_SECONDS = 30.0
+_READY_SECONDS = 90.0
 _OPENED_AT_ONCE = 50  # PostgreSQL is asked about each, on a few connections
 
 P = TypeVar("P", bound=Process)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.table import Table
 
 from tests.bench.figures import Line
@@ -39,6 +40,8 @@ def show(console: Console, lines: Sequence[Line], machine: Mapping[str, str]) ->
         colour = {True: "[green]reached", False: "[red]missed", None: ""}[line.reached]
         table.add_row(line.row, f"{line.measure}\n[dim]{line.beside}", line.figure, line.must, colour)
     console.print(table)
+    for section in (line.section for line in lines if line.section):
+        console.print(Markdown(f"## {section.title}\n\n{section.text}"))
 
 
 def write(lines: Sequence[Line], machine: Mapping[str, str], sizes: Sizes, document: Path = DOCUMENT) -> None:

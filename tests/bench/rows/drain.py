@@ -6,6 +6,8 @@ import itertools
 import random
 import time
 
+import asyncpg
+
 from app.ledger.entries import seal
 from app.ledger.ledger import Ledger
 from app.ledger.operations import Bind, Cancel, Confirm, Deduct, Grant, Reserve
@@ -19,7 +21,11 @@ from tests.bench.sizes import Sizes, Told
 MUST = 25_000
 ENTRIES = 200_000
 ROUNDS_MAX = 3
+WORKERS = (1, 2)
 _PATIENCE_SECONDS = 120.0
+_LOOK_SECONDS = 0.02
+
+_JOURNALED = "SELECT sum(cursor)::bigint FROM shards"
 
 
 def shop(ledger: Ledger) -> Step:
@@ -76,6 +82,7 @@ def measure(bed: Bed, sizes: Sizes, told: Told) -> list[Line]:
         wrong += run(_wrong(database_url, recount, total))
         rates.append(total / taken)
         told.step(f"{rates[-1]:,.0f} rows/s")
+    shared, more_wrong = _shared(bed, house, recount, rounds, told)
     recount.close()
     rate = Samples(rates)
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in recount.kinds.most_common())
@@ -87,8 +94,59 @@ def measure(bed: Bed, sizes: Sizes, told: Told) -> list[Line]:
             f"≥ {MUST:,} rows/s",
             rate.median >= MUST and not wrong,
             f"one worker, {total:,} rows: {kinds}; {wrong} mismatches",
-        )
+        ),
+        _line_of(shared, more_wrong),
     ]
+
+
+def _shared(
+    bed: Bed, house: House, recount: Recount, rounds: int, told: Told
+) -> tuple[dict[int, Samples], int]:
+    """Rows a second of so many `lastro worker`s, with all that a worker does beside; and mismatches."""
+    told.expect(rounds * len(WORKERS))
+    total, wrong = sum(recount.kinds.values()), 0
+    rates: dict[int, list[float]] = {workers: [] for workers in WORKERS}
+    for _ in range(rounds):
+        for workers in WORKERS:
+            database_url = bed.database(bed.postgres, like=house.database_url.rpartition("/")[2])
+            copy = House(house.valkey, database_url, house.token)
+            programs = [bed.program(name, copy) for name in (*["worker"] * workers, "cron")]
+            rates[workers].append(run(_followed(database_url, total)))
+            for program in programs:
+                program.stop()
+            wrong += run(_wrong(database_url, recount, total))
+            told.step(f"{workers} workers {rates[workers][-1]:,.0f} rows/s")
+    return {workers: Samples(each) for workers, each in rates.items()}, wrong
+
+
+async def _followed(database_url: str, total: int) -> float:
+    """Rows a second between the first look that finds some and the one that finds all."""
+    connection = await asyncpg.connect(database_url, ssl=False)
+    gives_up = time.perf_counter() + _PATIENCE_SECONDS
+    begun_with = await connection.fetchval(_JOURNALED)
+    first, begun = 0, 0.0
+    while (rows := await connection.fetchval(_JOURNALED)) < total:
+        now = time.perf_counter()
+        if now > gives_up:
+            raise TimeoutError(f"{rows:,} of {total:,} rows after {_PATIENCE_SECONDS:g} s")
+        if rows > begun_with and not begun:
+            first, begun = rows, now
+        await asyncio.sleep(_LOOK_SECONDS)
+    rate = (total - first) / (time.perf_counter() - begun)
+    await connection.close()
+    return rate
+
+
+def _line_of(shared: dict[int, Samples], wrong: int) -> Line:
+    one, two = (shared[workers] for workers in WORKERS)
+    return Line(
+        "7",
+        "journal: the same drained by two `lastro worker` processes that share the shards, against one",
+        f"{two.over(one)} times",
+        reached=False if wrong else None,
+        beside=f"{two} rows/s against {one} rows/s, with all that a worker does beside; PostgreSQL shares "
+        f"the cores with them; {wrong} mismatches",
+    )
 
 
 async def _fill(house: House, recount: Recount) -> None:
@@ -114,7 +172,7 @@ async def drained(database_url: str, redis_url: str, total: int) -> float:
     )
     while not draining.done():
         await asyncio.sleep(0.2)
-        if (await fetch(database_url, "SELECT sum(cursor) FROM shards"))[0][0] == total:
+        if (await fetch(database_url, _JOURNALED))[0][0] == total:
             break
     draining.cancel()
     with contextlib.suppress(asyncio.CancelledError):
