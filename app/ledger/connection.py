@@ -57,6 +57,7 @@ def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
             protocol=2,
             retry=never,
             max_connections=_CONNECTIONS_MAX,
+            reinitialize_steps=0,  # or every fifth MOVED closes all connections, also those in use
             socket_connect_timeout=seconds,
             socket_timeout=seconds,
         )
@@ -140,6 +141,7 @@ class _Cluster(RedisCluster):
             raise RedisConnectionError(str(error)) from error
 
     async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
+        moved = self.reinitialize_counter  # at every MOVED it grows
         try:
             return await super().execute_command(*args, **kwargs)
         except RedisClusterException as error:
@@ -147,6 +149,9 @@ class _Cluster(RedisCluster):
         except RedisError as error:
             self._silent = getattr(error, "last_failed_node_name", None) or self._silent
             raise
+        finally:
+            if self.reinitialize_counter != moved:
+                self.look_anew()
 
     def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> ClusterPipeline:
         assert shard_hint is None, "of no use on a cluster"
