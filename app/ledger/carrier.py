@@ -19,6 +19,7 @@ from app.ledger import keys, replies
 from app.ledger.backing import NotAdmitted, Terms
 from app.ledger.calls import CAUSES, SCRIPT_FAULT, UNKNOWN, WAIT, Call, code_of
 from app.ledger.clock import Clock
+from app.ledger.connection import node_of
 from app.ledger.errors import InternalError, LedgerUnavailable
 from app.ledger.flight import Flight
 from app.ledger.lasting import is_overtaken
@@ -173,7 +174,8 @@ class Carrier:
 
     async def _load(self) -> None:
         try:
-            await self._redis.script_load(self._script.text)
+            node = await node_of(self._redis, self._lane)
+            await self._redis.execute_command("SCRIPT LOAD", self._script.text, **node.only)  # type: ignore[no-untyped-call]
         except (RedisError, OSError) as error:
             log.warning("redis did not take the script", extra={"error": repr(error)})
 

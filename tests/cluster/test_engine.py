@@ -202,3 +202,9 @@ async def test_a_task_is_bound_later_and_kept_for_as_long_as_its_reservation(led
         [Extend(reservation=made.reservation.id, ttl_ms=86_400_000), Cancel(reservation=made.reservation.id)]
     )
     assert ["extended", "cancelled"] == [each.entry.kind for each in two.results]
+
+
+async def test_a_server_is_taught_the_script_while_another_is_away(cluster, ledger):
+    cluster.server_of(1).kill()
+    cluster.ask(cluster.server_of(0), "SCRIPT", "FLUSH")
+    assert 99 == (await ledger.deduct(Deduct(account=ANA, amount=1))).account.available
