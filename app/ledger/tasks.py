@@ -130,10 +130,10 @@ class Tasks:
             owner, is_young = str(each.asked.facts["reservation"]), each.asked.facts["young"]
             each.asked.answer = None
             found = made.get(owner) or ReservationNotFound()
-            if isinstance(found, Unavailable):
-                each.asked.outcome = found
-            elif not isinstance(found, LedgerError):
+            if not isinstance(found, LedgerError):
                 each.operation.bound = owner
+            elif not isinstance(found, ReservationNotFound):
+                each.asked.outcome = found
             elif not is_young:
                 instead_of[each.operation.reservation] = owner
                 given_way.append(each)

@@ -10,6 +10,7 @@ from app.ledger.asked import Asked
 from app.ledger.errors import (
     BatchAcrossShards,
     InsufficientCredits,
+    InternalError,
     LedgerUnavailable,
     ReservationNotFound,
     TaskConflict,
@@ -160,6 +161,23 @@ async def test_a_claim_whose_process_died_gives_way_once_its_reservation_can_no_
     await asyncio.sleep(0.5)
     made = await ledger.reserve(await a_reserve(ledger, key="k", fingerprint=F))
     assert (False, made.reservation.id) == (made.replayed, await ledger.locate("fal", ELSEWHERE))
+
+
+@pytest.mark.parametrize("error", [LedgerUnavailable, InternalError])
+async def test_a_claim_of_which_nobody_can_tell_whether_it_was_used_gives_way_to_nobody(
+    ledger, monkeypatch, error
+):
+    first = await ledger.reserve(await a_reserve(ledger))
+
+    async def silent(wanted):
+        return dict.fromkeys(wanted, error())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger._present, "all_reservations", silent)
+        with pytest.raises(error):
+            await ledger.reserve(await a_reserve(ledger))
+    assert first.reservation.id == await ledger.locate("fal", ELSEWHERE)
+    assert 99 == await available(ledger)
 
 
 async def test_a_request_that_is_repeated_goes_on_with_its_claim_and_both_make_one_reservation(ledger):
