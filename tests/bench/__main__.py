@@ -19,6 +19,7 @@ from tests.bench.load import WRK
 from tests.bench.rows import (
     batch,
     clients,
+    cluster,
     drain,
     durable,
     engine,
@@ -43,6 +44,7 @@ GROUPS = {
     (10,): (growth, "growth"),
     (11,): (monitoring, "monitoring"),
     (12,): (durable, "restore, reconcile"),
+    (13,): (cluster, "clusters"),
 }
 ROWS = sorted(row for rows in GROUPS for row in rows)
 

@@ -9,10 +9,10 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, Self, TypeVar
 
 import asyncpg
 import uvloop
@@ -41,6 +41,7 @@ Fsync = Literal["always", "everysec", "none"]
 _READY_SECONDS = 90.0
 _OPENED_AT_ONCE = 50  # PostgreSQL is asked about each, on a few connections
 
+C = TypeVar("C")
 P = TypeVar("P", bound=Process)
 T = TypeVar("T")
 
@@ -51,10 +52,19 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         return runner.run(coroutine)
 
 
+class Stored(Protocol):
+    """A Valkey, or several that share the shards."""
+
+    @property
+    def url(self) -> str:
+        """What LASTRO_REDIS_URL says."""
+        ...
+
+
 class House(NamedTuple):
     """A ledger of 1000 accounts, each with a plan and extras, and a key that may do everything."""
 
-    valkey: Valkey
+    valkey: Stored
     database_url: str
     token: str
 
@@ -123,6 +133,10 @@ class Bed:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    def enter(self, inside: AbstractContextManager[C]) -> C:
+        """What it is on, until the bed ends."""
+        return self._stack.enter_context(inside)
+
     def start(self, process: P) -> P:
         """Start it, wait until it is ready, and end it with the bed."""
         self._stack.callback(process.kill)
@@ -172,14 +186,22 @@ class Bed:
 
     def born(self, appendfsync: Fsync = "everysec", postgres: Postgres | None = None) -> tuple[Valkey, str]:
         """A ledger without anything in it: its Redis, and the URL of its database."""
-        valkey, database_url = self.valkey(appendfsync), self.database(postgres or self.postgres)
+        valkey = self.valkey(appendfsync)
+        return valkey, self.bear(valkey, postgres)
+
+    def bear(self, valkey: Stored, postgres: Postgres | None = None) -> str:
+        """Found a ledger there, in a database of its own; returns that one's URL."""
+        database_url = self.database(postgres or self.postgres)
         run(migrate(database_url))
         run(give_birth(database_url, valkey.url, SHARDS))
-        return valkey, database_url
+        return database_url
 
     def house(self, appendfsync: Fsync = "everysec", postgres: Postgres | None = None) -> House:
         """A ledger, born and stocked."""
-        valkey, database_url = self.born(appendfsync, postgres)
+        return self.stocked(*self.born(appendfsync, postgres))
+
+    def stocked(self, valkey: Stored, database_url: str) -> House:
+        """A ledger that was born, with accounts and a key."""
         house = House(valkey, database_url, run(_key(database_url)))
         run(_stock(house))
         return house

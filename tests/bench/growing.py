@@ -5,16 +5,15 @@ import itertools
 import random
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
 from redis import Redis
 
 from app.embedded import Valkey
-from app.ledger import keys
 from app.ledger.ledger import Ledger
 from app.ledger.operations import Deduct
-from tests.bench.bed import SHARDS, Bed, House, execute, fetch, run
+from tests.bench.balances import mismatches
+from tests.bench.bed import Bed, House, execute, run
 from tests.bench.engine import BY, IN_FLIGHT, MODEL, deducts, load
 from tests.bench.figures import Samples
 from tests.bench.filled import Size, customer, fill
@@ -26,20 +25,6 @@ from tests.bench.weights import Weights, weigh
 HOLDS_EVERY = 10
 DEDUCTS = 9
 DAYS = 30
-
-_PAGE = 10_000
-
-_ENTRIES = "SELECT count(*) FROM journal"
-_BALANCES = "SELECT account, version, available, held FROM accounts WHERE shard = {}"
-
-
-class _Sums(msgspec.Struct, frozen=True):
-    version: int
-    available: int
-    held: int
-
-
-_sums = msgspec.json.Decoder(_Sums).decode
 
 
 class Standing(NamedTuple):
@@ -133,19 +118,8 @@ class Grown:
         """
         expected = self.size.rows + self._answered
         run(drained(self._database_url, self._valkey.url, expected))
-        wrong = abs(run(fetch(self._database_url, _ENTRIES))[0][0] - expected)
         with Redis.from_url(self._valkey.url, protocol=2) as redis:
-            return wrong + sum(self._unequal(redis, shard) for shard in range(SHARDS))
-
-    def _unequal(self, redis: Redis, shard: int) -> int:
-        rows = run(fetch(self._database_url, _BALANCES.format(shard)))
-        wrong = 0
-        for first in range(0, len(rows), _PAGE):
-            page = rows[first : first + _PAGE]
-            texts: Any = redis.mget([keys.account(shard, row["account"]) for row in page])
-            for (_, *sums), text in zip(page, texts, strict=True):
-                wrong += text is None or msgspec.structs.astuple(_sums(text)) != tuple(sums)
-        return wrong
+            return mismatches(redis, self._database_url, expected)
 
     def drop(self) -> None:
         """Memory and disk are for the next one."""
