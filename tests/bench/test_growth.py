@@ -27,6 +27,15 @@ DELETE FROM journal WHERE ctid = (SELECT max(ctid) FROM journal)
 """
 
 
+UNLINKED = """
+SELECT shard, seq FROM (
+  SELECT shard, seq, entry::jsonb->>'previous_nonce' AS previous,
+    lag(entry::jsonb->>'nonce', 1, 'genesis') OVER (PARTITION BY shard ORDER BY seq) AS before
+  FROM journal
+) AS calls WHERE previous IS DISTINCT FROM before
+"""
+
+
 def told() -> Told:
     progress = Progress(disable=True)
     return Told(progress, progress.add_task(""))
@@ -81,6 +90,7 @@ def test_many_writers_write_the_same_ledger_as_one(monkeypatch: pytest.MonkeyPat
                 ("granted", 300, 300_000_000),
                 ("reserved", 30, 300),
             ]
+            assert run(fetch(database_url, UNLINKED)) == []
             assert verified(database_url).rows == size.rows
             restored(bed.folder, database_url, valkey, size)
             reconciled(database_url, valkey, size, full=True)  # refuses what does not add up
@@ -132,6 +142,7 @@ def test_the_document_has_the_growth_with_its_picture_and_keeps_the_soak(tmp_pat
     table.write_soak(soak, machine, document)
     once = document.read_text(encoding="utf-8")
     table.write(lines, machine, SIZES, document)
+    assert document.read_text(encoding="utf-8") == once
     table.write_soak(soak, machine, document)
     assert document.read_text(encoding="utf-8") == once
     assert "| 4 | clients | 7/s |  |  | `python -m tests.bench --rows 4` |" in once

@@ -18,7 +18,8 @@ def test_a_cost_that_is_level_is_a_level_line_and_sizes_stand_apart_by_their_rat
 
 
 def test_a_panel_begins_at_zero_so_that_half_the_cost_is_half_the_height():
-    (_, zero), (_, half), (_, whole) = place(SIZES, (0.0, 4.0, 8.0))
+    (_, half), (_, whole) = place((10, 20), (4.0, 8.0))
+    (_, zero), _ = place((10, 20), (0.0, 8.0))
     assert zero - half == pytest.approx(half - whole)
     assert zero > whole
 
