@@ -3,7 +3,7 @@
 No framework, no auth, nothing decoded. What is left is the server and the load.
 """
 
-from litestar.types import Receive, Scope, Send
+from typing import Any
 
 from app.http.receipts import moved
 from app.http.wire import encode
@@ -18,7 +18,7 @@ class BareApp:
         length = str(len(self._body)).encode()
         self._headers = [(b"content-type", b"application/json"), (b"content-length", length)]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
             return
@@ -28,7 +28,7 @@ class BareApp:
         await send({"type": "http.response.start", "status": status, "headers": self._headers})
         await send({"type": "http.response.body", "body": self._body})
 
-    async def _live(self, receive: Receive, send: Send) -> None:
+    async def _live(self, receive: Any, send: Any) -> None:
         """There is nothing to open or to close."""
         await receive()
         await send({"type": "lifespan.startup.complete"})

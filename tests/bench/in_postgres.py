@@ -6,6 +6,8 @@ from typing import Self
 
 import asyncpg
 
+from app.ledger.operations import Deduct
+from app.ledger.receipts import Receipt
 from persistence.pool import ssl_of
 from tests.bench.bed import ACCOUNTS, CREDITS
 
@@ -30,7 +32,7 @@ ON CONFLICT DO NOTHING
 
 
 class InPostgres:
-    """What it does for a deduct is said by those who inherit."""
+    """How it deducts is said by those who inherit."""
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self._pool = pool
@@ -48,6 +50,10 @@ class InPostgres:
         await pool.execute(_TABLES)
         await pool.execute(_STOCK, ACCOUNTS, CREDITS)
         return cls(pool)
+
+    async def deduct(self, operation: Deduct) -> Receipt:
+        """Answers when PostgreSQL has committed it."""
+        raise NotImplementedError
 
     async def close(self) -> None:
         await self._pool.close()
