@@ -32,6 +32,8 @@ FILES = Bound(0.10, 8.0)
 P50, P99 = Bound(0.50, 5.0), Bound(0.75, 10.0)
 LAG = Bound(0.50, 250.0)
 
+_ESTABLISHED = "01"
+
 _CURSORS = "SELECT shard, cursor FROM shards"
 _SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
 
@@ -44,16 +46,20 @@ _at = msgspec.json.Decoder(_At).decode
 
 
 class Gauges:
-    """Everything that must stay level. `processes` by the names under which they are told."""
+    """Everything that must stay level. `processes` by the names under which they are told; `ports` of those
+    that serve others: how many connections these keep is their own affair, and not counted.
+    """
 
     def __init__(
         self,
         processes: Mapping[str, Process],
+        ports: Mapping[str, int],
         postgres: Postgres,
         redis: Redis,
         connection: asyncpg.Connection,
     ) -> None:
         self._processes = processes
+        self._ports = ports
         self._postgres = postgres
         self._redis = redis
         self._connection = connection
@@ -70,7 +76,8 @@ class Gauges:
         for name, process in self._processes.items():
             bound = MEMORY_OF_REDIS if name == "valkey" else MEMORY
             self._note(f"{name}: memory", "MiB", bound, _field(process.pid, "status", "VmRSS") / MIB)
-            self._note(f"{name}: open files", "files", FILES, open_files(process.pid))
+            served = connections_to(self._ports[name]) if name in self._ports else 0
+            self._note(f"{name}: open files", "files", FILES, open_files(process.pid) - served)
         own = sum(_field(pid, "smaps_rollup", "Pss_Anon") for pid in family(self._postgres.pid))
         self._note("postgresql: memory", "MiB", MEMORY_OF_POSTGRES, own / MIB)
         clients = (await self._redis.info("clients"))["connected_clients"]
@@ -109,6 +116,15 @@ def _field(pid: int, file: str, name: str) -> int:
 def open_files(pid: int) -> int:
     """How many a process has open, sockets with them."""
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def connections_to(port: int) -> int:
+    """How many clients of this machine have a connection to a port that neither side has closed."""
+    count = 0
+    for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
+        _, local, _, state, *_ = line.split()
+        count += local.endswith(f":{port:04X}") and state == _ESTABLISHED
+    return count
 
 
 def family(pid: int) -> list[int]:

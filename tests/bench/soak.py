@@ -111,21 +111,21 @@ def soak(bed: Bed, seconds: float, progress: Progress) -> Soaked:
         "api": api, "worker": bed.program("worker", house), "cron": bed.program("cron", house),
         "valkey": house.valkey,
     }  # fmt: skip
-    found = run(_soak(bed, house, f"http://127.0.0.1:{api.port}", processes, seconds, progress))
+    found = run(_soak(bed, house, api.port, processes, seconds, progress))
     ended = [f"{name} {process.ending}" for name, process in processes.items() if not process.alive]
     return found._replace(amiss=[*found.amiss, *ended])
 
 
 async def _soak(
-    bed: Bed, house: House, url: str, processes: dict[str, Process], seconds: float, progress: Progress
+    bed: Bed, house: House, port: int, processes: dict[str, Process], seconds: float, progress: Progress
 ) -> Soaked:
     traffic, tally, rng = Heard(), Tally(), Random(5)
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(connect(house.valkey.url))
         connection = await asyncpg.connect(house.database_url, ssl=False)
         stack.push_async_callback(connection.close)
-        gauges = Gauges(processes, bed.postgres, redis, connection)
-        client = await stack.enter_async_context(Api(url, house.token, traffic, rng))
+        gauges = Gauges(processes, {"api": port}, bed.postgres, redis, connection)
+        client = await stack.enter_async_context(Api(f"http://127.0.0.1:{port}", house.token, traffic, rng))
         name = f"soak-{secrets.token_hex(3)}"
         shop = Shop(name, client, tally, rng, accounts=ACCOUNTS, seconds=seconds)
         await shop.open()

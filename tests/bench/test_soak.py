@@ -1,6 +1,7 @@
 """The soak: what grows is told, what does not is let pass, and a run looks at everything that could grow."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from rich.progress import Progress
 
 from tests.bench.bed import Bed
-from tests.bench.gauges import MEMORY, MEMORY_OF_REDIS, family, open_files
+from tests.bench.gauges import MEMORY, MEMORY_OF_REDIS, connections_to, family, open_files
 from tests.bench.soak import Soaked, line_of, soak
 from tests.bench.steady import LOOKS_MIN, Bound, Series, TooShort, Verdict, judge, thirds
 
@@ -69,6 +70,16 @@ def test_files_and_children_of_a_process_are_counted(tmp_path: Path):
         assert open_files(os.getpid()) == before + 1
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         assert child.pid in family(os.getpid())
+
+
+def test_connections_are_counted_while_neither_side_has_closed_them():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            accepted, _ = server.accept()
+            assert connections_to(port) == 1
+        assert connections_to(port) == 0  # what we leave open after that is a leak
+        accepted.close()
 
 
 LEVEL = Verdict("p50", "ms", 4.0, 4.0, 4.0, 11.0)
