@@ -5,7 +5,8 @@ accounts that may be opened and reservations that are forgotten only when Redis 
 them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from msgspec.structs import replace
 
@@ -57,11 +58,9 @@ class Batches:
         asked = [Asked(operation) for operation in operations]
         _place(asked, count)
         await self._recall(asked)
-        claimed = await self._reach(await self._tasks_of(asked), count)
-        await self._send([each for each in asked if each.is_open()])
-        outcomes = await self.settle(asked, count)
-        await self._give_up(claimed, count)
-        return outcomes
+        async with self._having_tasks(await self._tasks_of(asked), count):
+            await self._send([each for each in asked if each.is_open()])
+            return await self.settle(asked, count)
 
     async def recalled(self, operation: Write, count: int) -> Outcome | None:
         """What was answered to the key of an operation, which is not carried out; `None`: nothing was."""
@@ -80,10 +79,9 @@ class Batches:
         if rest := self._outcomes.receive(asked):
             await self._open_accounts(rest)
             elsewhere = [each for each in rest if says(each.answer, "task_elsewhere")]
-            claimed = await self._reach([_named(each) for each in elsewhere], count)
-            await self._send_again([each for each in elsewhere if each.is_open()])
-            await self._outcomes.settle(rest)
-            await self._give_up(claimed, count)
+            async with self._having_tasks([_named(each) for each in elsewhere], count):
+                await self._send_again([each for each in elsewhere if each.is_open()])
+                await self._outcomes.settle(rest)
         return _outcomes(asked)
 
     async def _recall(self, asked: Sequence[Asked]) -> None:
@@ -139,9 +137,19 @@ class Batches:
             each.operation.task_shard = shard_of_task(each.provider, each.task, count)
         return []
 
-    async def _give_up(self, claimed: Sequence[Wanted], count: int) -> None:
-        if self._tasks is not None and claimed:
-            await self._tasks.give_up(claimed, count)
+    @asynccontextmanager
+    async def _having_tasks(self, wanted: Sequence[Wanted], count: int) -> AsyncIterator[None]:
+        """While these are sent. Tasks that were claimed for what was not done are given up afterwards."""
+        claimed = await self._reach(wanted, count)
+        try:
+            yield
+        except Overloaded as error:  # nothing was sent
+            for each in claimed:
+                each.asked.outcome = error
+            raise
+        finally:
+            if self._tasks is not None and claimed:
+                await self._tasks.give_up(claimed, count)
 
     async def _open_accounts(self, asked: Sequence[Asked]) -> None:
         """Send grants again, whose accounts Redis did not know, and what was asked of these accounts after
@@ -183,11 +191,10 @@ class Batches:
         if terms.servers and len({each.operation.shard for each in asked if each.is_open()}) > 1:
             raise BatchAcrossShards
         await self._recall(asked)
-        claimed = await self._reach(await self._tasks_of(asked), count)
-        batched = await self._together(asked, count)
-        for each, outcome in zip(asked, batched.results, strict=True):
-            each.outcome = outcome
-        await self._give_up(claimed, count)
+        async with self._having_tasks(await self._tasks_of(asked), count):
+            batched = await self._together(asked, count)
+            for each, outcome in zip(asked, batched.results, strict=True):
+                each.outcome = outcome
         return batched
 
     async def _together(self, asked: Sequence[Asked], count: int) -> Batched:

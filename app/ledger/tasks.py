@@ -17,7 +17,15 @@ from app.ledger.asked import Asked, says
 from app.ledger.backing import NOWHERE
 from app.ledger.batcher import Batcher
 from app.ledger.carrier import CALL_DEADLINE_MS
-from app.ledger.errors import LedgerError, LedgerUnavailable, ReservationNotFound, TaskConflict, Unavailable
+from app.ledger.errors import (
+    JournalBacklogged,
+    LedgerError,
+    LedgerUnavailable,
+    Overloaded,
+    ReservationNotFound,
+    TaskConflict,
+    Unavailable,
+)
 from app.ledger.lasting import REMEMBERED_MS
 from app.ledger.operations import Bind, Claim, Extend, Reserve
 from app.ledger.present import Present
@@ -172,8 +180,11 @@ def _error(answer: Answer | LedgerError) -> LedgerError | None:
 
 
 def _is_over(wanted: Wanted) -> bool:
+    """Whether it is certain that the reservation does not have the task by this operation."""
     outcome = wanted.asked.outcome
     if isinstance(outcome, Receipt):
         made = outcome.reservation
         return made is not None and made.id != wanted.operation.reservation
-    return outcome is not None and not isinstance(outcome, Unavailable)
+    return outcome is not None and (
+        isinstance(outcome, Overloaded | JournalBacklogged) or not isinstance(outcome, Unavailable)
+    )

@@ -8,10 +8,12 @@ import pytest
 
 from app.ledger.asked import Asked
 from app.ledger.errors import (
+    QUEUE,
     BatchAcrossShards,
     InsufficientCredits,
     InternalError,
     LedgerUnavailable,
+    Overloaded,
     ReservationNotFound,
     TaskConflict,
 )
@@ -142,6 +144,43 @@ async def test_a_reservation_that_is_refused_gives_its_task_up(ledger):
     assert (await ledger.reserve(await a_reserve(ledger))).reservation.id == await ledger.locate(
         "fal", ELSEWHERE
     )
+
+
+@pytest.mark.parametrize("atomic", [None, False, True])
+async def test_what_is_not_taken_on_while_memory_is_short_leaves_no_claim(ledger, redis, atomic):
+    ledger.heed_memory(is_short=True)
+    reserve = await a_reserve(ledger)
+    if atomic is None:
+        with pytest.raises(Overloaded):
+            await ledger.reserve(reserve)
+    elif atomic:
+        with pytest.raises(Overloaded):
+            await ledger.batch([reserve], atomic=True)
+    else:
+        (outcome,) = (await ledger.batch([reserve])).results
+        assert isinstance(outcome, Overloaded)
+    with pytest.raises(ReservationNotFound):
+        await ledger.locate("fal", ELSEWHERE)
+    assert not [name async for name in redis.scan_iter("lastro:*:claim:*", target_nodes="primaries")]
+
+
+async def test_what_finds_the_queue_full_leaves_no_claim(ledger, monkeypatch):
+    send = ledger._batcher.submit_all
+
+    def full(operations, *, atomic=False):
+        if any(isinstance(each, Reserve) for each in operations):
+            raise Overloaded(cause=QUEUE)
+        return send(operations, atomic=atomic)
+
+    monkeypatch.setattr(ledger._batcher, "submit_all", full)
+    for asked in (
+        ledger.reserve(await a_reserve(ledger)),
+        ledger.batch([await a_reserve(ledger)], atomic=True),
+    ):
+        with pytest.raises(Overloaded):
+            await asked
+        with pytest.raises(ReservationNotFound):
+            await ledger.locate("fal", ELSEWHERE)
 
 
 async def test_a_claim_whose_process_died_gives_way_once_its_reservation_can_no_longer_come(ledger):
