@@ -3,21 +3,18 @@
 Each check is one line: what was found, how bad it is, and what to do.
 """
 
-import re
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from app.ledger import keys
 from app.ledger.admission import CLOCKS_APART_MS_HEALTHY, CLOCKS_APART_MS_MAX, clock_apart_ms
-from app.ledger.apart import Part, of_nodes, of_shards, scan_node
+from app.ledger.apart import Part, of_nodes, of_shards
 from app.ledger.connection import Node, is_cluster, nodes
 from app.ledger.findings import Finding, Level, worst
-
-SAMPLE_MAX = 10_000
-"""Keys that are looked at."""
+from app.ledger.sampling import SAMPLE_MAX, sampled_keys
 
 NAMED_MAX = 3
 
@@ -25,29 +22,6 @@ _VERSION_MIN = (7, 0)
 _FULL_PERCENT, _NEARLY_FULL_PERCENT = 90, 75
 
 _FULL_COVERAGE = "cluster-require-full-coverage"
-
-_TYPES = {
-    "meta": "hash",
-    "journal": "stream",
-    "account": "string",
-    "reservation": "string",
-    "holds": "zset",
-    "due": "zset",
-    "aside": "zset",
-    "task": "string",
-    "claim": "string",
-    "operation": "string",
-    "refunded": "string",
-    "lane": None,
-}
-"""The types of a shard's keys. A lane's is the script's own affair."""
-
-_NEVER_EXPIRES = frozenset({"meta", "journal", "account", "holds", "due", "aside"})
-
-_OF_A_SHARD = re.compile(
-    re.escape(keys.meta(7)).replace("7", r"(\d+)").replace("meta", r"(\w+)") + "(?::.*)?", re.DOTALL
-)
-"""The names of `keys`: shard and kind."""
 
 
 async def checkup(redis: Redis, shards: int, clock_ms: int, *, sample_max: int = SAMPLE_MAX) -> list[Finding]:
@@ -62,7 +36,7 @@ async def checkup(redis: Redis, shards: int, clock_ms: int, *, sample_max: int =
     Raises:
         redis.exceptions.RedisError: It does not answer.
     """
-    return [*await vitals(redis, shards, clock_ms), await _keys(redis, shards, sample_max)]
+    return [*await vitals(redis, shards, clock_ms), await sampled_keys(redis, shards, sample_max)]
 
 
 async def vitals(redis: Redis, shards: int, clock_ms: int) -> list[Finding]:
@@ -245,74 +219,6 @@ async def _aside(redis: Redis, shards: int) -> Finding:
         f"{sum(found.values())} due members named nothing and were set aside, in shards {_some(found)}.",
         f"Look at them (ZRANGE '{first}' 0 -1 WITHSCORES), then `lastro reconcile`.",
     )
-
-
-async def _keys(redis: Redis, shards: int, sample_max: int) -> Finding:
-    """A sample, of each server its part."""
-    its_max = sample_max // len(await nodes(redis))
-    sampled = (await of_nodes(redis, lambda node: _sampled(redis, node, shards, its_max))).values()
-    seen, is_all = sum(each.seen for each in sampled), all(each.is_all for each in sampled)
-    strange = [each for sample in sampled for each in sample.strange]
-    looked = f"{seen:,} keys looked at{'' if is_all else ', as many as are sampled'}"
-    if not strange:
-        return Finding("redis_keys", "ok", looked)
-    shown = "; ".join(sorted(strange)[:NAMED_MAX])
-    return Finding(
-        "redis_keys",
-        "critical",
-        f"{len(strange)} of {looked} are wrong: {shown}",
-        "Find out who writes here. `lastro reconcile` tells which accounts are affected.",
-    )
-
-
-class _Sample(NamedTuple):
-    seen: int
-    is_all: bool
-    strange: list[str]
-
-
-async def _sampled(redis: Redis, node: Node, shards: int, sample_max: int) -> _Sample:
-    """SCAN goes on only until enough were seen."""
-    strange: list[str] = []
-    seen, place = 0, 0
-    while True:
-        place, names = await scan_node(redis, node, place, keys.SCAN_ALL, 1000)
-        strange += await _strange(redis, names, shards)
-        seen += len(names)
-        if place == 0 or seen >= sample_max:
-            return _Sample(seen, place == 0, strange)
-
-
-async def _strange(redis: Redis, names: Sequence[bytes], shards: int) -> list[str]:
-    async with redis.pipeline(transaction=False) as looks:
-        for name in names:
-            looks.type(name)
-            looks.pttl(name)
-        answers: list[Any] = await looks.execute() if names else []
-    found = []
-    for name, type_, ttl_ms in zip(names, answers[::2], answers[1::2], strict=True):
-        why = _why_strange(_text(name), _text(type_), int(ttl_ms), shards)
-        if why:
-            found.append(f"{name.decode(errors='replace')} {why}")
-    return found
-
-
-def _why_strange(name: str, type_: str, ttl_ms: int, shards: int) -> str | None:
-    if type_ == "none":  # gone since
-        return None
-    if name == keys.LEDGER:
-        return None if type_ == "hash" and ttl_ms < 0 else "is not what it was made as"
-    shape = _OF_A_SHARD.fullmatch(name)
-    if shape is None or shape[2] not in _TYPES:
-        return "is nobody's"
-    if shards and int(shape[1]) >= shards:
-        return "is of a shard that does not exist"
-    wanted = _TYPES[shape[2]]
-    if wanted is not None and type_ != wanted:
-        return f"is a {type_}, not a {wanted}"
-    if ttl_ms >= 0 and shape[2] in _NEVER_EXPIRES:
-        return "will expire"
-    return None
 
 
 def _some(numbers: Mapping[int, object]) -> str:

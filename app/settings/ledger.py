@@ -42,7 +42,9 @@ class OfLedger(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     ] = 3600
     stream_keep_bytes: Annotated[int, Meta(ge=0, description="How many bytes of them at most")] = 256 * MIB
     holds_max: Annotated[int, Meta(ge=1, description="Open reservations of one account")] = 10_000
-    queue_max: Annotated[int, Meta(ge=1, description="Operations that wait in one process")] = 10_000
+    queue_max: Annotated[
+        int, Meta(ge=1, description="Operations that wait in one process (on a cluster: for one shard)")
+    ] = 10_000
     batch_max: Annotated[int, Meta(ge=1, le=1000, description="Operations in one call of the script")] = 256
     request_seconds: Annotated[
         float, Meta(gt=0, le=60, description="How long a request waits for the ledger")

@@ -8,9 +8,10 @@ from redis.exceptions import RedisError
 
 from app.ledger.admission import demand_kind
 from app.ledger.backing import BackingUnavailable, NotAdmitted
-from app.ledger.checkup import SAMPLE_MAX, checkup
+from app.ledger.checkup import checkup
 from app.ledger.findings import Finding
 from app.ledger.judgement import Standing
+from app.ledger.sampling import SAMPLE_MAX
 from persistence.admission import this_machines_clock_ms
 from persistence.doctor import between, records, server
 from persistence.doctor.between import Bounds

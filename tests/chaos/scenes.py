@@ -1,11 +1,15 @@
 """What tests of whole ledgers wait for."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from app.ledger import keys
+from app.ledger.errors import LedgerUnavailable
 from tests.chaos.storm.inspection import Inspection
 from tests.chaos.storm.stage import SHARDS
+
+_Answer = TypeVar("_Answer")
 
 
 async def until(condition: Callable, seconds: float = 20.0) -> None:
@@ -13,6 +17,16 @@ async def until(condition: Callable, seconds: float = 20.0) -> None:
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 - what it polls is polled
             await asyncio.sleep(0.02)
+
+
+async def answered(ask: Callable[[], Awaitable[_Answer]], seconds: float = 20.0) -> _Answer:
+    """What is answered at last: what was on its way over a connection that broke is refused."""
+    async with asyncio.timeout(seconds):
+        while True:
+            try:
+                return await ask()
+            except LedgerUnavailable:
+                continue
 
 
 async def lag(inspection: Inspection) -> int:

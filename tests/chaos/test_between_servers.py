@@ -17,6 +17,7 @@ from persistence.acknowledged import look
 from persistence.birth import give_birth
 from persistence.drain import drain
 from persistence.pool import open_pool
+from tests.chaos.scenes import answered
 from tests.conftest import PASSWORD
 from tests.integration.books import assert_conserved, assert_equal
 from tests.integration.ledgers import SHARDS, process, watching
@@ -31,16 +32,6 @@ async def until_refused(ledger) -> LedgerFenced:
                 await ledger.deduct(spend())
             except LedgerFenced as error:
                 return error
-            except LedgerUnavailable:
-                continue
-
-
-async def answered(ask):
-    """What is answered at last: what was on its way over a connection that broke is refused."""
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                return await ask()
             except LedgerUnavailable:
                 continue
 

@@ -4,11 +4,15 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from redis.asyncio import Redis
 
 from app.ledger.connection import connect
+from tests.chaos.storm.inspection import Inspection
+from tests.chaos.storm.stage import SHARDS as STAGE_SHARDS
 from tests.cluster.calling import SHARDS
 from tests.cluster.servers import Cluster
+from tests.cluster.stage import Counter
 from tests.folders import reachable_folder
 
 
@@ -42,3 +46,13 @@ async def redis(cluster: Cluster) -> AsyncIterator[Redis]:
     """A client of the shared cluster, as the ledger has it."""
     async with connect(cluster.url) as client:
         yield client
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def counter(inspection: Inspection) -> AsyncIterator[Counter]:
+    """With credits in each shard of the ledger that a module inspects."""
+    counter = Counter(inspection)
+    for shard in range(STAGE_SHARDS):
+        await counter.grant(shard)
+    yield counter
+    counter.close()

@@ -3,8 +3,8 @@
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -16,10 +16,11 @@ from app.demo.connection import Connections
 from app.embedded.ports import free_port
 from app.ledger.shards import shard_of
 from tests.chaos.storm.asking import Asking
-from tests.chaos.storm.inspection import Inspection
+from tests.chaos.storm.inspection import Inspection, inspected
 from tests.chaos.storm.records import Applied, Definite, Record
 from tests.chaos.storm.stage import SHARDS, Api, Stage
 from tests.cluster.servers import Cluster
+from tests.folders import reachable_folder
 from tests.integration.running import lastro
 
 ACCOUNTS = [
@@ -117,3 +118,12 @@ class Counter:
         account = ACCOUNTS[shard]
         body = {"accountId": account, "amount": amount} | ({"modelId": mark} if mark else {})
         return Record(verb, account, account, key, body, self._book.known(account), amount, mark)
+
+
+@asynccontextmanager
+async def inspected_on(cluster: Cluster, *, ack: str) -> AsyncIterator[Inspection]:
+    """A whole ledger on a cluster, and a town that may begin to ask."""
+    with reachable_folder() as folder:
+        stage = OnCluster(folder, cluster, ack=ack)
+        async with stage, inspected(stage, 1) as inspection:
+            yield inspection

@@ -19,8 +19,10 @@ from app.ledger.errors import (
 )
 from app.ledger.ledger import Ledger
 from app.ledger.operations import Bind, Cancel, Claim, Confirm, Deduct, Extend, Grant, Reserve
+from app.ledger.receipts import Receipt
 from app.ledger.shards import new_reservation_id, shard_of, shard_of_task
 from app.ledger.tasks import Wanted
+from tests.chaos.scenes import answered
 from tests.cluster.calling import SHARDS
 from tests.engine import Streams
 
@@ -193,12 +195,15 @@ async def test_a_claim_whose_process_died_gives_way_once_its_reservation_can_no_
         young_ms=400,
     )
     await ledger._batcher.submit(claim)
+
+    async def a_second_time() -> Receipt:
+        return await ledger.reserve(await a_reserve(ledger, key="k", fingerprint=F))
+
     for operation in (await a_reserve(ledger), await a_reserve(ledger, key="k", fingerprint=F)):
         with pytest.raises(LedgerUnavailable, match="just claimed"):
             await ledger.reserve(operation)
     assert 100 == await available(ledger)
-    await asyncio.sleep(0.5)
-    made = await ledger.reserve(await a_reserve(ledger, key="k", fingerprint=F))
+    made = await answered(a_second_time)
     assert (False, made.reservation.id) == (made.replayed, await ledger.locate("fal", ELSEWHERE))
 
 

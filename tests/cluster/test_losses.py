@@ -11,11 +11,11 @@ import pytest_asyncio
 from app.embedded import Valkey
 from app.ledger import keys
 from tests.chaos.scenes import lag, until, until_fenced
-from tests.chaos.storm.inspection import Inspection, inspected
+from tests.chaos.storm.inspection import Inspection
 from tests.chaos.storm.records import Applied
 from tests.chaos.storm.stage import SHARDS
 from tests.cluster.servers import Cluster
-from tests.cluster.stage import ACCOUNTS, Counter, OnCluster
+from tests.cluster.stage import ACCOUNTS, Counter, inspected_on
 from tests.folders import reachable_folder
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -29,19 +29,8 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def inspection(cluster: Cluster) -> AsyncIterator[Inspection]:
-    with reachable_folder() as folder:
-        stage = OnCluster(folder, cluster, ack="memory")
-        async with stage, inspected(stage, 1) as inspection:
-            yield inspection
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def counter(inspection: Inspection) -> AsyncIterator[Counter]:
-    counter = Counter(inspection)
-    for shard in range(SHARDS):
-        await counter.grant(shard)
-    yield counter
-    counter.close()
+    async with inspected_on(cluster, ack="memory") as inspection:
+        yield inspection
 
 
 async def journaled(inspection: Inspection) -> None:

@@ -2,28 +2,24 @@
 events. The replica takes the place of its primary, and nobody changes a setting.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 from redis import Redis as BlockingRedis
 
 from app.embedded import Valkey
 from app.ledger.connection import connect
-from app.ledger.errors import LedgerUnavailable
 from app.ledger.operations import Deduct, Grant
 from persistence.acknowledged import look
 from persistence.birth import give_birth
 from persistence.drain import drain
 from tests.chaos.proxy import Proxy
+from tests.chaos.scenes import answered
 from tests.conftest import PASSWORD
 from tests.integration.books import assert_conserved, assert_equal
 from tests.integration.ledgers import SHARDS, process
 from tests.replicating import Following, following
-
-_Answer = TypeVar("_Answer")
 
 
 @pytest.fixture
@@ -37,16 +33,6 @@ async def address(pair: Following) -> AsyncIterator[Proxy]:
     """Where clients find whoever is the primary."""
     async with Proxy(pair.primary.url) as address:
         yield address
-
-
-async def answered(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
-    """What is answered at last."""
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                return await ask()
-            except LedgerUnavailable:
-                continue
 
 
 def spend() -> Deduct:

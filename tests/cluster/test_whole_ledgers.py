@@ -11,11 +11,11 @@ import pytest
 import pytest_asyncio
 
 from tests.chaos.scenes import until, until_answered
-from tests.chaos.storm.inspection import Inspection, inspected
+from tests.chaos.storm.inspection import Inspection
 from tests.chaos.storm.records import Applied
 from tests.chaos.storm.stage import SHARDS
 from tests.cluster.servers import Cluster
-from tests.cluster.stage import Counter, OnCluster
+from tests.cluster.stage import Counter, inspected_on
 from tests.folders import reachable_folder
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -30,19 +30,8 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def inspection(cluster: Cluster) -> AsyncIterator[Inspection]:
-    with reachable_folder() as folder:
-        stage = OnCluster(folder, cluster, ack="replicated=1")
-        async with stage, inspected(stage, 1) as inspection:
-            yield inspection
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def counter(inspection: Inspection) -> AsyncIterator[Counter]:
-    counter = Counter(inspection)
-    for shard in range(SHARDS):
-        await counter.grant(shard)
-    yield counter
-    counter.close()
+    async with inspected_on(cluster, ack="replicated=1") as inspection:
+        yield inspection
 
 
 async def all_is_well(inspection: Inspection) -> None:
