@@ -187,10 +187,10 @@ class Batches:
         """
         asked = [Asked(operation) for operation in operations]
         _place(asked, count)
-        terms = await self._batcher.serving.agreed()
-        if terms.servers and len({each.operation.shard for each in asked if each.is_open()}) > 1:
-            raise BatchAcrossShards
         await self._recall(asked)
+        shards = {each.operation.shard for each in asked if each.is_open()}
+        if len(shards) > 1 and (await self._batcher.serving.agreed()).servers:
+            raise BatchAcrossShards
         async with self._having_tasks(await self._tasks_of(asked), count):
             batched = await self._together(asked, count)
             for each, outcome in zip(asked, batched.results, strict=True):
