@@ -29,6 +29,7 @@ from tests.bench.rows import (
     lag,
     locking,
     monitoring,
+    processes,
 )
 from tests.bench.sizes import Sizes, Told
 
@@ -45,6 +46,7 @@ GROUPS = {
     (11,): (monitoring, "monitoring"),
     (12,): (durable, "restore, reconcile"),
     (13,): (cluster, "clusters"),
+    (14,): (processes, "API processes"),
 }
 ROWS = sorted(row for rows in GROUPS for row in rows)
 

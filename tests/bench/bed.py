@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -155,11 +155,7 @@ class Bed:
         server = Postgres(self.folder / name, self.folder / f"{name}.log", password=secrets.token_hex())
         self.start(server)
         if settings:
-            for setting, value in settings.items():
-                altered = f"ALTER SYSTEM SET {setting} = {value}"
-                run(execute(server.database_url("postgres"), altered))
-            server.stop()
-            server.start()
+            alter(server, settings)
         return server
 
     def valkey(self, appendfsync: Fsync) -> Valkey:
@@ -215,6 +211,16 @@ class Bed:
         arguments = [name, "--data", str(self.folder / "none")]
         log = self.folder / f"{name}-{secrets.token_hex(4)}.log"
         return self.start(Program(name, log, arguments, house.settings.environment()))
+
+
+def alter(server: Postgres, settings: Mapping[str, str]) -> None:
+    """Give it these settings and no others; it is started anew."""
+    url = server.database_url("postgres")
+    run(execute(url, "ALTER SYSTEM RESET ALL"))
+    for setting, value in settings.items():
+        run(execute(url, f"ALTER SYSTEM SET {setting} = '{value}'"))
+    server.stop()
+    server.start()
 
 
 async def execute(database_url: str, statement: str) -> None:

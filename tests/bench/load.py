@@ -46,7 +46,7 @@ def load(folder: Path, port: int, token: str, what: Bodies, clients: int, second
     if WRK is None:
         requests = [post(what.path, token, body) for body in what.bodies]
         return run(generate(port, requests, clients, seconds))[0]
-    bodies = folder / "bodies"
+    bodies = folder / f"bodies-{port}"
     bodies.write_bytes(b"\n".join(what.bodies) + b"\n")
     done = subprocess.run(
         [

@@ -16,6 +16,7 @@ import yaml
 
 from app.cli import cli
 from app.settings import Settings, names
+from tests.bench import tuned
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
@@ -72,6 +73,11 @@ def test_every_variable_that_is_named_is_a_setting_with_a_good_value(name: str) 
     settings = Settings.read(variables)
     assert settings.redis_url == "redis://default:r@redis:6379/0"
     assert settings.database_url == "postgresql://lastro:p@postgres:5432/lastro"
+
+
+def test_how_postgresql_is_set_is_what_the_docs_give_reasons_for() -> None:
+    page = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+    assert dict(re.findall(r"^\| `([a-z_]+)` \| (\S+) \|", page, re.MULTILINE)) == tuned.settings()
 
 
 def test_what_is_set_beside_the_compose_file_reaches_every_part_of_the_ledger_and_no_store() -> None:

@@ -12,11 +12,12 @@ from app.ledger.entries import seal
 from app.ledger.ledger import Ledger
 from app.ledger.operations import Bind, Cancel, Confirm, Deduct, Grant, Reserve
 from persistence.drain import drain
-from tests.bench.bed import Bed, House, fetch, run
+from tests.bench.bed import Bed, House, alter, fetch, run
 from tests.bench.engine import BY, MODEL, Step, any_account, load
 from tests.bench.figures import Line, Samples
 from tests.bench.recount import Recount
 from tests.bench.sizes import Sizes, Told
+from tests.bench.tuned import settings
 
 MUST = 25_000
 ENTRIES = 200_000
@@ -83,6 +84,7 @@ def measure(bed: Bed, sizes: Sizes, told: Told) -> list[Line]:
         rates.append(total / taken)
         told.step(f"{rates[-1]:,.0f} rows/s")
     shared, more_wrong = _shared(bed, house, recount, rounds, told)
+    tuned, untouched, tuned_wrong = _tuned(bed, house, recount, rounds, told)
     recount.close()
     rate = Samples(rates)
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in recount.kinds.most_common())
@@ -96,6 +98,7 @@ def measure(bed: Bed, sizes: Sizes, told: Told) -> list[Line]:
             f"one worker, {total:,} rows: {kinds}; {wrong} mismatches",
         ),
         _line_of(shared, more_wrong),
+        _line_of_tuned(tuned, untouched, tuned_wrong),
     ]
 
 
@@ -146,6 +149,32 @@ def _line_of(shared: dict[int, Samples], wrong: int) -> Line:
         reached=False if wrong else None,
         beside=f"{two} rows/s against {one} rows/s, with all that a worker does beside; PostgreSQL shares "
         f"the cores with them; {wrong} mismatches",
+    )
+
+
+def _tuned(bed: Bed, house: House, recount: Recount, rounds: int, told: Told) -> tuple[Samples, Samples, int]:
+    """Rows a second with PostgreSQL's settings of `docker-compose.yml`, then without any; and mismatches."""
+    told.expect(2 * rounds)
+    total, wrong = sum(recount.kinds.values()), 0
+    rates: dict[str, list[float]] = {"tuned": [], "untouched": []}
+    for _ in range(rounds):
+        for name, its in (("tuned", settings()), ("untouched", {})):
+            alter(bed.postgres, its)
+            database_url = bed.database(bed.postgres, like=house.database_url.rpartition("/")[2])
+            rates[name].append(total / run(drained(database_url, house.valkey.url, total)))
+            wrong += run(_wrong(database_url, recount, total))
+            told.step(f"{name} {rates[name][-1]:,.0f} rows/s")
+    return Samples(rates["tuned"]), Samples(rates["untouched"]), wrong
+
+
+def _line_of_tuned(tuned: Samples, untouched: Samples, wrong: int) -> Line:
+    its = ", ".join(f"{name} {value}" for name, value in settings().items())
+    return Line(
+        "7",
+        "journal: the same with PostgreSQL set as docker-compose.yml sets it, against an untouched one",
+        tuned.over(untouched).percent,
+        reached=False if wrong else None,
+        beside=f"{tuned} rows/s against {untouched} rows/s; {its}; {wrong} mismatches",
     )
 
 
