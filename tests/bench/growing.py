@@ -14,11 +14,11 @@ from app.ledger.ledger import Ledger
 from app.ledger.operations import Deduct
 from tests.bench.balances import mismatches
 from tests.bench.bed import Bed, House, execute, run
+from tests.bench.draining import drained
 from tests.bench.engine import BY, IN_FLIGHT, MODEL, deducts, load
 from tests.bench.figures import Samples
 from tests.bench.filled import Size, customer, fill
 from tests.bench.remaking import Reconciled, Restored, Verified, reconciled, restored, verified
-from tests.bench.rows.drain import drained
 from tests.bench.rows.monitoring import asked, counted
 from tests.bench.weights import Weights, weigh
 
@@ -49,20 +49,29 @@ class Grown:
     def __init__(self, bed: Bed, accounts: int) -> None:
         self.size = Size(accounts, HOLDS_EVERY, DEDUCTS, DAYS)
         self._bed = bed
-        self._valkey: Valkey
-        self._valkey, self._database_url = bed.born()
-        run(fill(self._database_url, self.size))
+        self.valkey: Valkey
+        self.valkey, self.database_url = bed.born()
+        run(fill(self.database_url, self.size))
         self._answered = 0
+
+    @property
+    def entries(self) -> int:
+        """What was written through COPY, and what it was loaded with."""
+        return self.size.rows + self._answered
 
     def stand(self, rounds: int) -> Standing:
         """Bring it into Redis, and measure what is measured before anybody asks it for anything."""
-        made = restored(self._bed.folder, self._database_url, self._valkey, self.size)
+        made = self.restore()
         starts = Samples([self._start() for _ in range(rounds)])
-        equal = reconciled(self._database_url, self._valkey, self.size, full=False)
-        proved = verified(self._database_url)
-        run(counted(self._database_url))
-        questions, _ = run(asked(self._database_url, rounds))
-        return Standing(made, weigh(self._valkey.url), starts, equal, proved, questions)
+        equal = reconciled(self.database_url, self.valkey, self.size, full=False)
+        proved = verified(self.database_url)
+        run(counted(self.database_url))
+        questions, _ = run(asked(self.database_url, rounds))
+        return Standing(made, weigh(self.valkey.url), starts, equal, proved, questions)
+
+    def restore(self) -> Restored:
+        """Bring it into Redis."""
+        return restored(self._bed.folder, self.database_url, self.valkey, self.size)
 
     def _start(self) -> float:
         """Until an API process serves."""
@@ -74,7 +83,7 @@ class Grown:
 
     @property
     def _house(self) -> House:
-        return House(self._valkey, self._database_url, "")
+        return House(self.valkey, self.database_url, "")
 
     def load(self, seconds: float) -> tuple[float, float]:
         """Deducts from any of its accounts, by the engine: the rate, and p99 in milliseconds."""
@@ -90,7 +99,7 @@ class Grown:
         """Bytes by which an operation with a key costs more, in the mean of so many."""
         run(self._keyed(operations))
         self._answered += operations
-        return weigh(self._valkey.url).keyed_operation
+        return weigh(self.valkey.url).keyed_operation
 
     async def _keyed(self, operations: int) -> None:
         numbers, accounts = iter(range(operations)), self._any_account()
@@ -116,13 +125,16 @@ class Grown:
         """Journals what it was loaded with. Entries that are missing or too many, and accounts of which Redis
         does not hold what their entries add up to.
         """
-        expected = self.size.rows + self._answered
-        run(drained(self._database_url, self._valkey.url, expected))
-        with Redis.from_url(self._valkey.url, protocol=2) as redis:
-            return mismatches(redis, self._database_url, expected)
+        run(drained(self.database_url, self.valkey.url, self.entries))
+        return self.counted(self.database_url)
+
+    def counted(self, database_url: str) -> int:
+        """The same of a database that has all of it."""
+        with Redis.from_url(self.valkey.url, protocol=2) as redis:
+            return mismatches(redis, database_url, self.entries)
 
     def drop(self) -> None:
         """Memory and disk are for the next one."""
-        self._valkey.stop()
-        url, _, name = self._database_url.rpartition("/")
+        self.valkey.stop()
+        url, _, name = self.database_url.rpartition("/")
         run(execute(f"{url}/postgres", f"DROP DATABASE {name} WITH (FORCE)"))

@@ -62,10 +62,10 @@ def test_ledgers_that_grow_are_right_and_measured():
 def test_a_mismatch_is_found_in_entries_and_in_balances():
     with Bed() as bed:
         grown = Grown(bed, 100)
-        restored(bed.folder, grown._database_url, grown._valkey, grown.size)
+        grown.restore()
         grown.load(0.05)
         assert grown.mismatches() == 0
-        with Redis.from_url(grown._valkey.url) as redis:
+        with Redis.from_url(grown.valkey.url) as redis:
             (name, *_) = redis.keys("lastro:{*}:account:*")
             text = redis.get(name)
             redis.set(name, text.replace(b'"version":', b'"version":1'))
@@ -73,7 +73,7 @@ def test_a_mismatch_is_found_in_entries_and_in_balances():
             redis.delete(name)
             assert grown.mismatches() == 1
             redis.set(name, text)
-        run(execute(grown._database_url, LOSE_ONE))
+        run(execute(grown.database_url, LOSE_ONE))
         assert grown.mismatches() == 1
 
 

@@ -17,9 +17,9 @@ from app.embedded import Valkey
 from app.ledger.ledger import Ledger
 from tests.bench.balances import mismatches
 from tests.bench.bed import ACCOUNTS, SHARDS, Bed, House, Stored, run
+from tests.bench.draining import drained
 from tests.bench.engine import IN_FLIGHT, deducts, load
 from tests.bench.figures import Line, Samples
-from tests.bench.rows.drain import drained
 from tests.bench.sizes import Sizes, Told, in_turns
 from tests.cluster.servers import Cluster
 

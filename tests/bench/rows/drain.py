@@ -1,7 +1,6 @@
 """Row 7: how fast a full stream becomes rows, chain and projections in PostgreSQL."""
 
 import asyncio
-import contextlib
 import itertools
 import random
 import time
@@ -11,22 +10,19 @@ import asyncpg
 from app.ledger.entries import seal
 from app.ledger.ledger import Ledger
 from app.ledger.operations import Bind, Cancel, Confirm, Deduct, Grant, Reserve
-from persistence.drain import drain
-from tests.bench.bed import Bed, House, alter, fetch, run
+from tests.bench import tuned
+from tests.bench.bed import Bed, House, fetch, run
+from tests.bench.draining import JOURNALED, PATIENCE_SECONDS, drained
 from tests.bench.engine import BY, MODEL, Step, any_account, load
 from tests.bench.figures import Line, Samples
 from tests.bench.recount import Recount
 from tests.bench.sizes import Sizes, Told
-from tests.bench.tuned import settings
 
 MUST = 25_000
 ENTRIES = 200_000
 ROUNDS_MAX = 3
 WORKERS = (1, 2)
-_PATIENCE_SECONDS = 120.0
 _LOOK_SECONDS = 0.02
-
-_JOURNALED = "SELECT sum(cursor)::bigint FROM shards"
 
 
 def shop(ledger: Ledger) -> Step:
@@ -84,7 +80,6 @@ def measure(bed: Bed, sizes: Sizes, told: Told) -> list[Line]:
         rates.append(total / taken)
         told.step(f"{rates[-1]:,.0f} rows/s")
     shared, more_wrong = _shared(bed, house, recount, rounds, told)
-    tuned, untouched, tuned_wrong = _tuned(bed, house, recount, rounds, told)
     recount.close()
     rate = Samples(rates)
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in recount.kinds.most_common())
@@ -98,7 +93,7 @@ def measure(bed: Bed, sizes: Sizes, told: Told) -> list[Line]:
             f"one worker, {total:,} rows: {kinds}; {wrong} mismatches",
         ),
         _line_of(shared, more_wrong),
-        _line_of_tuned(tuned, untouched, tuned_wrong),
+        tuned.line(bed, rounds, told),
     ]
 
 
@@ -125,13 +120,13 @@ def _shared(
 async def _followed(database_url: str, total: int) -> float:
     """Rows a second between the first look that finds some and the one that finds all."""
     connection = await asyncpg.connect(database_url, ssl=False)
-    gives_up = time.perf_counter() + _PATIENCE_SECONDS
-    begun_with = await connection.fetchval(_JOURNALED)
+    gives_up = time.perf_counter() + PATIENCE_SECONDS
+    begun_with = await connection.fetchval(JOURNALED)
     first, begun = 0, 0.0
-    while (rows := await connection.fetchval(_JOURNALED)) < total:
+    while (rows := await connection.fetchval(JOURNALED)) < total:
         now = time.perf_counter()
         if now > gives_up:
-            raise TimeoutError(f"{rows:,} of {total:,} rows after {_PATIENCE_SECONDS:g} s")
+            raise TimeoutError(f"{rows:,} of {total:,} rows after {PATIENCE_SECONDS:g} s")
         if rows > begun_with and not begun:
             first, begun = rows, now
         await asyncio.sleep(_LOOK_SECONDS)
@@ -152,61 +147,12 @@ def _line_of(shared: dict[int, Samples], wrong: int) -> Line:
     )
 
 
-def _tuned(bed: Bed, house: House, recount: Recount, rounds: int, told: Told) -> tuple[Samples, Samples, int]:
-    """Rows a second with PostgreSQL's settings of `docker-compose.yml`, then without any; and mismatches."""
-    told.expect(2 * rounds)
-    total, wrong = sum(recount.kinds.values()), 0
-    rates: dict[str, list[float]] = {"tuned": [], "untouched": []}
-    for _ in range(rounds):
-        for name, its in (("tuned", settings()), ("untouched", {})):
-            alter(bed.postgres, its)
-            database_url = bed.database(bed.postgres, like=house.database_url.rpartition("/")[2])
-            rates[name].append(total / run(drained(database_url, house.valkey.url, total)))
-            wrong += run(_wrong(database_url, recount, total))
-            told.step(f"{name} {rates[name][-1]:,.0f} rows/s")
-    return Samples(rates["tuned"]), Samples(rates["untouched"]), wrong
-
-
-def _line_of_tuned(tuned: Samples, untouched: Samples, wrong: int) -> Line:
-    its = ", ".join(f"{name} {value}" for name, value in settings().items())
-    return Line(
-        "7",
-        "journal: the same with PostgreSQL set as docker-compose.yml sets it, against an untouched one",
-        tuned.over(untouched).percent,
-        reached=False if wrong else None,
-        beside=f"{tuned} rows/s against {untouched} rows/s; {its}; {wrong} mismatches",
-    )
-
-
 async def _fill(house: House, recount: Recount) -> None:
     async with house.ledger() as ledger:
         step = shop(ledger)
         while sum(recount.kinds.values()) < ENTRIES:
             await load(step, 1.0)
             recount.read_on()
-
-
-async def drained(database_url: str, redis_url: str, total: int) -> float:
-    """How many seconds it took until the last row was committed."""
-    committed = 0.0
-
-    async def barrier(step: str) -> None:
-        nonlocal committed
-        if step == "after commit":
-            committed = time.perf_counter()
-
-    begun = time.perf_counter()
-    draining = asyncio.create_task(
-        drain(database_url, redis_url, _PATIENCE_SECONDS, keep=None, barrier=barrier), name="drain"
-    )
-    while not draining.done():
-        await asyncio.sleep(0.2)
-        if (await fetch(database_url, _JOURNALED))[0][0] == total:
-            break
-    draining.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await draining
-    return committed - begun
 
 
 async def _wrong(database_url: str, recount: Recount, total: int) -> int:
