@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
 from app.ledger import keys
@@ -44,7 +45,7 @@ async def vitals(redis: Redis, shards: int, clock_ms: int) -> list[Finding]:
     by_node = await of_nodes(redis, lambda node: _of_node(redis, node, clock_ms))
     found = worst(by_node)
     if is_cluster(redis):
-        found.append(await _cluster(redis, by_node))
+        found += [await _cluster(redis, by_node), await _slots(redis, shards)]
     return [*found, await _aside(redis, shards)]
 
 
@@ -91,6 +92,29 @@ async def _cluster(redis: Redis, answering: Collection[str]) -> Finding:
             "CONFIG SET cluster-require-full-coverage no on every node, and write it into the configuration.",
         )
     return Finding(name, "ok", f"{len(there)} primaries, which have all slots")
+
+
+async def _slots(redis: Redis, shards: int) -> Finding:
+    """Whether a shard stands on two nodes, where a script can be ended in its midst."""
+
+    async def open_slots(node: Node) -> set[int]:
+        told: dict[str, Any] = await redis.execute_command("CLUSTER NODES", **node.only)  # type: ignore[no-untyped-call]
+        return {int(each["slot"]) for its in told.values() for each in its["migrations"]}
+
+    found = set().union(*(await of_nodes(redis, open_slots)).values())
+    halved = {
+        shard: slot for shard in range(shards) if (slot := key_slot(keys.meta(shard).encode())) in found
+    }
+    if not halved:
+        return Finding("redis_slots", "ok", "no shard is on two nodes")
+    shard, slot = next(iter(halved.items()))
+    return Finding(
+        "redis_slots",
+        "critical",
+        f"Shards are being moved key by key: {_some(halved)}. What a call writes there may be cut short.",
+        f"`lastro fence --shard {shard}` now, let the move of slot {slot} end, then `lastro unfence --shard "
+        f"{shard}` and `lastro reconcile`. Move slots atomically (docs/cluster.md).",
+    )
 
 
 def _text(value: Any) -> str:

@@ -31,7 +31,7 @@ async def kept(
 ) -> list[Seen]:
     """Whether it keeps what it has: on disk, at its replicas, when memory is short."""
     named = {each.check: each for each in vitals}
-    checks = ("redis_version", "redis_persistence", "redis_replicas", "redis_cluster")
+    checks = ("redis_version", "redis_persistence", "redis_replicas", "redis_cluster", "redis_slots")
     keeps = [named[each] for each in checks if each in named]
     keeps.append(await acknowledged(redis, level))
     room = [named["redis_eviction"], named["redis_memory"]]

@@ -100,8 +100,12 @@ class Cluster:
 
     def server_of(self, shard: int) -> Valkey:
         """The primary that has a shard."""
-        server = self._owner(self._living()[0], self.slot_of(shard))
-        assert server is not None, f"nobody has shard {shard}"
+        return self.owner_of(self.slot_of(shard))
+
+    def owner_of(self, slot: int) -> Valkey:
+        """The primary that has a slot."""
+        server = self._owner(self._living()[0], slot)
+        assert server is not None, f"nobody has slot {slot}"
         return server
 
     def slot_of(self, shard: int) -> int:

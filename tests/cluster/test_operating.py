@@ -111,6 +111,27 @@ async def test_the_doctor_names_what_is_wrong_on_any_node(database, redis, redis
         cluster.ask(one, "CONFIG", "SET", "maxmemory-policy", "noeviction")
 
 
+async def test_the_doctor_names_a_shard_that_is_moved_key_by_key(database, redis, redis_url, cluster, traded):
+    slot, source, to = cluster.slot_of(3), cluster.server_of(3), cluster.elsewhere(3)
+    strange = next(each for each in range(16384) if each not in map(cluster.slot_of, range(SHARDS)))
+    to_id, source_id = (cluster.ask(each, "CLUSTER", "MYID") for each in (to, source))
+    for server, state, node in ((to, "IMPORTING", source_id), (source, "MIGRATING", to_id)):
+        cluster.ask(server, "CLUSTER", "SETSLOT", slot, state, node)
+        try:
+            found = await findings(database, redis, redis_url)
+            assert {"redis_slots"} == found.keys()
+            level, says = found["redis_slots"]
+            assert ("critical", True) == (level, says.startswith("Shards are being moved key by key: 3. "))
+        finally:
+            cluster.ask(server, "CLUSTER", "SETSLOT", slot, "STABLE")
+    owner = cluster.owner_of(strange)
+    cluster.ask(owner, "CLUSTER", "SETSLOT", strange, "MIGRATING", to_id if owner is not to else source_id)
+    try:
+        assert {} == await findings(database, redis, redis_url)
+    finally:
+        cluster.ask(owner, "CLUSTER", "SETSLOT", strange, "STABLE")
+
+
 async def test_what_looks_at_all_shards_goes_on_with_those_that_are_there(
     database, redis, redis_url, cluster: Cluster, traded
 ):
