@@ -58,32 +58,41 @@ async def faults(connection: Connection, states: Mapping[str, State]) -> tuple[l
     return found + more, totals
 
 
-# `said`: what the columns say. `lead`: what the entry before and its own legs lead to.
+# Each entry is read once, and only what is compared of it goes on: sorting whole entries would need the disk.
+# `*_before` and `by_*`: what the entry before and its own legs lead to.
 ROWS = """
-WITH rows AS (
-  SELECT j.account, j.version, j.available, j.held, j.amount, j.kind, j.entry::jsonb AS entry
+WITH rows AS MATERIALIZED (
+  SELECT j.account, j.version, j.available, j.held, j.amount, j.kind, by_available, by_held,
+    entry.amount AS entry_amount,
+    (entry.account, entry.version) IS DISTINCT FROM (j.account, j.version::numeric) OR entry.amount IS NULL
+      AS is_another,
+    entry.kind IS DISTINCT FROM j.kind AS is_of_another_kind
   FROM unnest($1::text[], $2::bigint[]) AS wanted (account, last)
   JOIN journal j ON j.account = wanted.account AND j.version <= wanted.last
-), legs AS (
+  CROSS JOIN LATERAL jsonb_to_record(j.entry::jsonb)
+    AS entry (account text, version numeric, kind text, amount numeric, legs jsonb)
+  CROSS JOIN LATERAL (
+    SELECT coalesce(sum((leg->>2)::numeric), 0) AS by_available,
+      coalesce(sum((leg->>3)::numeric), 0) AS by_held
+    FROM jsonb_array_elements(entry.legs) AS leg
+  ) AS sums
+), lead AS (
   SELECT rows.*, lag(version, 1, 0::bigint) OVER each AS version_before,
     lag(available, 1, 0::bigint) OVER each AS available_before,
-    lag(held, 1, 0::bigint) OVER each AS held_before,
-    (SELECT coalesce(sum((leg->>2)::numeric), 0) FROM jsonb_array_elements(entry->'legs') leg)
-      AS by_available,
-    (SELECT coalesce(sum((leg->>3)::numeric), 0) FROM jsonb_array_elements(entry->'legs') leg) AS by_held
+    lag(held, 1, 0::bigint) OVER each AS held_before
   FROM rows WINDOW each AS (PARTITION BY account ORDER BY version)
 ), wrong AS (
   SELECT account, version, CASE
     WHEN version <> version_before + 1 THEN 'version'
     WHEN available <> available_before + by_available THEN 'available'
     WHEN held <> held_before + by_held THEN 'held'
-    WHEN amount <> (entry->>'amount')::numeric THEN 'amount'
-    WHEN kind <> entry->>'kind' THEN 'kind'
-    WHEN account <> entry->>'account' OR version <> (entry->>'version')::numeric THEN 'entry'
+    WHEN amount <> entry_amount THEN 'amount'
+    WHEN is_of_another_kind THEN 'kind'
+    WHEN is_another THEN 'entry'
     END AS field,
     version_before + 1 AS version_expected, available, available_before + by_available AS available_expected,
-    held, held_before + by_held AS held_expected, amount, (entry->>'amount')::numeric AS amount_expected
-  FROM legs
+    held, held_before + by_held AS held_expected, amount, entry_amount AS amount_expected
+  FROM lead
 )
 SELECT DISTINCT ON (account) * FROM wrong WHERE field IS NOT NULL ORDER BY account, version
 """
