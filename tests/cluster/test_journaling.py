@@ -92,7 +92,7 @@ async def test_a_node_that_is_away_holds_up_no_other_and_goes_on_when_it_is_back
         for shard in its:
             assert "ok" == (await caller.grant(shard)).status
         await journaled(database, dict.fromkeys(its, 2))
-        assert 2 * len(said) == len(waits(caplog))
+        assert waits(caplog)[-1].endswith("goes on")
 
 
 async def test_a_shard_that_was_moved_is_journaled_where_it_is_and_nothing_is_lost(

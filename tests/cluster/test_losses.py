@@ -30,6 +30,7 @@ def cluster() -> Iterator[Cluster]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def inspection(cluster: Cluster) -> AsyncIterator[Inspection]:
     async with inspected_on(cluster, ack="memory") as inspection:
+        inspection.book.excused.add("ledger_fenced")  # while a shard is rolled forward, or restored
         yield inspection
 
 
@@ -67,7 +68,7 @@ async def lost(inspection: Inspection) -> int:
 
 async def all_is_well(inspection: Inspection) -> None:
     await inspection.calm(everything=True)
-    assert inspection.book.findings.sentences == []
+    assert not inspection.book.findings.sentences, "\n".join(inspection.book.findings.sentences)
 
 
 async def test_what_a_replica_lacks_and_the_journal_has_is_rolled_forward(
@@ -125,7 +126,6 @@ async def test_a_primary_that_comes_back_empty_is_fenced_and_its_shards_are_rest
     primary = cluster.server_of(0)
     its = [shard for shard in range(SHARDS) if cluster.server_of(shard) is primary]
     others = [shard for shard in range(SHARDS) if shard not in its]
-    inspection.book.excused.add("ledger_fenced")
     await journaled(inspection)
     primary.kill()
     shutil.rmtree(primary.folder() / "appendonlydir")
