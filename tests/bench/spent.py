@@ -59,5 +59,9 @@ class Watched:
         return Counter({name: its["usec"] for name, its in told.items() if name not in _OURS})
 
 
+def _named(stat: str) -> str:
+    return stat.removeprefix("cmdstat_").replace("|", " ").upper()
+
+
 _OURS = {"cmdstat_info", "cmdstat_auth", "cmdstat_client|setinfo", "cmdstat_script|load"}
 """What this looks with, and what comes before."""
