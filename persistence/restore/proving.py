@@ -5,9 +5,11 @@ somebody has changed there is written again by the entries, and recorded among t
 entries contradict themselves, or lack some, is not restored. What is drained afterwards is folded onto tables
 that are right.
 
-This costs as much as there are entries.
+This costs as much as there are entries, and keeps as many of PostgreSQL's cores busy as shards are proved
+beside each other.
 """
 
+import asyncio
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
@@ -15,7 +17,7 @@ import asyncpg
 import msgspec
 
 from persistence import rebuild
-from persistence.pool import Connection
+from persistence.pool import Connection, Pool
 from persistence.reconcile import ends, sums, truth
 from persistence.reconcile.drift import Drift, as_jsonb
 from persistence.reconcile.hands import NotRepaired
@@ -27,6 +29,9 @@ BY = "restore"
 REASON = "held against the entries before a restore"
 VERIFY = "It stays closed. `lastro verify` names what was changed; restore PostgreSQL from a backup."
 
+AT_ONCE = 4
+"""Shards, each on a connection of its own."""
+
 _UNREADABLE = (asyncpg.DataError, msgspec.MsgspecError)
 
 
@@ -37,18 +42,28 @@ class Proved(NamedTuple):
     wrong: dict[int, str]
 
 
-async def prove(connection: Connection, claim: Claim, count: Callable[[int], None]) -> Proved:
+async def prove(pool: Pool, claim: Claim, count: Callable[[int], None]) -> Proved:
     """Hold the tables of the claimed shards against their entries, and write again what is wrong.
 
     Args:
-        connection: Outside any transaction. Nobody else moves these shards.
+        pool: Of `AT_ONCE` connections. Nobody else moves these shards.
         claim: Whose.
         count: Is told how many accounts more are done.
     """
-    found = Proved([], {})
-    for shard in claim.numbers:
-        found.rewritten.extend(await _prove(connection, shard, found.wrong, count))
-    return found
+    left, rewritten, wrong = iter(claim.numbers), dict[int, list[str]](), dict[int, str]()
+
+    async def next_ones() -> None:
+        async with pool.acquire() as connection:
+            for shard in left:
+                rewritten[shard] = await _prove(connection, shard, wrong, count)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(AT_ONCE):
+                group.create_task(next_ones())
+    except ExceptionGroup as several:
+        raise several.exceptions[0] from several
+    return Proved([account for shard in claim.numbers for account in rewritten[shard]], wrong)
 
 
 async def size(connection: Connection, claim: Claim) -> int:

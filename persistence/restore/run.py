@@ -27,7 +27,7 @@ from persistence.reconcile.sighting import NotExaminable, Place
 from persistence.restore.claim import Claim, RestoreRefused, claim, fenced
 from persistence.restore.draining import Drained, drain, drain_others
 from persistence.restore.filling import empty, fill, size
-from persistence.restore.proving import prove
+from persistence.restore.proving import AT_ONCE, prove
 from persistence.restore.proving import size as size_of_proof
 from persistence.restore.salvage import Orphan, Salvage
 from persistence.session import connect
@@ -137,7 +137,7 @@ async def _stores(database_url: str, redis_url: str) -> AsyncIterator[_Stores]:
     try:
         if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _ADVISORY_LOCK):
             raise RestoreRefused("Another restore of this ledger is at work.")
-        pool = await open_pool(database_url, connections_max=2, name="lastro restore")
+        pool = await open_pool(database_url, connections_max=AT_ONCE, name="lastro restore")
         try:
             async with connect_redis(redis_url, answer_seconds=ANSWER_SECONDS) as redis:
                 yield _Stores(connection, redis, pool)
@@ -156,7 +156,7 @@ async def _restore(
     await barrier("after claim")
 
     watch.step("prove", await size_of_proof(connection, claimed))
-    rewritten, closed = await prove(connection, claimed, watch.advance)
+    rewritten, closed = await prove(pool, claimed, watch.advance)
     claimed = claimed.without(closed)
     await barrier("after proof")
 

@@ -7,7 +7,7 @@ from app.ledger.operations import Grant, Reserve
 from app.ledger.shards import shard_of
 from persistence.admission import admit
 from persistence.birth import give_birth
-from persistence.restore import restore
+from persistence.restore import proving, restore
 from tests.integration.restore.looking import Looking
 from tests.integration.restore.state import assert_same, in_redis
 from tests.integration.restore.test_rolling import journal_all
@@ -121,3 +121,20 @@ async def test_a_shard_whose_entries_contradict_themselves_stays_closed_and_the_
 async def test_a_ledger_as_it_was_written_is_not_suspected(ledger):
     _, restored = ledger
     assert (await restored()).rewritten == []
+
+
+async def test_what_ends_the_proof_of_one_shard_is_told_as_it_is_and_nothing_is_loaded(
+    ledger, redis, monkeypatch
+):
+    _, restored = ledger
+    its_own = proving._prove
+
+    async def prove(connection, shard, *others):
+        if shard == 1:
+            raise ConnectionResetError("PostgreSQL is gone")
+        return await its_own(connection, shard, *others)
+
+    monkeypatch.setattr(proving, "_prove", prove)
+    with pytest.raises(ConnectionResetError, match="PostgreSQL is gone"):
+        await restored()
+    assert [] == await redis.keys("lastro:*:account:*")
