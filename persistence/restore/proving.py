@@ -50,20 +50,28 @@ async def prove(pool: Pool, claim: Claim, count: Callable[[int], None]) -> Prove
         claim: Whose.
         count: Is told how many accounts more are done.
     """
-    left, rewritten, wrong = iter(claim.numbers), dict[int, list[str]](), dict[int, str]()
+    left, suspected, wrong = iter(claim.numbers), dict[int, list[str]](), dict[int, str]()
 
-    async def next_ones() -> None:
+    async def look() -> None:
         async with pool.acquire() as connection:
             for shard in left:
-                rewritten[shard] = await _prove(connection, shard, wrong, count)
+                if missing := await _missing(connection, shard):
+                    wrong[shard] = f"{missing} {VERIFY}"
+                else:
+                    suspected[shard] = await _suspected(connection, shard, count)
 
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(AT_ONCE):
-                group.create_task(next_ones())
+                group.create_task(look())
     except ExceptionGroup as several:
         raise several.exceptions[0] from several
-    return Proved([account for shard in claim.numbers for account in rewritten[shard]], wrong)
+    # One after the other: what somebody moved to another shard is wrong in both, until it is mended in one.
+    rewritten: list[str] = []
+    async with pool.acquire() as connection:
+        for shard in sorted(each for each, suspects in suspected.items() if suspects):
+            rewritten += await _mend(connection, shard, suspected[shard], wrong)
+    return Proved(rewritten, wrong)
 
 
 async def size(connection: Connection, claim: Claim) -> int:
@@ -74,17 +82,24 @@ async def size(connection: Connection, claim: Claim) -> int:
     return found
 
 
-async def _prove(
-    connection: Connection, shard: int, wrong: dict[int, str], count: Callable[[int], None]
-) -> list[str]:
-    """Returns the accounts that were rewritten; puts into `wrong` why this shard cannot be."""
-    if missing := await _missing(connection, shard):
-        wrong[shard] = f"{missing} {VERIFY}"
-        return []
+async def _suspected(connection: Connection, shard: int, count: Callable[[int], None]) -> list[str]:
+    """The accounts of a shard that are not what their entries lead to."""
     suspects: list[str] = []
     async for page in rebuild.pages_of_accounts(connection, shard):
         suspects += await _suspects(connection, shard, list(page))
         count(len(page))
+    return suspects + [row["account"] for row in await connection.fetch(WITHOUT_ROW, shard)]
+
+
+OF_SHARD = "SELECT account FROM accounts WHERE shard = $1 AND account = ANY($2::text[]) ORDER BY account"
+
+
+async def _mend(
+    connection: Connection, shard: int, suspects: Sequence[str], wrong: dict[int, str]
+) -> list[str]:
+    """Returns the accounts that were rewritten; puts into `wrong` why the shard cannot be."""
+    rows = [row["account"] for row in await connection.fetch(OF_SHARD, shard, suspects)]
+    suspects = await _suspects(connection, shard, rows)
     suspects += [row["account"] for row in await connection.fetch(WITHOUT_ROW, shard)]
     try:
         for account in suspects:

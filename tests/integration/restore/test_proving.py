@@ -127,14 +127,14 @@ async def test_what_ends_the_proof_of_one_shard_is_told_as_it_is_and_nothing_is_
     ledger, redis, monkeypatch
 ):
     _, restored = ledger
-    its_own = proving._prove
+    missing = proving._missing
 
-    async def prove(connection, shard, *others):
+    async def gone(connection, shard):
         if shard == 1:
             raise ConnectionResetError("PostgreSQL is gone")
-        return await its_own(connection, shard, *others)
+        return await missing(connection, shard)
 
-    monkeypatch.setattr(proving, "_prove", prove)
+    monkeypatch.setattr(proving, "_missing", gone)
     with pytest.raises(ConnectionResetError, match="PostgreSQL is gone"):
         await restored()
     assert [] == await redis.keys("lastro:*:account:*")
