@@ -9,6 +9,7 @@ from app.ledger.findings import Finding
 from app.ledger.judgement import UNTIL_ADOPTED
 from persistence.doctor.words import ago
 from persistence.fences import fences
+from persistence.months import AHEAD_NOW
 from persistence.pool import Connection, Pool
 
 REASONS_MAX = 8
@@ -124,6 +125,15 @@ async def reconciled(connection: Connection) -> Finding:
         says += running and f"; {running}"
         return Finding("reconciliation", "warning", says, f"{at_work} {run}")
     return Finding("reconciliation", "ok", says)
+
+
+async def months_ahead(connection: Connection) -> Finding:
+    """Whether the journal has tables for the time to come."""
+    ahead = await connection.fetchval(AHEAD_NOW)
+    if ahead:
+        return Finding("months", "ok", f"the journal has tables for {ahead} months to come")
+    says = "The journal has no table for the next month: whoever writes its first entry makes it meanwhile."
+    return Finding("months", "warning", says, "Are cron and workers at work? A worker makes it every hour.")
 
 
 BACKED_UP = """

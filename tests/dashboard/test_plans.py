@@ -11,7 +11,8 @@ from app.searching import ReservationFilter
 from persistence.dashboard.actions import PostgresActions
 from persistence.dashboard.ongoing import PostgresOngoing
 from persistence.searching import PostgresSearching
-from tests.integration.reading.test_plans import FILL, NOON, Noting, nodes
+from tests.integration.plans import nodes
+from tests.integration.reading.test_plans import FILL, NOON, Noting
 
 LARGE = {"journal", "reservations", "operator_actions"}
 
@@ -47,7 +48,18 @@ async def used(connection, look) -> set[str]:
     return found
 
 
+LATELY = """
+INSERT INTO journal (shard, seq, incarnation, at, kind, account, version, amount, available, held, by, entry,
+  hash)
+SELECT 0, 5000 + n, 1, now() - interval '5 minutes' + n * interval '60 ms', 'granted', 'eva', n, 1, 1, 0,
+  'key:shop', '{}', decode(repeat('00', 32), 'hex')
+FROM generate_series(1, 5000) n;
+ANALYZE;
+"""
+
+
 async def test_how_fast_it_goes_is_read_from_the_end_of_the_journal(filled):
+    await filled.execute(LATELY)
     assert {"journal_at"} == await used(filled, lambda pool: PostgresOngoing(pool).per_second())
 
 

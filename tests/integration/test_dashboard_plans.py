@@ -27,7 +27,8 @@ from persistence.inbox import summary
 from persistence.inbox.inbox import PostgresInbox
 from persistence.reconcile.recorded import PostgresReconciliations
 from persistence.searching import PostgresSearching
-from tests.integration.reading.test_plans import FILL, NOON, Noting, nodes
+from tests.integration.plans import nodes
+from tests.integration.reading.test_plans import FILL, NOON, Noting
 
 LARGE = {
     "journal",

@@ -12,7 +12,8 @@ from persistence.cleaning import dropping
 from persistence.inbox.retrying import READY
 from persistence.projections import dropped
 from persistence.restore.salvage import Salvage
-from tests.integration.reading.test_plans import FILL, nodes
+from tests.integration.plans import nodes
+from tests.integration.reading.test_plans import FILL
 
 ID = "cfcd2084-95d5-65ef-66e7-dff9f98764da"
 WAITING = """

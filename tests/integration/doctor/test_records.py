@@ -14,6 +14,18 @@ SHORTCOMINGS = {
         VALUES (0, 2, 1, 3, '[]', 'x')""",
         "acknowledged_lost", "critical", "1 reports within a day",
     ),
+    "no months ahead": (
+        """DO $$
+        DECLARE
+          month text;
+        BEGIN
+          FOR month IN SELECT name FROM journal_months WHERE since > now() LOOP
+            EXECUTE format('DROP TABLE %I', month);
+          END LOOP;
+        END
+        $$""",
+        "months", "warning", "no table for the next month",
+    ),
     "orphans": (
         "INSERT INTO orphans (shard, seq, entry, why, sha256) VALUES (0, 1, '{}', 'x', sha256('{}'))",
         "orphans", "warning", "1 entries",

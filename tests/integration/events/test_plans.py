@@ -10,6 +10,7 @@ from persistence.asking import Asking
 from persistence.events import balances, deriving, watching
 from persistence.events.delivering import Delivering
 from persistence.events.managed import PostgresEvents, _conditions
+from tests.integration.plans import nodes
 from tests.integration.reading.test_plans import FILL
 
 NOW = datetime(2026, 1, 2, 4, tzinfo=UTC)
@@ -57,10 +58,7 @@ async def filled(database):
 
 def scans(plan: dict) -> list[tuple[str, str | None, str | None]]:
     """Kind, table and index of every scan."""
-    found = [(plan["Node Type"], plan.get("Relation Name"), plan.get("Index Name"))]
-    for each in plan.get("Plans", []):
-        found += scans(each)
-    return found
+    return [(each["Node Type"], each.get("Relation Name"), each.get("Index Name")) for each in nodes(plan)]
 
 
 async def test_what_is_asked_every_second_walks_along_indexes(filled):
