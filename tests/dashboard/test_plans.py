@@ -1,6 +1,5 @@
 """What the pages ask of PostgreSQL walks along indexes, so that a page costs what it shows and no more."""
 
-import json
 from datetime import timedelta
 
 import asyncpg
@@ -11,7 +10,7 @@ from app.searching import ReservationFilter
 from persistence.dashboard.actions import PostgresActions
 from persistence.dashboard.ongoing import PostgresOngoing
 from persistence.searching import PostgresSearching
-from tests.integration.plans import nodes
+from tests.integration.plans import explained
 from tests.integration.reading.test_plans import FILL, NOON, Noting
 
 LARGE = {"journal", "reservations", "operator_actions"}
@@ -41,8 +40,7 @@ async def used(connection, look) -> set[str]:
     for query, values in noting.asked:
         if not query.lstrip().startswith(("SELECT", "WITH")):
             continue
-        (text,) = await connection.fetchrow(f"EXPLAIN (FORMAT JSON) {query}", *values)
-        for node in nodes(json.loads(text)[0]["Plan"]):
+        for node in await explained(connection, query, values):
             assert node["Node Type"] != "Seq Scan" or node["Relation Name"] not in LARGE, query
             found |= {node["Index Name"]} if "Index Name" in node else set()
     return found

@@ -1,8 +1,11 @@
 """What PostgreSQL plans, in the words of the journal: of which month a table or an index is, is left out."""
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+import asyncpg
 
 _MONTH = re.compile(r"journal_\d{4}_\d\d(_to_\d{4}_\d\d)?")
 
@@ -34,3 +37,26 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield plan | names
     for each in plan.get("Plans", ()):
         yield from nodes(each)
+
+
+def scans(plan: list[dict[str, Any]]) -> list[tuple[str, str | None, str | None]]:
+    """Kind, table and index of every node."""
+    return [(each["Node Type"], each.get("Relation Name"), each.get("Index Name")) for each in plan]
+
+
+async def explained(
+    connection: asyncpg.Connection, query: str, values: Sequence[object], how: str = ""
+) -> list[dict[str, Any]]:
+    """The nodes of the plan for these values. `how`: more options of EXPLAIN."""
+    told = await connection.fetchval(f"EXPLAIN (FORMAT JSON{how}) {query}", *values)
+    return list(nodes(json.loads(told)[0]["Plan"]))
+
+
+async def explained_once(connection: asyncpg.Connection, query: str) -> list[dict[str, Any]]:
+    """The nodes of the plan for any values, as connections have it that plan once."""
+    values = ["NULL"] * max(int(each) for each in re.findall(r"\$(\d+)", query))
+    async with connection.transaction():
+        await connection.execute(f"SET LOCAL plan_cache_mode = force_generic_plan; PREPARE once AS {query}")
+        told = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE once({', '.join(values)})")
+        await connection.execute("DEALLOCATE once")
+    return list(nodes(json.loads(told)[0]["Plan"]))

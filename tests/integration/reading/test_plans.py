@@ -1,6 +1,5 @@
 """Pages walk along indexes: what PostgreSQL plans for each of them, over tables that are worth it."""
 
-import json
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -12,7 +11,7 @@ from app.searching import AccountFilter, ReservationFilter
 from persistence import listing, searching
 from persistence.history import PostgresHistory
 from persistence.searching import PostgresSearching
-from tests.integration.plans import nodes
+from tests.integration.plans import explained
 from tests.integration.rows import MORNING
 
 FILL = """
@@ -131,8 +130,7 @@ async def test_every_page_walks_along_an_index(database, monkeypatch):
             await ask(pool)
             used, read_through = set(), set()
             for query, values in pool.asked:
-                explained = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {query}", *values)
-                for node in nodes(json.loads(explained)[0]["Plan"]):
+                for node in await explained(connection, query, values):
                     used.add(node.get("Index Name"))
                     if node["Node Type"] == "Seq Scan":
                         read_through.add(node["Relation Name"])
