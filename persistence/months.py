@@ -21,6 +21,19 @@ MAKE_AHEAD = "SELECT make_journal_months_ahead($1)"
 
 AHEAD_NOW = "SELECT count(*) FROM journal_months WHERE since > now()"
 
+# What a statement that knows no moment takes: a lock on every month, and on each of its indexes.
+LOCKS = """
+WITH months AS (
+  SELECT 1 + (SELECT count(*) FROM pg_index WHERE indrelid = inhrelid) AS locks
+  FROM pg_inherits WHERE inhparent = 'journal'::regclass
+), setting AS (
+  SELECT current_setting('max_locks_per_transaction')::integer AS each,
+    current_setting('max_connections')::integer AS connections
+)
+SELECT each, each * connections AS room, count(*) AS months, sum(locks)::bigint AS wanted
+FROM setting, months GROUP BY each, connections
+"""
+
 
 class Room:
     """Sees to it that what is going to be written has its tables, and remembers for which days there are."""

@@ -71,7 +71,8 @@ async def _of_postgres(pool: Pool, bounds: Bounds) -> tuple[list[Finding], list[
                 ], []
             findings.append(Finding("ledger", "ok", f"{row['id']}, {row['shards']} shards"))
             checks = (
-                records.lost, records.orphans, records.verified, records.reconciled, records.months_ahead
+                records.lost, records.orphans, records.verified, records.reconciled, records.months_ahead,
+                records.locks,
             )  # fmt: skip
             findings += [await check(connection) for check in checks]
             findings.append(await records.backed_up(connection, bounds.backup_seconds))

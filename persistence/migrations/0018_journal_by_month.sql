@@ -7,6 +7,8 @@ ALTER TABLE journal RENAME TO journal_before;
 CREATE TABLE journal (LIKE journal_before INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)
   PARTITION BY RANGE (at);
 
+ALTER TABLE journal DROP CONSTRAINT IF EXISTS journal_bounds;
+
 -- Who may read or write the journal still may.
 DO $$
 DECLARE
@@ -30,14 +32,6 @@ SELECT relname::text AS name, bounds[1]::timestamptz AS since, bounds[2]::timest
 FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid,
   regexp_match(pg_get_expr(relpartbound, pg_class.oid), 'FROM \(''(.+)''\) TO \(''(.+)''\)') AS bounds
 WHERE inhparent = 'journal'::regclass;
-
-CREATE FUNCTION month_of(moment timestamptz) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$
-  SELECT date_trunc('month', moment AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'
-$$;
-
-CREATE FUNCTION month_after(moment timestamptz) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$
-  SELECT (date_trunc('month', moment AT TIME ZONE 'UTC') + interval '1 month') AT TIME ZONE 'UTC'
-$$;
 
 -- A table for the rows of a time, for itself: with the keys and indexes of the journal, and not yet in it.
 CREATE FUNCTION make_journal_table(name text) RETURNS void LANGUAGE plpgsql AS $$
@@ -72,22 +66,25 @@ BEGIN
 END
 $$;
 
--- What there is already stays in the table that it is in, which is named by the months that it is for. It is read
--- through once, and nothing is copied or indexed anew.
+-- What there is already stays in the table that it is in, which is named by the months that it is for. Nothing is copied,
+-- indexed or read: its bounds were proved before (but for one that was empty then, and has little now).
 DO $$
 DECLARE
-  first timestamptz := (SELECT month_of(min(at)) FROM journal_before);
-  last timestamptz := (SELECT month_of(max(at)) FROM journal_before);
-  name text := 'journal_' || to_char(first AT TIME ZONE 'UTC', 'YYYY_MM');
+  first timestamptz;
+  after timestamptz;
+  name text;
   index record;
 BEGIN
+  SELECT since, until INTO first, after FROM journal_bounds;
+  IF first IS NULL THEN
+    SELECT month_of(min(at)), month_after(max(at)) INTO first, after FROM journal_before;
+  END IF;
   IF first IS NULL THEN
     DROP TABLE journal_before;
     RETURN;
   END IF;
-  IF last > first THEN
-    name := name || '_to_' || to_char(last AT TIME ZONE 'UTC', 'YYYY_MM');
-  END IF;
+  name := format('journal_%s_to_%s', to_char(first AT TIME ZONE 'UTC', 'YYYY_MM'),
+    to_char((after - interval '1 day') AT TIME ZONE 'UTC', 'YYYY_MM'));
   FOR index IN
     SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
     WHERE indrelid = 'journal_before'::regclass
@@ -95,9 +92,12 @@ BEGIN
     EXECUTE format('ALTER INDEX %I RENAME TO %I', index.relname, regexp_replace(index.relname, '^journal', name));
   END LOOP;
   EXECUTE format('ALTER TABLE journal_before RENAME TO %I', name);
-  EXECUTE format('ALTER TABLE journal ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', name, first, month_after(last));
+  EXECUTE format('ALTER TABLE journal ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', name, first, after);
+  EXECUTE format('ALTER TABLE %I DROP CONSTRAINT IF EXISTS journal_bounds', name);
 END
 $$;
+
+DROP TABLE journal_bounds;
 
 -- The indexes of every month. That table's are those that it has.
 CREATE INDEX journal_at ON journal (at, shard, seq);
