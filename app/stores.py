@@ -34,14 +34,14 @@ class Stores(NamedTuple):
         for client in (redis, aside, waiting):
             stack.push_async_callback(client.aclose)
 
-        async def pool(of: str, connections: int) -> Pool:
-            return await stack.enter_async_context(_pool(settings, of, connections))
+        async def pool(of: str, connections: int, *, plans_once: bool = False) -> Pool:
+            return await stack.enter_async_context(_pool(settings, of, connections, plans_once=plans_once))
 
         return cls(
             redis,
             aside,
             waiting,
-            credits=await pool("ledger", 8),
+            credits=await pool("ledger", 8, plans_once=True),
             pages=await pool("pages", 4),
             exports=await pool("exports", 2),
             guards=await pool("guards", 3),
@@ -50,10 +50,13 @@ class Stores(NamedTuple):
         )
 
 
-def _pool(settings: Settings, of: str, connections: int) -> AbstractAsyncContextManager[Pool]:
+def _pool(
+    settings: Settings, of: str, connections: int, *, plans_once: bool
+) -> AbstractAsyncContextManager[Pool]:
     return pooled(
         settings.database_url,
         connections_max=connections,
         name=f"lastro api {of}",
         close_seconds=CLOSE_SECONDS,
+        plans_once=plans_once,
     )

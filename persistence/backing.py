@@ -53,13 +53,16 @@ class PostgresBacking:
             return await rebuild.reservations(connection, [each for each in ids if _is_uuid(each)])
 
     # Redis may have forgotten the task and bound it again: the latest binding counts, not the latest hold.
-    # What stands in the place of a lost entry only says it again.
+    # What stands in the place of a lost entry only says it again. OFFSET makes PostgreSQL look each up in the
+    # index of each month, rather than read what all tasks are bound to.
     TASKS = f"""
     SELECT DISTINCT ON (n) n, reservation::text AS reservation FROM (
       SELECT asked.n, bound.reservation, min(bound.at) AS since
       FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked(provider, task, n)
-      JOIN journal bound ON bound.task = asked.task AND {binds("bound")}
-        AND bound.entry::json ->> 'provider' IS NOT DISTINCT FROM asked.provider
+      JOIN LATERAL (
+        SELECT its.reservation, its.at, its.entry::json ->> 'provider' AS provider FROM journal its
+        WHERE its.task = asked.task AND {binds("its")} OFFSET 0
+      ) AS bound ON bound.provider IS NOT DISTINCT FROM asked.provider
       GROUP BY 1, 2
     ) AS bindings
     ORDER BY n, since DESC, reservation DESC
@@ -94,10 +97,13 @@ class PostgresBacking:
     OF_RESERVATION = "('confirmed', 'cancelled', 'extended', 'bound')"
     # The same content under the same key for an earlier reservation of its task: that one was meant.
     EARLIER = f"""
-    SELECT earlier.reservation FROM journal latest JOIN journal earlier ON earlier.task = latest.task
-      AND earlier.entry::json ->> 'provider' IS NOT DISTINCT FROM latest.entry::json ->> 'provider'
-    WHERE latest.reservation = asked.id::uuid AND {binds("latest")} AND {binds("earlier")}
+    SELECT earlier.reservation FROM journal latest, LATERAL (
+      SELECT bound.reservation, bound.entry FROM journal bound
+      WHERE bound.task = latest.task AND {binds("bound")} OFFSET 0
+    ) AS earlier
+    WHERE latest.reservation = asked.id::uuid AND {binds("latest")}
       AND earlier.reservation <> latest.reservation
+      AND earlier.entry::json ->> 'provider' IS NOT DISTINCT FROM latest.entry::json ->> 'provider'
     """  # noqa: S608
     OF_THIS_OR_EARLIER = f"""
     kind IN {OF_RESERVATION} AND reservation = ANY(ARRAY({EARLIER}) || asked.id::uuid) AND (

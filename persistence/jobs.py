@@ -55,6 +55,11 @@ def monitoring() -> None:
     _call_for("monitoring")
 
 
+def months() -> int:
+    """Make the next months of the journal. Returns how many it made."""
+    return bench.get().run(bench.get().months)
+
+
 def reconcile() -> bool:
     """Compare Redis with the journal for a slice of time, when it is due or somebody asked for it."""
     return bench.get().run(bench.get().reconcile)

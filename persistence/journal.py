@@ -30,6 +30,7 @@ from app.ledger.stream import (
     whole_calls,
 )
 from persistence.admission import Barrier, past
+from persistence.months import Room
 from persistence.pool import Connection
 from persistence.projections import Projections
 from persistence.rows import JOURNAL, NOTES, rows_of
@@ -122,6 +123,7 @@ class Journal:
         self._barrier = barrier
         self._trimmed: dict[int, float] = {}
         self._careful: set[int] = set()
+        self._room = Room()
         self.condemned: dict[int, str] = {}
         """Why, by shard."""
 
@@ -175,6 +177,7 @@ class Journal:
         try:
             after = await self._commit(admitted, standing, found)
         except POISONOUS as error:
+            self._room.forget()
             raise Suspicious(piece, sentence(error, found)) from error
         await self._barrier("after commit")
         await self._tell(admitted, after)
@@ -226,6 +229,7 @@ class Journal:
         after = standing._replace(
             cursor=last.sequence, size=standing.size + size, link=last.entry.nonce, head=head
         )
+        await self._room.make(self._connection, (line.entry.at_ms for line in found))
         async with self._connection.transaction():
             done = await self._connection.execute(
                 self.ADVANCE, shard, standing.cursor, standing.incarnation,

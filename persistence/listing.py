@@ -132,8 +132,11 @@ _VERSIONS = (
 )
 
 
+# Looked up first, so that the journal is not walked through in search of them.
 OF_TASK = f"""
-j.reservation IN (SELECT bound.reservation FROM journal bound WHERE bound.task = {{}} AND {binds("bound")})
+j.reservation = ANY (ARRAY(
+  SELECT bound.reservation FROM journal bound WHERE bound.task = {{}} AND {binds("bound")}
+))
 """  # noqa: S608
 
 

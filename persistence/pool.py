@@ -43,13 +43,27 @@ _AWAY = (
 )
 
 
+SETTINGS = {"jit": "off"}
+"""Of every connection: what is asked is short, and compiling it takes longer than answering it."""
+
+
 def ssl_of(url: str) -> bool | None:
     """The `ssl` argument of asyncpg for a URL: `None` (as the URL says) or `False` (it says nothing)."""
     return None if "sslmode" in parse_qs(urlsplit(url).query) else False
 
 
-async def open_pool(url: str, *, connections_max: int = 8, name: str = "lastro") -> Pool:
-    """A pool that connects when it is first used; the caller closes it. `name` is for `pg_stat_activity`."""
+async def open_pool(
+    url: str, *, connections_max: int = 8, name: str = "lastro", plans_once: bool = False
+) -> Pool:
+    """A pool that connects when it is first used; the caller closes it.
+
+    Args:
+        url: Of PostgreSQL.
+        connections_max: How many there are at most.
+        name: For `pg_stat_activity`.
+        plans_once: Whether a statement is planned once for a connection, not again for each of its values.
+            For who looks a few rows up by keys: to plan that over all months takes longer than to do it.
+    """
     return await asyncpg.create_pool(
         url,
         ssl=ssl_of(url),
@@ -57,7 +71,11 @@ async def open_pool(url: str, *, connections_max: int = 8, name: str = "lastro")
         max_size=connections_max,
         timeout=CONNECT_SECONDS,
         max_inactive_connection_lifetime=60.0,
-        server_settings={"application_name": name},
+        server_settings={
+            "application_name": name,
+            "plan_cache_mode": "force_generic_plan" if plans_once else "auto",
+            **SETTINGS,
+        },
     )
 
 
@@ -94,9 +112,11 @@ async def answering(pool: Pool, seconds: float = ANSWER_SECONDS) -> AsyncIterato
 
 
 @asynccontextmanager
-async def pooled(url: str, *, connections_max: int, name: str, close_seconds: float) -> AsyncIterator[Pool]:
+async def pooled(
+    url: str, *, connections_max: int, name: str, close_seconds: float, plans_once: bool = False
+) -> AsyncIterator[Pool]:
     """A pool as long as the block lasts; then its queries may end, for `close_seconds` at most."""
-    pool = await open_pool(url, connections_max=connections_max, name=name)
+    pool = await open_pool(url, connections_max=connections_max, name=name, plans_once=plans_once)
     try:
         yield pool
     finally:

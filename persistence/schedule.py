@@ -46,6 +46,9 @@ BACKUP_SECONDS = 5
 ALERTS_SECONDS = 3
 """How often workers are called to watch; they go on for some seconds each time."""
 
+MONTHS_SECONDS = 3600
+"""How often a worker looks whether the next months of the journal are there."""
+
 JOB_SECONDS_MAX = 30
 KEPT_SECONDS = 10
 FAILED_KEPT_SECONDS = 600
@@ -79,6 +82,7 @@ def enqueue_due(queues: Redis, now: float) -> list[str]:
         (jobs.events, jobs.TASKS_QUEUE, EVENTS_SECONDS),
         (jobs.ask, jobs.TASKS_QUEUE, ASK_SECONDS),
         (jobs.webhooks, jobs.TASKS_QUEUE, WEBHOOKS_SECONDS),
+        (jobs.months, jobs.TASKS_QUEUE, MONTHS_SECONDS),
     ):
         queue = Queue(queue_name, connection=queues)
         if queue.count >= QUEUED_MAX:

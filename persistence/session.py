@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from persistence.pool import CONNECT_SECONDS, Connection, ssl_of
+from persistence.pool import CONNECT_SECONDS, SETTINGS, Connection, ssl_of
 
 
 async def connect(url: str, *, name: str = "lastro", answer_seconds: float | None = None) -> Connection:
@@ -14,6 +14,6 @@ async def connect(url: str, *, name: str = "lastro", answer_seconds: float | Non
         ssl=ssl_of(url),
         timeout=CONNECT_SECONDS,
         command_timeout=answer_seconds,
-        server_settings={"application_name": name, "synchronous_commit": "on"},
+        server_settings={"application_name": name, "synchronous_commit": "on", **SETTINGS},
     )
     return connection

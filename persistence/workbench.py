@@ -32,8 +32,9 @@ from persistence.backing import PostgresBacking
 from persistence.backup.scheduled import backup_slice
 from persistence.drain import drain
 from persistence.inbox.retrying import Position, retry_slice
+from persistence.months import make_ahead
 from persistence.operators import Announcer
-from persistence.pool import Pool, pooled
+from persistence.pool import Pool, answering, pooled
 from persistence.reconcile.sides import Behind
 from persistence.reconcile.sighting import NotExaminable
 from persistence.reconcile.slice import reconcile_slice
@@ -183,6 +184,17 @@ class Workbench:
             return 0
         self._note("webhooks", None)
         return done or 0
+
+    async def months(self) -> int:
+        """Make the months of the journal that will be needed. Returns how many."""
+        try:
+            async with answering(self._pool) as connection:
+                made = await make_ahead(connection)
+        except (*AWAY, PostgresError, InterfaceError, InternalClientError) as error:
+            self._note("months", error)
+            return 0
+        self._note("months", None)
+        return len(made)
 
     async def _until_stopped(self, task: "asyncio.Task[_Result]") -> _Result | None:
         """What a task comes to; `None` when a request to stop came first, which cuts it off."""

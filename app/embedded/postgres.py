@@ -97,6 +97,8 @@ class Postgres(Server):
             "timezone": "UTC",
             "fsync": "on" if self._durable else "off",
             "full_page_writes": "on" if self._durable else "off",
+            # A statement over the journal takes locks on the tables of all its months.
+            "max_locks_per_transaction": "256",
             # What a kill -9 leaves behind goes with the folder, not into the machine's shared memory.
             "dynamic_shared_memory_type": "posix" if self._durable else "mmap",
         }

@@ -24,6 +24,7 @@ from persistence.admission import Barrier, past
 from persistence.backup.manifest import BackupRefused, Manifest
 from persistence.backup.reading import Backup, Proved
 from persistence.birth import ADVISORY_LOCK
+from persistence.months import Room
 from persistence.pool import Connection
 from persistence.projections import Projections
 from persistence.rows import JOURNAL, NOTES, row_of
@@ -64,7 +65,9 @@ async def import_backup(
             await _found(connection, backup.manifest)
             await barrier("after founding")
         await _demand_empty(redis)
+        room = Room()
         for page in backup.pages():
+            await room.make(connection, (each.entry.at_ms for each in page))
             await _take_in(connection, page)
             seen(len(page))
             await barrier("after page")

@@ -70,7 +70,10 @@ async def _of_postgres(pool: Pool, bounds: Bounds) -> tuple[list[Finding], list[
                     Finding("ledger", "critical", "None is born.", "Run `lastro migrate`."),
                 ], []
             findings.append(Finding("ledger", "ok", f"{row['id']}, {row['shards']} shards"))
-            checks = (records.lost, records.orphans, records.verified, records.reconciled)
+            checks = (
+                records.lost, records.orphans, records.verified, records.reconciled, records.months_ahead,
+                records.locks,
+            )  # fmt: skip
             findings += [await check(connection) for check in checks]
             findings.append(await records.backed_up(connection, bounds.backup_seconds))
             standings = await read_standings(connection)

@@ -9,6 +9,7 @@ from app.ledger.findings import Finding
 from app.ledger.judgement import UNTIL_ADOPTED
 from persistence.doctor.words import ago
 from persistence.fences import fences
+from persistence.months import AHEAD_NOW, LOCKS
 from persistence.pool import Connection, Pool
 
 REASONS_MAX = 8
@@ -124,6 +125,37 @@ async def reconciled(connection: Connection) -> Finding:
         says += running and f"; {running}"
         return Finding("reconciliation", "warning", says, f"{at_work} {run}")
     return Finding("reconciliation", "ok", says)
+
+
+async def months_ahead(connection: Connection) -> Finding:
+    """Whether the journal has tables for the time to come."""
+    ahead = await connection.fetchval(AHEAD_NOW)
+    if ahead:
+        return Finding("months", "ok", f"the journal has tables for {ahead} months to come")
+    says = "The journal has no table for the next month: whoever writes its first entry makes it meanwhile."
+    return Finding("months", "warning", says, "Are cron and workers at work? A worker makes it every hour.")
+
+
+STATEMENTS_MIN = 40
+"""So many statements over all months may be under way at once, at least."""
+
+
+async def locks(connection: Connection) -> Finding:
+    """Whether PostgreSQL has room for the locks of statements over all months of the journal."""
+    row = await connection.fetchrow(LOCKS)
+    if row is None:
+        return Finding("locks", "ok", "the journal has no table yet")
+    months, wanted, each, room = row["months"], row["wanted"], row["each"], row["room"]
+    at_once = room // wanted
+    if at_once >= STATEMENTS_MIN:
+        return Finding("locks", "ok", f"room for {at_once:,} statements at once over {months} months")
+    says = (
+        f"A statement over the {months} months of the journal takes {wanted} locks, and PostgreSQL has room "
+        f"for {room:,}: when more than {at_once} are under way, some fail."
+    )
+    enough = 2 ** (each * STATEMENTS_MIN // max(1, at_once)).bit_length()
+    do = f"Set max_locks_per_transaction = {enough}, and restart PostgreSQL."
+    return Finding("locks", "warning", says, do)
 
 
 BACKED_UP = """

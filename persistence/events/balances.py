@@ -12,19 +12,35 @@ from persistence.events.levels import Level, implied, moved
 from persistence.events.outbox import Made
 from persistence.pool import Connection
 
-# An account before its first version of some entries: what it had, its threshold, and what was told of it.
-BEFORE = """
-SELECT asked.account, coalesce(last.available, 0) AS available, changed.entry, told.low, told.depleted
-FROM unnest($1::text[], $2::bigint[]) AS asked (account, version)
-LEFT JOIN journal last ON (last.account, last.version) = (asked.account, asked.version - 1)
+_CHANGES = """kind IN ('configured', 'adjusted') AND strpos(entry, '"low_balance"') > 0"""
+"""As the index `journal_thresholds` has it."""
+
+# An account before its first version of some entries, of the moment $3: what it had, what was told of it, and
+# its threshold, which is the present one; NULL: it has changed since. The entry before is looked for in the
+# month before that moment, and in all of them only where it is not there.
+BEFORE = f"""
+SELECT asked.account, told.low, told.depleted,
+  CASE WHEN asked.version = 1 THEN 0 ELSE coalesce(
+    (SELECT j.available FROM journal j WHERE (j.account, j.version) = (asked.account, asked.version - 1)
+     AND j.at BETWEEN asked.at - interval '31 days' AND asked.at),
+    (SELECT j.available FROM journal j WHERE (j.account, j.version) = (asked.account, asked.version - 1)), 0
+  ) END AS available,
+  CASE WHEN NOT EXISTS (
+    SELECT FROM journal j
+    WHERE j.account = asked.account AND j.version >= asked.version AND j.at >= asked.at AND {_CHANGES}
+  ) THEN present.low_balance END AS threshold
+FROM unnest($1::text[], $2::bigint[], $3::timestamptz[]) AS asked (account, version, at)
+LEFT JOIN accounts present ON present.account = asked.account
 LEFT JOIN event_levels told ON told.account = asked.account
-LEFT JOIN LATERAL (
-  SELECT entry FROM journal j
-  WHERE j.account = asked.account AND j.version < asked.version
-    AND kind IN ('configured', 'adjusted') AND strpos(entry, '"low_balance"') > 0
+"""  # noqa: S608
+
+THRESHOLDS = f"""
+SELECT asked.account, changed.entry
+FROM unnest($1::text[], $2::bigint[]) AS asked (account, version), LATERAL (
+  SELECT entry FROM journal j WHERE j.account = asked.account AND j.version < asked.version AND {_CHANGES}
   ORDER BY j.version DESC LIMIT 1
-) AS changed ON true
-"""
+) AS changed
+"""  # noqa: S608
 
 KEEP = """
 INSERT INTO event_levels (account, low, depleted)
@@ -40,9 +56,9 @@ class _Account:
 
     __slots__ = ("available", "is_kept", "level", "threshold")
 
-    def __init__(self, row: Record) -> None:
+    def __init__(self, row: Record, threshold: int) -> None:
         self.available: int = row["available"]
-        self.threshold: int = 0 if row["entry"] is None else decode_entry(row["entry"]).low_balance or 0
+        self.threshold = threshold
         self.is_kept: bool = row["low"] is not None
         self.level = (
             Level(row["low"], row["depleted"]) if self.is_kept else implied(self.available, self.threshold)
@@ -74,11 +90,7 @@ class _Told(NamedTuple):
 
 async def falls(connection: Connection, shard: int, rows: Sequence[Record]) -> list[tuple[int, Made]]:
     """What is told of balances that fell, by sequence; what was told of which account is kept."""
-    firsts: dict[str, int] = {}
-    for row in rows:
-        firsts.setdefault(row["account"], row["version"])
-    before = await connection.fetch(BEFORE, list(firsts), list(firsts.values()))
-    accounts = {row["account"]: _Account(row) for row in before}
+    accounts = await _before(connection, rows)
     made: list[tuple[int, Made]] = []
     for row in rows:
         account = accounts[row["account"]]
@@ -91,6 +103,23 @@ async def falls(connection: Connection, shard: int, rows: Sequence[Record]) -> l
     if gone := [id_ for id_, each in accounts.items() if each.is_kept and each.says_itself]:
         await connection.execute(DROP, gone)
     return made
+
+
+async def _before(connection: Connection, rows: Sequence[Record]) -> dict[str, _Account]:
+    """The accounts of some entries as they stood before these."""
+    firsts: dict[str, Record] = {}
+    for row in rows:
+        firsts.setdefault(row["account"], row)
+    versions = [row["version"] for row in firsts.values()]
+    before = await connection.fetch(BEFORE, list(firsts), versions, [row["at"] for row in firsts.values()])
+    thresholds = {row["account"]: row["threshold"] for row in before}
+    if changed := [id_ for id_, threshold in thresholds.items() if threshold is None]:
+        thresholds |= dict.fromkeys(changed, 0)
+        for id_, entry in await connection.fetch(
+            THRESHOLDS, changed, [firsts[each]["version"] for each in changed]
+        ):
+            thresholds[id_] = decode_entry(entry).low_balance or 0
+    return {row["account"]: _Account(row, thresholds[row["account"]]) for row in before}
 
 
 def _fallen(shard: int, row: Record, account: _Account, type_: EventType) -> BalanceLow | BalanceDepleted:

@@ -12,28 +12,31 @@ from persistence.pool import Connection
 
 # What ended, by its kind. A confirm ends its reservation when it came late, gave something back, or took all
 # that was still held: what was reserved, or stood there when an entry took the place of lost ones, but for
-# the parts that were captured since.
+# the parts that were captured since. Both are looked for in the months since it was made: a row that clean-up
+# has dropped does not say when, and then it is all of them.
 ENDINGS = woven("""
 {entries}, confirms AS (
   SELECT entries.start, entries.model, entries.at, origin.at AS made_at, origin.reserved,
     its.captured + origin.captured + parts.captured AS captured, its.released, its.late
-  FROM entries, LATERAL (
+  FROM entries LEFT JOIN reservations known ON known.id = entries.reservation, LATERAL (
     SELECT coalesce(captured, 0) AS captured, coalesce(released, 0) AS released, coalesce(late, false) AS late
     FROM jsonb_to_record(entries.text::jsonb) AS its (captured bigint, released bigint, late boolean)
   ) AS its, LATERAL (
-    SELECT seq, coalesce(to_timestamp((stands ->> 'created_at_ms')::numeric / 1000), at) AS at,
+    SELECT seq, at AS since, coalesce(to_timestamp((stands ->> 'created_at_ms')::numeric / 1000), at) AS at,
       coalesce((stands ->> 'reserved')::bigint, amount) AS reserved,
       coalesce((stands ->> 'captured')::bigint, 0) AS captured
     FROM (
       SELECT seq, at, amount, CASE WHEN kind = 'adjusted' THEN entry::jsonb -> 'stands' END AS stands
       FROM journal
       WHERE reservation = entries.reservation AND seq < entries.seq AND kind IN ('reserved', 'adjusted')
+        AND at >= coalesce(known.created_at, '-infinity') AND at <= entries.at
       ORDER BY seq DESC LIMIT 1
     ) AS origin
   ) AS origin, LATERAL (
     SELECT coalesce(sum((entry::jsonb ->> 'captured')::bigint), 0) AS captured
     FROM journal
     WHERE reservation = entries.reservation AND kind = 'confirmed' AND seq > origin.seq AND seq < entries.seq
+      AND at >= origin.since AND at <= entries.at
   ) AS parts
   WHERE entries.kind = 'confirmed'
 )

@@ -112,29 +112,35 @@ class Accounts:
             [at(each.last_at_ms) for each in moved],
         )
 
-    # In one statement: what may be owed and what is owed belong together.
-    CONFIGURE = """
+    # What may be owed and what is owed belong together, in one statement. An account that is new here, and
+    # that another shard has opened meanwhile, is refused by the table.
+    OPEN_CONFIGURED = """
     INSERT INTO accounts (account, shard, version, available, held, opened_at, last_at, overdraft_limit,
       status, low_balance)
     SELECT account, $1, version, available, held, opened_at, last_at, overdraft_limit, status, low_balance
     FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::timestamptz[], $7::timestamptz[],
         $8::bigint[], $9::text[], $10::bigint[])
       AS new (account, version, available, held, opened_at, last_at, overdraft_limit, status, low_balance)
-    ON CONFLICT (account) DO UPDATE
-    SET version = excluded.version, available = excluded.available, held = excluded.held,
-      last_at = excluded.last_at, overdraft_limit = excluded.overdraft_limit, status = excluded.status,
-      low_balance = excluded.low_balance
+    """
+
+    CONFIGURE = """
+    UPDATE accounts SET version = new.version, available = new.available, held = new.held,
+      last_at = new.last_at, overdraft_limit = new.overdraft_limit, status = new.status,
+      low_balance = new.low_balance
+    FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::timestamptz[],
+        $7::bigint[], $8::text[], $9::bigint[])
+      AS new (account, version, available, held, opened_at, last_at, overdraft_limit, status, low_balance)
+    WHERE accounts.account = new.account
     """
 
     async def _configure(self, connection: Connection, configured: Sequence[Account]) -> None:
-        rows = [
-            (
-                each.id, each.version, each.available, each.held, at(each.opened_at_ms), at(each.last_at_ms),
-                each.overdraft_limit, each.status, each.low_balance,
-            )
-            for each in configured
-        ]  # fmt: skip
-        await connection.execute(self.CONFIGURE, self._shard, *map(list, zip(*rows, strict=True)))
+        known = [_row(each) for each in configured if each.id in self._known]
+        opened = [_row(each) for each in configured if each.id not in self._known]
+        if known:
+            await connection.execute(self.CONFIGURE, *map(list, zip(*known, strict=True)))
+        if opened:
+            columns = map(list, zip(*opened, strict=True))
+            await connection.execute(self.OPEN_CONFIGURED, self._shard, *columns)
 
     DROP_LOTS = """
     DELETE FROM lots
@@ -164,3 +170,10 @@ class Accounts:
         put = [(*key, *lot) for key, lot in lots.items() if self._known_lots.get(key) != lot]
         if put:
             await connection.execute(self.PUT_LOTS, *map(list, zip(*put, strict=True)))
+
+
+def _row(account: Account) -> tuple[object, ...]:
+    return (
+        account.id, account.version, account.available, account.held, at(account.opened_at_ms),
+        at(account.last_at_ms), account.overdraft_limit, account.status, account.low_balance,
+    )  # fmt: skip

@@ -35,7 +35,8 @@ _decode_made = msgspec.json.Decoder(_Made).decode
 _decode_notes = msgspec.json.Decoder(Notes).decode
 _NOTHING_NOTED = Notes(salt="")
 
-# Microseconds are never lost in a float: `extract` gives a numeric.
+# Microseconds are never lost in a float: `extract` gives a numeric. What made a reservation is looked for in
+# the months since then, and in all of them only where it is not there.
 _ROWS = """
 SELECT r.id::text AS id, r.account, r.status, r.reserved, r.captured, r.charged, r.released, r.held,
   (extract(epoch FROM r.expires_at) * 1000)::bigint AS expires_at_ms,
@@ -43,10 +44,13 @@ SELECT r.id::text AS id, r.account, r.status, r.reserved, r.captured, r.charged,
   (extract(epoch FROM r.settled_at) * 1000)::bigint AS settled_at_ms,
   r.reserved_seq, r.bound_seq, r.ended_seq, r.cancel_cause, r.late, r.extensions, r.parts, r.over_capture,
   r.on_expired, r.price, r.task, r.provider, r.model,
-  CASE WHEN r.status = 'pending' THEN made.entry END AS made,
+  CASE WHEN r.status = 'pending' THEN coalesce(
+    (SELECT entry FROM journal made
+     WHERE (made.shard, made.seq) = (r.shard, r.reserved_seq) AND made.at >= r.created_at),
+    (SELECT entry FROM journal made WHERE (made.shard, made.seq) = (r.shard, r.reserved_seq))
+  ) END AS made,
   made_notes.text AS made_notes, bound_notes.text AS bound_notes, ended_notes.text AS ended_notes
 FROM {source} r
-LEFT JOIN journal made ON (made.shard, made.seq) = (r.shard, r.reserved_seq)
 LEFT JOIN notes made_notes ON (made_notes.shard, made_notes.seq) = (r.shard, r.reserved_seq)
 LEFT JOIN notes bound_notes ON (bound_notes.shard, bound_notes.seq) = (r.shard, r.bound_seq)
 LEFT JOIN notes ended_notes ON (ended_notes.shard, ended_notes.seq) = (r.shard, r.ended_seq)

@@ -38,6 +38,7 @@ from persistence import rebuild
 from persistence.admission import admit
 from persistence.admission_steps import Barrier, past
 from persistence.fences import unfence
+from persistence.months import Room
 from persistence.pool import Connection, open_pool
 from persistence.projections import Projections
 from persistence.readable import as_text
@@ -174,6 +175,7 @@ async def _adopt(
         adjustments = Adjustments(loss, then, standing.link, incarnation, f"operator:{by}")
         lines = adjustments.replace(await _stored(connection, shard, then))
         rows, notes, head = rows_of(shard, head, lines)
+        await Room().make(connection, (line.entry.at_ms for line in lines))  # of one shard at a time
         projections = Projections(shard)
         await projections.load(connection, lines)
         projections.fold(lines)

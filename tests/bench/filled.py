@@ -14,6 +14,7 @@ import msgspec
 from app.ledger.entries import Entry, Leg
 from app.ledger.shards import new_reservation_id, shard_of
 from app.ledger.stream import Line
+from persistence.months import Room
 from persistence.pool import Connection
 from persistence.projections import Projections
 from persistence.rows import JOURNAL, rows_of
@@ -127,6 +128,7 @@ async def _append(connection: Connection, shard: int, head: bytes, lines: list[L
     async with connection.transaction():
         projections = Projections(shard)
         await projections.load(connection, lines)
+        await Room().make(connection, (line.entry.at_ms for line in lines))
         projections.fold(lines)
         await connection.copy_records_to_table("journal", records=rows, columns=JOURNAL)
         await projections.store(connection)

@@ -23,7 +23,7 @@ SIZES = Sizes(rounds=1, seconds=0.1, growth_max=200)
 
 LOSE_ONE = """
 ALTER TABLE journal DISABLE TRIGGER USER;
-DELETE FROM journal WHERE ctid = (SELECT max(ctid) FROM journal)
+DELETE FROM journal WHERE (shard, seq) = (SELECT shard, seq FROM journal ORDER BY at DESC LIMIT 1)
 """
 
 

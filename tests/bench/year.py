@@ -55,9 +55,19 @@ $$;
 """
 
 _BARE = """
-ALTER TABLE journal DISABLE TRIGGER USER;
+DO $$
+DECLARE
+  month text;
+BEGIN
+  PERFORM make_journal_months(ARRAY(SELECT now() - n * interval '1 week' FROM generate_series(0, 60) AS n));
+  EXECUTE 'ALTER TABLE journal DISABLE TRIGGER USER';
+  FOR month IN SELECT name FROM journal_months LOOP
+    EXECUTE format('ALTER TABLE %I DISABLE TRIGGER USER', month);
+    EXECUTE format('ALTER TABLE %I SET UNLOGGED', month);
+  END LOOP;
+END
+$$;
 TRUNCATE journal, accounts, lots, reservations;
-ALTER TABLE journal SET UNLOGGED;
 """
 
 # A job ends before the next one begins, so that no shard's time goes back.
@@ -200,16 +210,33 @@ SELECT gen_random_uuid(), 'balance.low', 'customer-' || lpad((n % {ACCOUNTS})::t
 FROM generate_series(1, 200000) AS n;
 """
 
+_GUARDED = """
+DO $$
+DECLARE
+  month text;
+BEGIN
+  EXECUTE 'ALTER TABLE journal ENABLE TRIGGER USER';
+  FOR month IN SELECT name FROM journal_months LOOP
+    EXECUTE format('ALTER TABLE %I ENABLE TRIGGER USER', month);
+  END LOOP;
+END
+$$
+"""
+
+# The keys of each month, and the indexes of all, which are made for each month with the journal's.
 _INDEXES = """
-SELECT CASE WHEN con.oid IS NULL THEN pg_get_indexdef(i.indexrelid)
-    ELSE format('ALTER TABLE journal ADD CONSTRAINT %I %s', conname, pg_get_constraintdef(con.oid))
+SELECT CASE WHEN con.oid IS NULL THEN regexp_replace(pg_get_indexdef(i.indexrelid), ' ON ONLY ', ' ON ')
+    ELSE format('ALTER TABLE %s ADD CONSTRAINT %I %s', i.indrelid::regclass, conname,
+      pg_get_constraintdef(con.oid))
   END AS made,
   CASE WHEN con.oid IS NULL THEN format('DROP INDEX %I', c.relname)
-    ELSE format('ALTER TABLE journal DROP CONSTRAINT %I', conname)
+    ELSE format('ALTER TABLE %s DROP CONSTRAINT %I', i.indrelid::regclass, conname)
   END AS dropped
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 LEFT JOIN pg_constraint con ON con.conindid = i.indexrelid
-WHERE i.indrelid = 'journal'::regclass ORDER BY c.relname
+WHERE i.indrelid = 'journal'::regclass OR con.oid IS NOT NULL
+  AND i.indrelid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'journal'::regclass)
+ORDER BY c.relname
 """
 
 
@@ -229,7 +256,7 @@ async def live(database_url: str) -> None:
             [*((index["made"], ()) for index in indexes), (_CURSORS, ())],
             [(_RESERVATIONS, ()), (_BALANCES, ()), (_INBOX, ()), (_BESIDE, ())],
         )
-        await connection.execute("ALTER TABLE journal ENABLE TRIGGER USER")
+        await connection.execute(_GUARDED)
         await connection.execute("VACUUM ANALYZE")
     finally:
         await connection.close()

@@ -1,6 +1,5 @@
 """What the pages ask of PostgreSQL walks along indexes, so that a page costs what it shows and no more."""
 
-import json
 from datetime import timedelta
 
 import asyncpg
@@ -11,7 +10,8 @@ from app.searching import ReservationFilter
 from persistence.dashboard.actions import PostgresActions
 from persistence.dashboard.ongoing import PostgresOngoing
 from persistence.searching import PostgresSearching
-from tests.integration.reading.test_plans import FILL, NOON, Noting, nodes
+from tests.integration.plans import explained
+from tests.integration.reading.test_plans import FILL, NOON, Noting
 
 LARGE = {"journal", "reservations", "operator_actions"}
 
@@ -40,14 +40,24 @@ async def used(connection, look) -> set[str]:
     for query, values in noting.asked:
         if not query.lstrip().startswith(("SELECT", "WITH")):
             continue
-        (text,) = await connection.fetchrow(f"EXPLAIN (FORMAT JSON) {query}", *values)
-        for node in nodes(json.loads(text)[0]["Plan"]):
+        for node in await explained(connection, query, values):
             assert node["Node Type"] != "Seq Scan" or node["Relation Name"] not in LARGE, query
             found |= {node["Index Name"]} if "Index Name" in node else set()
     return found
 
 
+LATELY = """
+INSERT INTO journal (shard, seq, incarnation, at, kind, account, version, amount, available, held, by, entry,
+  hash)
+SELECT 0, 5000 + n, 1, now() - interval '5 minutes' + n * interval '60 ms', 'granted', 'eva', n, 1, 1, 0,
+  'key:shop', '{}', decode(repeat('00', 32), 'hex')
+FROM generate_series(1, 5000) n;
+ANALYZE;
+"""
+
+
 async def test_how_fast_it_goes_is_read_from_the_end_of_the_journal(filled):
+    await filled.execute(LATELY)
     assert {"journal_at"} == await used(filled, lambda pool: PostgresOngoing(pool).per_second())
 
 

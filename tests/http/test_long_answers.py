@@ -15,6 +15,7 @@ from tests.http.serving import create_app
 
 ROWS = 20_000
 FILL = f"""
+SELECT make_journal_months(ARRAY[timestamptz '2026-01-02']);
 INSERT INTO journal (shard, seq, incarnation, at, kind, account, version, amount, available, held, by, entry,
   hash)
 SELECT 0, n, 1, timestamptz '2026-01-02 03:04:05Z' + n * interval '1 second', 'granted', 'alice', n, 1, n, 0,

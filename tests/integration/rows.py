@@ -6,6 +6,7 @@ import msgspec
 
 from app.ledger.entries import Entry, Notes, seal
 from app.ledger.shards import shard_of
+from persistence.months import MAKE
 from persistence.pool import Pool
 
 SHARDS = 16
@@ -61,6 +62,7 @@ class Rows:
         )  # fmt: skip
         at = MORNING + timedelta(milliseconds=after_ms)
         async with self._database.acquire() as connection, connection.transaction():
+            await connection.execute(MAKE, [at])
             await connection.execute(
                 APPEND, shard, sequence, entry.incarnation, at, entry.kind, account, version, entry.amount,
                 entry.available, entry.held, entry.reservation, entry.task, entry.model, entry.key, entry.by,

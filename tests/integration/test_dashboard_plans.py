@@ -2,7 +2,6 @@
 walks along an index for long.
 """
 
-import json
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -27,7 +26,8 @@ from persistence.inbox import summary
 from persistence.inbox.inbox import PostgresInbox
 from persistence.reconcile.recorded import PostgresReconciliations
 from persistence.searching import PostgresSearching
-from tests.integration.reading.test_plans import FILL, NOON, Noting, nodes
+from tests.integration.plans import explained
+from tests.integration.reading.test_plans import FILL, NOON, Noting
 
 LARGE = {
     "journal",
@@ -155,8 +155,7 @@ async def test_no_page_looks_at_many_rows(large):
         await ask(noting)
         assert noting.asked, name
         for query, values in noting.asked:
-            found = await large.fetchval(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {query}", *values)
-            plan = list(nodes(json.loads(found)[0]["Plan"]))
+            plan = await explained(large, query, values, ", ANALYZE, TIMING OFF")
             whole = {each["Relation Name"] for each in plan if each["Node Type"] == "Seq Scan"}
             assert set() == whole & LARGE, (name, query)
             assert sum(map(visited, plan)) <= VISITED, (name, query)

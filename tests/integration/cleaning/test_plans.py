@@ -2,7 +2,6 @@
 clean-up.
 """
 
-import json
 from datetime import UTC, datetime
 
 import pytest
@@ -12,7 +11,8 @@ from persistence.cleaning import dropping
 from persistence.inbox.retrying import READY
 from persistence.projections import dropped
 from persistence.restore.salvage import Salvage
-from tests.integration.reading.test_plans import FILL, nodes
+from tests.integration.plans import explained
+from tests.integration.reading.test_plans import FILL
 
 ID = "cfcd2084-95d5-65ef-66e7-dff9f98764da"
 WAITING = """
@@ -45,8 +45,7 @@ async def filled(database):
 
 async def test_no_question_reads_a_table_through(filled):
     for what, (statement, values, index) in ASKED.items():
-        explained = await filled.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *values)
-        plan = [*nodes(json.loads(explained)[0]["Plan"])]
+        plan = await explained(filled, statement, values)
         read = {each["Relation Name"] for each in plan if each["Node Type"] == "Seq Scan"}
         assert not read & {"journal", "reservations"}, (what, read)
         assert index in {each.get("Index Name") for each in plan}, what

@@ -13,6 +13,7 @@ TRUNCATE acknowledged_lost, orphans, reconciliations, backups;
 INSERT INTO reconciliations (finished_at, status, by) VALUES (now(), 'equal', 'test');
 INSERT INTO backups (finished_at, path, entries) VALUES (now(), 'there', 8);
 DELETE FROM migrations WHERE name LIKE '9999%';
+SELECT make_journal_months_ahead(3);
 """
 
 

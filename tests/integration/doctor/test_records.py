@@ -14,6 +14,18 @@ SHORTCOMINGS = {
         VALUES (0, 2, 1, 3, '[]', 'x')""",
         "acknowledged_lost", "critical", "1 reports within a day",
     ),
+    "no months ahead": (
+        """DO $$
+        DECLARE
+          month text;
+        BEGIN
+          FOR month IN SELECT name FROM journal_months WHERE since > now() LOOP
+            EXECUTE format('DROP TABLE %I', month);
+          END LOOP;
+        END
+        $$""",
+        "months", "warning", "no table for the next month",
+    ),
     "orphans": (
         "INSERT INTO orphans (shard, seq, entry, why, sha256) VALUES (0, 1, '{}', 'x', sha256('{}'))",
         "orphans", "warning", "1 entries",
@@ -102,3 +114,13 @@ async def test_the_operators_own_fence_is_a_warning(database, redis, redis_url, 
     await fence(database, redis, None, "a move")
     level, says, do = (await found(database, redis, redis_url))["fence"]
     assert (level, "Shards 0 to 3, by operator" in says, "unfence" in do) == ("warning", True, True)
+
+
+async def test_more_months_than_postgresql_has_room_for_locks_of_are_told_of(
+    database, redis, redis_url, healthy
+):
+    await database.execute("SELECT make_journal_months_ahead(80)")
+    level, says, do = (await found(database, redis, redis_url))["locks"]
+    assert "warning" == level
+    assert "A statement over the 81 months of the journal takes 729 locks" in says
+    assert do.startswith("Set max_locks_per_transaction = 512")

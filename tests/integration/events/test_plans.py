@@ -1,6 +1,5 @@
 """What is asked again and again, second by second, walks along an index made for it."""
 
-import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +9,7 @@ from persistence.asking import Asking
 from persistence.events import balances, deriving, watching
 from persistence.events.delivering import Delivering
 from persistence.events.managed import PostgresEvents, _conditions
+from tests.integration.plans import explained, scans
 from tests.integration.reading.test_plans import FILL
 
 NOW = datetime(2026, 1, 2, 4, tzinfo=UTC)
@@ -31,7 +31,11 @@ ANALYZE;
 """
 
 ASKED = {
-    "thresholds": (balances.BEFORE, (["user-1", "user-2"], [7, 9]), {"journal_thresholds"}),
+    "before": (
+        balances.BEFORE, (["user-1", "user-2"], [7, 9], [NOW, NOW]),
+        {"journal_thresholds", "journal_account_version_key"},
+    ),
+    "thresholds": (balances.THRESHOLDS, (["user-1", "user-2"], [7, 9]), {"journal_thresholds"}),
     "entries": (deriving.ENTRIES, (1, 2000, 2100, None), {"journal_pkey"}),
     "deadlines": (
         watching.COMES_DUE, (NOW, NOW + timedelta(seconds=120), 100), {"reservations_deadline"},
@@ -55,19 +59,10 @@ async def filled(database):
         yield connection
 
 
-def scans(plan: dict) -> list[tuple[str, str | None, str | None]]:
-    """Kind, table and index of every scan."""
-    found = [(plan["Node Type"], plan.get("Relation Name"), plan.get("Index Name"))]
-    for each in plan.get("Plans", []):
-        found += scans(each)
-    return found
-
-
 async def test_what_is_asked_every_second_walks_along_indexes(filled):
     for what, (statement, values, wanted) in ASKED.items():
         async with filled.transaction():
-            plan = json.loads(await filled.fetchval("EXPLAIN (FORMAT JSON) " + statement, *values))[0]["Plan"]
-        seen = scans(plan)
+            seen = scans(await explained(filled, statement, values))
         assert wanted <= {index for *_, index in seen}, (what, seen)
         whole = {table for node, table, _ in seen if node == "Seq Scan"}
         assert not whole & {"journal", "reservations", "lots", "events", "event_deliveries"}, (what, seen)

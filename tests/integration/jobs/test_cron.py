@@ -13,6 +13,7 @@ from persistence.schedule import (
     EVENTS_SECONDS,
     JOURNAL_SECONDS,
     MONITORING_SECONDS,
+    MONTHS_SECONDS,
     QUEUED_MAX,
     RECONCILE_SECONDS,
     SWEEP_SECONDS,
@@ -34,7 +35,7 @@ def test_two_crons_put_in_no_more_than_one_job_a_slice(redis_url, queues):
             for client in (queues, other, queues):
                 enqueue_due(client, NOON + second / 2)
     assert 5 == queued(queues, jobs.JOURNAL_QUEUE)
-    assert 4 + 5 + 5 + 2 + 2 + 2 == queued(queues, jobs.TASKS_QUEUE)
+    assert 4 + 5 + 5 + 2 + 2 + 2 + 1 == queued(queues, jobs.TASKS_QUEUE)
 
 
 def test_a_queue_that_nobody_empties_does_not_grow(queues):
@@ -57,6 +58,7 @@ def test_a_job_that_nobody_starts_expires(queues):
         EVENTS_SECONDS,
         ASK_SECONDS,
         WEBHOOKS_SECONDS,
+        MONTHS_SECONDS,
     )
     for job_id, seconds in zip(ids, every, strict=True):
         assert 0 < queues.ttl(f"rq:job:{job_id}") <= seconds + 2

@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from persistence.monitoring import PostgresMonitoring
-from tests.integration.reading.test_plans import Noting, nodes
+from tests.integration.plans import nodes
+from tests.integration.reading.test_plans import Noting
 
 NOW = datetime(2026, 11, 22, 8, 27, tzinfo=UTC)
 

@@ -1,7 +1,6 @@
 """Pages walk along indexes: what PostgreSQL plans for each of them, over tables that are worth it."""
 
-import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -12,9 +11,12 @@ from app.searching import AccountFilter, ReservationFilter
 from persistence import listing, searching
 from persistence.history import PostgresHistory
 from persistence.searching import PostgresSearching
+from tests.integration.plans import explained
 from tests.integration.rows import MORNING
 
 FILL = """
+SELECT make_journal_months(ARRAY[timestamptz '2026-01-02 03:04:05Z']);
+
 INSERT INTO shards (shard, head, cursor) SELECT n, decode(repeat('00', 32), 'hex'), 4000
 FROM generate_series(0, 3) n;
 
@@ -70,12 +72,6 @@ class Noting:
             return getattr(self._connection, name)(query, *values)
 
         return noted if name.startswith("fetch") else getattr(self._connection, name)
-
-
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for each in plan.get("Plans", ()):
-        yield from nodes(each)
 
 
 def transactions(**which: Any) -> Callable[[Noting], Awaitable[Any]]:
@@ -134,8 +130,7 @@ async def test_every_page_walks_along_an_index(database, monkeypatch):
             await ask(pool)
             used, read_through = set(), set()
             for query, values in pool.asked:
-                explained = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {query}", *values)
-                for node in nodes(json.loads(explained)[0]["Plan"]):
+                for node in await explained(connection, query, values):
                     used.add(node.get("Index Name"))
                     if node["Node Type"] == "Seq Scan":
                         read_through.add(node["Relation Name"])

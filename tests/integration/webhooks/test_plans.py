@@ -1,13 +1,11 @@
 """What is asked of the inbox again and again walks along an index made for it."""
 
-import json
-
 import pytest
 
 from app.webhooks.inbox import RowFilter
 from persistence.inbox import retrying, rows
 from persistence.inbox.inbox import PostgresInbox, _of
-from tests.integration.events.test_plans import scans
+from tests.integration.plans import explained, scans
 
 FILL = """
 INSERT INTO webhook_inbox (provider, named, outcome, payload, status, due, deliveries, received_at, last_at)
@@ -38,7 +36,6 @@ async def test_what_is_asked_of_many_rows_looks_at_few(database, what):
     async with database.acquire() as connection:
         await connection.execute(FILL)
         async with connection.transaction():
-            plan = json.loads(await connection.fetchval("EXPLAIN (FORMAT JSON) " + statement, *values))
-    seen = scans(plan[0]["Plan"])
+            seen = scans(await explained(connection, statement, values))
     assert index in {each for *_, each in seen}, seen
     assert "webhook_inbox" not in {table for node, table, _ in seen if node == "Seq Scan"}, seen
