@@ -62,5 +62,5 @@ return function(operation, shard)
   if no then return no end
   local posted = journal.post({ kind = 'adjusted', account = account, amount = amount, legs = legs,
     details = text.member('bucket', bucket) .. (shortfall > 0 and text.member('shortfall', shortfall) or '') }, operation)
-  return answer.ok({ posted = posted, account = account })
+  return answer.ok(posted, account)
 end

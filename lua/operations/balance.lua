@@ -18,5 +18,7 @@ return function(operation, shard)
       return answer.refuse('ledger_fenced', { why = 'an open reservation is missing: ' .. id })
     end
   end
-  return answer.ok({ account = account, open = operation.open })
+  local result = answer.ok(nil, account)
+  result.open = operation.open
+  return result
 end

@@ -44,5 +44,5 @@ return function(operation, shard)
   reservation.bound_sequence, reservation.tail = posted.sequence, nil
   book.change_reservation(reservation)
   claims.bind(operation, provider, task, reservation)
-  return answer.ok({ posted = posted, account = account, reservation = reservation })
+  return answer.ok(posted, account, reservation)
 end

@@ -31,5 +31,5 @@ return function(operation, shard)
     details = ',"cause":"' .. cause .. '"'
       .. text.references(reservation.task, reservation.provider, reservation.model) }, operation)
   reservation.cancel_reason = operation.reason
-  return answer.ok({ posted = posted, account = account, reservation = reservation })
+  return answer.ok(posted, account, reservation)
 end

@@ -21,7 +21,7 @@ return function(operation, shard)
   local owner = book.task(shard.number, provider, task)
   if operation.keep_ms == 0 then
     if owner == reservation then book.unbind(shard.number, provider, task) end
-    return answer.ok({})
+    return answer.ok()
   end
   local request = owner and book.young(shard.number, provider, task)
   if request and request ~= '' and request == operation.request then reservation = owner end
@@ -30,5 +30,5 @@ return function(operation, shard)
   end
   local young_ms = (request or owner ~= reservation) and operation.young_ms
   book.claim(shard, provider, task, reservation, operation.keep_ms, young_ms, operation.request)
-  return owner == reservation and answer.located(reservation) or answer.ok({})
+  return owner == reservation and answer.located(reservation) or answer.ok()
 end

@@ -49,7 +49,7 @@ return function(operation, shard)
   account = account or book.new_account(shard, operation.account)
   if account.fence then return answer.refuse('ledger_fenced', { why = account.fence }) end
   local changes, details, settings = changes_of(operation, account)
-  if account.version > 0 and not next(changes) then return answer.ok({ account = account }) end
+  if account.version > 0 and not next(changes) then return answer.ok(nil, account) end
   local no = refused(account, changes)
   if no then return no end
 
@@ -57,5 +57,5 @@ return function(operation, shard)
     operation)
   account.settings = settings
   book.keep(account)
-  return answer.ok({ posted = posted, account = account })
+  return answer.ok(posted, account)
 end

@@ -119,5 +119,5 @@ return function(operation, shard)
     end
     if released > 0 then time.lapse(account) end
   end
-  return answer.ok({ posted = posted, account = account, reservation = reservation })
+  return answer.ok(posted, account, reservation)
 end

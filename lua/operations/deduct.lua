@@ -27,5 +27,5 @@ return function(operation, shard)
   if operation.price then details = details .. ',"price":' .. operation.price end
   local posted = journal.post({ kind = 'deducted', account = account, amount = operation.amount,
     legs = moves.take(account, operation.amount), details = details }, operation)
-  return answer.ok({ posted = posted, account = account })
+  return answer.ok(posted, account)
 end

@@ -61,5 +61,5 @@ return function(operation, shard)
   book.move_deadline(reservation, account, deadline_ms)
   -- The index lives a day longer than the deadline; one that somebody has bound anew meanwhile is theirs.
   if task and (not owner or owner == reservation.id) then claims.bind(operation, provider, task, reservation) end
-  return answer.ok({ posted = posted, account = account, reservation = reservation })
+  return answer.ok(posted, account, reservation)
 end

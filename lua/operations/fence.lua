@@ -13,5 +13,5 @@ return function(operation, shard)
   local account = book.account(shard, operation.account)
   if not account then return answer.refuse('account_unknown') end
   if not account.fence then book.fence(account, operation.reason) end
-  return answer.ok({ account = account })
+  return answer.ok(nil, account)
 end

@@ -11,5 +11,5 @@ REPLIES
 return function(operation, shard)
   local reservation = book.reservation(shard, operation.reservation)
   if not reservation then return answer.refuse('reservation_not_found') end
-  return answer.ok({ reservation = reservation })
+  return answer.ok(nil, nil, reservation)
 end

@@ -48,5 +48,5 @@ return function(operation, shard)
     details = text.member('bucket', bucket) .. text.member('priority', operation.priority)
       .. (moved > 0 and text.member('rollover', moved) or '') }, operation)
   book.keep(account)
-  return answer.ok({ posted = posted, account = account })
+  return answer.ok(posted, account)
 end

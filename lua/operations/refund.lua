@@ -102,5 +102,5 @@ return function(operation, shard)
       first = first or posted
     end
   end
-  return answer.ok({ posted = first, account = account })
+  return answer.ok(first, account)
 end

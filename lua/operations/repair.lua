@@ -62,5 +62,5 @@ return function(operation, shard)
   for _, refund in ipairs(operation.refunded or {}) do book.give_back(shard, refund[1], refund[2]) end
   account.open_holds = operation.open_holds or 0
   book.keep(account)
-  return answer.ok({ posted = posted, account = account })
+  return answer.ok(posted, account)
 end

@@ -58,5 +58,5 @@ return function(operation, shard)
     posted.sequence)
   book.hold(reservation, account)
   if task then claims.bind(operation, provider, task, reservation) end
-  return answer.ok({ posted = posted, account = account, reservation = reservation })
+  return answer.ok(posted, account, reservation)
 end

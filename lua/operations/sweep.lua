@@ -8,5 +8,5 @@ REPLIES
   ok
 ]]
 return function()
-  return answer.ok({})
+  return answer.ok()
 end

@@ -11,5 +11,5 @@ REPLIES
 return function(operation, shard)
   local posted = journal.entry(shard, operation.sequence)
   if not posted.line then return answer.refuse('transaction_not_found') end
-  return answer.ok({ posted = posted })
+  return answer.ok(posted)
 end

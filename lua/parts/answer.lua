@@ -4,17 +4,22 @@
 local answer = {}
 
 local NOTHING = { sequence = 0 }
-local digits = text.digits
+local digits, format = text.digits, string.format
 
 -- Refused. The word is one of the operation's header; `facts` are numbers and short words.
 function answer.refuse(word, facts)
   return { word = word, facts = facts or {} }
 end
 
--- Applied now or replayed (`posted` is the entry), or read; with `account` and `reservation` as far as they are shown.
--- `open`: with the account's open reservations.
-function answer.ok(result)
-  result.word = 'ok'
+-- Applied now (`posted` is the entry) or read; with `account` and `reservation` as far as they are shown.
+function answer.ok(posted, account, reservation)
+  return { word = 'ok', posted = posted, account = account, reservation = reservation }
+end
+
+-- The same request again.
+function answer.again(posted, account, reservation)
+  local result = answer.ok(posted, account, reservation)
+  result.replayed = true
   return result
 end
 
@@ -42,29 +47,20 @@ local function open_text(account, reservations)
   return '[' .. table.concat(places, ',') .. ']'
 end
 
--- What the reply says of an operation that was applied, replayed or read. A text that is joined to another is copied
--- and hashed again by Lua, so that the parts go into one list, which is joined once.
+-- What the reply says of an operation that was applied, replayed or read. A long text that is joined to another is
+-- copied and hashed again by Lua, so that the lines go as they are into one list, which is joined once.
 local function append_ok(pieces, result, accounts, reservations)
   local posted, n = result.posted or NOTHING, #pieces
-  pieces[n + 1] = '["ok",'
-  pieces[n + 2] = digits[posted.sequence]
-  pieces[n + 3] = ','
-  pieces[n + 4] = posted.line or 'null'
-  pieces[n + 5] = ','
-  pieces[n + 6] = digits[place(accounts, result.account)]
-  pieces[n + 7] = ','
-  pieces[n + 8] = digits[place(reservations, result.reservation)]
+  local rest = ',false,null,null],'
   if result.replayed then
-    pieces[n + 9] = ',true,'
-    pieces[n + 10] = posted.notes and cjson.encode(posted.notes) or 'null'
-    pieces[n + 11] = ',null],'
+    rest = ',true,' .. (posted.notes and cjson.encode(posted.notes) or 'null') .. ',null],'
   elseif result.open then
-    pieces[n + 9] = ',false,null,'
-    pieces[n + 10] = open_text(result.account, reservations)
-    pieces[n + 11] = '],'
-  else
-    pieces[n + 9] = ',false,null,null],'
+    rest = ',false,null,' .. open_text(result.account, reservations) .. '],'
   end
+  pieces[n + 1] = format('["ok",%d,', posted.sequence)
+  pieces[n + 2] = posted.line or 'null'
+  pieces[n + 3] = ',' .. digits[place(accounts, result.account)] .. ',' .. digits[place(reservations, result.reservation)]
+    .. rest
 end
 
 local function append_refusal(pieces, result)
@@ -105,7 +101,7 @@ end
 
 -- The reply of a call that did not run.
 function answer.unheard(status, now_ms, detail)
-  return string.format('["%s",%d,%s,[],[],[]]', status, now_ms, text.quoted(detail or ''))
+  return format('["%s",%d,%s,[],[],[]]', status, now_ms, text.quoted(detail or ''))
 end
 
 return answer

@@ -7,11 +7,11 @@
 -- reply is made, and nothing is read any more once `write` has begun.
 local closing = {}
 
-local digits = text.digits
+local digits, format = text.digits, string.format
 
 local function account_text(account)
-  return '{"v":1,"version":' .. digits[account.version] .. ',"available":' .. digits[account.available] .. ',"held":'
-    .. digits[account.held] .. ',"lots":[' .. lots.text(account) .. ']'
+  return format('{"v":1,"version":%d,"available":%d,"held":%d,"lots":[', account.version, account.available, account.held)
+    .. lots.text(account) .. ']'
     .. (account.open_holds > 0 and text.member('open_holds', account.open_holds) or '')
     .. (account.lapses_at_ms > 0 and text.member('lapses_at_ms', account.lapses_at_ms) or '')
     .. account.settings.text .. (account.fence and text.member('fence', account.fence) or '') .. '}'
@@ -107,8 +107,8 @@ local function close_shards(plan, shards, nonce)
   for _, shard in ipairs(shards) do
     local meta = keys.meta(shard.number)
     if #shard.appended > 0 then
-      plan.others[#plan.others + 1] = { 'HSET', meta, 'sequence', digits[shard.sequence], 'bytes',
-        digits[shard.bytes], 'oldest_ms', digits[shard.oldest_ms], 'link', nonce, 'now_ms', digits[shard.now_ms] }
+      plan.others[#plan.others + 1] = { 'HSET', meta, 'sequence', format('%d', shard.sequence), 'bytes',
+        format('%d', shard.bytes), 'oldest_ms', digits[shard.oldest_ms], 'link', nonce, 'now_ms', digits[shard.now_ms] }
     else
       plan.others[#plan.others + 1] = { 'HSET', meta, 'now_ms', digits[shard.now_ms], 'fence', shard.fence or '' }
     end
@@ -146,10 +146,11 @@ function closing.write(shards, plan)
     local stream, appended = keys.journal(shard.number), shard.appended
     for i = 1, #appended do
       local entry = appended[i]
+      local id = format('%d-0', entry.sequence)
       if entry.notes then
-        redis.call('XADD', stream, digits[entry.sequence] .. '-0', 'entry', entry.line, 'notes', entry.notes)
+        redis.call('XADD', stream, id, 'entry', entry.line, 'notes', entry.notes)
       else
-        redis.call('XADD', stream, digits[entry.sequence] .. '-0', 'entry', entry.line)
+        redis.call('XADD', stream, id, 'entry', entry.line)
       end
     end
   end

@@ -7,7 +7,7 @@
 local journal = {}
 
 local NOBODY = {}
-local digits = text.digits
+local digits, format = text.digits, string.format
 local nonce
 
 -- `nonce` is fresh for each send of a call: it links the call to the one before it.
@@ -18,7 +18,7 @@ end
 -- What is the same for all entries of a shard in this call, as text.
 local function at_of(shard)
   if not shard.at then
-    shard.at = string.format(',"at_ms":%d,"incarnation":%d,"nonce":"%s"', shard.now_ms, shard.incarnation, nonce)
+    shard.at = format(',"at_ms":%d,"incarnation":%d,"nonce":"%s"', shard.now_ms, shard.incarnation, nonce)
   end
   return shard.at
 end
@@ -32,7 +32,8 @@ local function asked_text(asked)
   return line
 end
 
--- One line of the journal: checks it, then moves the account. Returns the line's place: { sequence, line, notes }.
+-- One line of the journal: checks it, then moves the account. Returns the entry, which has a `sequence`, its `line` and
+-- `notes` from now on.
 --   entry  kind, account, amount, legs; `details`: the members that its kind adds, as text (app/ledger/entries.py);
 --          `bucket` and `priority` where the entry sets the priority of a bucket
 --   asked  the operation that caused it (key, fingerprint, by, notes), or nil when time did
@@ -46,11 +47,11 @@ function journal.post(entry, asked)
   local sequence, version, appended = shard.sequence + 1, account.version + 1, shard.appended
   asked = asked or NOBODY
 
-  local line = '{"v":1,"kind":"' .. entry.kind .. '","account":"' .. account.id .. '","version":' .. digits[version]
-    .. ',"amount":' .. digits[entry.amount] .. ',"available":' .. digits[available] .. ',"held":' .. digits[held]
-    .. ',"legs":[' .. legs .. ']' .. (entry.details or '') .. asked_text(asked) .. at_of(shard)
+  local line = '{"v":1,"kind":"' .. entry.kind .. '","account":"' .. account.id
+    .. format('","version":%d,"amount":%d,"available":%d,"held":%d,"legs":[', version, entry.amount, available, held)
+    .. legs .. ']' .. (entry.details or '') .. asked_text(asked) .. at_of(shard)
     .. (appended[1] and '}' or ',"previous_nonce":"' .. shard.link .. '"}')
-  local posted = { sequence = sequence, line = line, notes = asked.notes }
+  entry.sequence, entry.line, entry.notes = sequence, line, asked.notes
 
   lots.settle(account, entry.legs, version, entry.bucket, entry.priority)
   account.version, account.available, account.held = version, available, held
@@ -58,8 +59,8 @@ function journal.post(entry, asked)
   shard.sequence = sequence
   shard.bytes = shard.bytes + #line + (asked.notes and #asked.notes or 0)
   if shard.oldest_ms == 0 then shard.oldest_ms = shard.now_ms end
-  appended[#appended + 1] = posted
-  return posted
+  appended[#appended + 1] = entry
+  return entry
 end
 
 -- An entry of this shard by its sequence, as `post` returns it; its `line` is nil when it has left the stream.

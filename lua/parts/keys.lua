@@ -5,17 +5,14 @@ local keys = {}
 
 local format = string.format
 local prefix = known(function(shard) return format('lastro:{%d}:', shard) end)
-local account = known(function(shard) return prefix[shard] .. 'account:' end)
-local reservation = known(function(shard) return prefix[shard] .. 'reservation:' end)
-local holds = known(function(shard) return prefix[shard] .. 'holds:' end)
 
 function keys.meta(shard) return prefix[shard] .. 'meta' end
 function keys.journal(shard) return prefix[shard] .. 'journal' end
 function keys.due(shard) return prefix[shard] .. 'due' end
 function keys.aside(shard) return prefix[shard] .. 'aside' end
-function keys.account(shard, id) return account[shard] .. id end
-function keys.reservation(shard, id) return reservation[shard] .. id end
-function keys.holds(shard, account_id) return holds[shard] .. account_id end
+function keys.account(shard, id) return prefix[shard] .. 'account:' .. id end
+function keys.reservation(shard, id) return prefix[shard] .. 'reservation:' .. id end
+function keys.holds(shard, account_id) return prefix[shard] .. 'holds:' .. account_id end
 function keys.refunded(shard, transaction) return prefix[shard] .. 'refunded:' .. transaction end
 function keys.task(shard, provider, task) return prefix[shard] .. 'task:' .. (provider or '') .. ':' .. task end
 function keys.claim(shard, provider, task) return prefix[shard] .. 'claim:' .. (provider or '') .. ':' .. task end

@@ -13,7 +13,7 @@ local OVERDRAFT, LAST_PRIORITY = lots.OVERDRAFT, 1000001
 
 local BUCKET, PRIORITY, EXPIRES, AVAILABLE, HELD, SINCE = 1, 2, 3, 4, 5, 6
 local LOT, BY_AVAILABLE, BY_HELD = 1, 2, 3
-local digits = text.digits
+local digits, format = text.digits, string.format
 
 local function is_empty(lot)
   return lot[AVAILABLE] == 0 and lot[HELD] == 0
@@ -171,7 +171,7 @@ end
 
 -- Asserts that legs are possible; returns what they add to available and held, and their text.
 function lots.checked(legs)
-  local available, held, pieces = 0, 0, {}
+  local available, held, line = 0, 0, ''
   for i = 1, #legs do
     local leg = legs[i]
     local lot, by_available, by_held = leg[LOT], leg[BY_AVAILABLE], leg[BY_HELD]
@@ -179,21 +179,21 @@ function lots.checked(legs)
     if lot[HELD] + by_held < 0 then error('a lot holding less than nothing') end
     available = available + by_available
     held = held + by_held
-    pieces[i] = '["' .. lot[BUCKET] .. '",' .. digits[lot[EXPIRES]] .. ',' .. digits[by_available] .. ','
-      .. digits[by_held] .. ']'
+    line = line .. (i > 1 and ',["' or '["') .. lot[BUCKET] .. '",' .. digits[lot[EXPIRES]] .. ',' .. digits[by_available]
+      .. ',' .. digits[by_held] .. ']'
   end
-  return available, held, #legs == 1 and pieces[1] or table.concat(pieces, ',')
+  return available, held, line
 end
 
 -- The rows of an account, without the brackets around them.
 function lots.text(account)
-  local pieces, rows = {}, account.lots
+  local line, rows = '', account.lots
   for i = 1, #rows do
     local lot = rows[i]
-    pieces[i] = '["' .. lot[BUCKET] .. '",' .. digits[lot[PRIORITY]] .. ',' .. digits[lot[EXPIRES]] .. ','
-      .. digits[lot[AVAILABLE]] .. ',' .. digits[lot[HELD]] .. ',' .. digits[lot[SINCE]] .. ']'
+    line = line .. (i > 1 and ',["' or '["') .. lot[BUCKET] .. '",' .. digits[lot[PRIORITY]] .. ',' .. digits[lot[EXPIRES]]
+      .. format(',%d,%d,%d]', lot[AVAILABLE], lot[HELD], lot[SINCE])
   end
-  return #rows == 1 and pieces[1] or table.concat(pieces, ',')
+  return line
 end
 
 return lots

@@ -13,8 +13,7 @@ local FORGOTTEN = { account_unknown = true, reservation_not_found = true, task_e
 -- The answer that an entry was, with everything as it is now. When the entry has left the stream its text is
 -- missing: the journal has it under this sequence.
 function memory.replay(shard, sequence, account, reservation)
-  return answer.ok({ posted = journal.entry(shard, sequence), account = account, reservation = reservation,
-                     replayed = true })
+  return answer.again(journal.entry(shard, sequence), account, reservation)
 end
 
 local function subject(operation)
@@ -47,7 +46,7 @@ function memory.recall(operation, shard)
     or (operation.verb == 'reserve' and posted.line and cjson.decode(posted.line).reservation)
   local reservation = reservation_id and book.reservation(shard, reservation_id)
   local account = book.account(shard, kind == 'a' and id or (reservation and reservation.account) or '')
-  return answer.ok({ posted = posted, account = account, reservation = reservation, replayed = true })
+  return answer.again(posted, account, reservation)
 end
 
 -- Whether nothing lies between what the journal had when it was asked and what is remembered here. `journaled`: its

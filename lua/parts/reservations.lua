@@ -4,17 +4,17 @@
 -- an ending writes a new head and keeps the tail as it was read. Sums that are 0 are left out.
 local reservations = {}
 
-local digits = text.digits
+local digits, format = text.digits, string.format
 local HEAD, TAIL = '{"v":1,"status":"', ',"id":"'
 
 -- `legs`: a list of { bucket, expiry, credits }; what is held of which lot.
 local function legs_text(legs)
-  local pieces = {}
+  local line = ''
   for i = 1, #legs do
     local leg = legs[i]
-    pieces[i] = '["' .. leg[1] .. '",' .. digits[leg[2]] .. ',' .. digits[leg[3]] .. ']'
+    line = line .. (i > 1 and ',["' or '["') .. leg[1] .. '",' .. digits[leg[2]] .. ',' .. digits[leg[3]] .. ']'
   end
-  return #legs == 1 and pieces[1] or table.concat(pieces, ',')
+  return line
 end
 
 local function parts_text(parts)
@@ -28,8 +28,7 @@ end
 local function head(reservation)
   local ended = ''
   if reservation.ended_sequence then
-    ended = ',"ended_sequence":' .. digits[reservation.ended_sequence] .. ',"settled_at_ms":'
-      .. digits[reservation.settled_at_ms]
+    ended = format(',"ended_sequence":%d,"settled_at_ms":%d', reservation.ended_sequence, reservation.settled_at_ms)
     if reservation.cancel_cause then
       ended = ended .. text.member('cancel_cause', reservation.cancel_cause)
         .. text.member('cancel_reason', reservation.cancel_reason)
@@ -41,8 +40,8 @@ local function head(reservation)
     .. (reservation.charged > 0 and ',"charged":' .. digits[reservation.charged] or '')
     .. (reservation.released > 0 and ',"released":' .. digits[reservation.released] or '')
     .. (held > 0 and ',"held":' .. digits[held] .. ',"legs":[' .. legs_text(reservation.legs) .. ']' or '')
-    .. ',"expires_at_ms":' .. digits[reservation.expires_at_ms] .. ',"created_at_ms":'
-    .. digits[reservation.created_at_ms] .. ',"reserved_sequence":' .. digits[reservation.reserved_sequence]
+    .. format(',"expires_at_ms":%d,"created_at_ms":%d,"reserved_sequence":%d', reservation.expires_at_ms,
+      reservation.created_at_ms, reservation.reserved_sequence)
     .. (reservation.bound_sequence and text.member('bound_sequence', reservation.bound_sequence) or '') .. ended
     .. (reservation.late and ',"late":true' or '')
     .. (reservation.extensions and text.member('extensions', reservation.extensions) or '')
@@ -78,11 +77,11 @@ end
 -- is made; whoever asks the book for it gets the whole of it, read from there. `references` and `terms`: those of the
 -- entry.
 function reservations.made(operation, account, legs, deadline_ms, references, terms, sequence)
-  local now_ms, sum = account.shard.now_ms, digits[operation.amount]
+  local sum, number = digits[operation.amount], format('%d', sequence)
   local stored = HEAD .. 'pending","reserved":' .. sum .. ',"held":' .. sum .. ',"legs":['
-    .. legs_text(legs) .. '],"expires_at_ms":' .. digits[deadline_ms] .. ',"created_at_ms":' .. digits[now_ms]
-    .. ',"reserved_sequence":' .. digits[sequence]
-    .. (operation.task and ',"bound_sequence":' .. digits[sequence] or '')
+    .. legs_text(legs) .. '],"expires_at_ms":' .. digits[deadline_ms] .. ',"created_at_ms":'
+    .. digits[account.shard.now_ms] .. ',"reserved_sequence":' .. number
+    .. (operation.task and ',"bound_sequence":' .. number or '')
     .. tail(operation.reservation, account.id, references, operation.resource, operation.metadata,
       terms)
   return { id = operation.reservation, shard = account.shard,

@@ -116,8 +116,8 @@ MUTANTS = {
     ),
     "I6 a call past its deadline runs": ("if now_ms > call.deadline_ms then", "if false then"),
     "I7 an entry is left out": (
-        "appended[#appended + 1] = posted",
-        "if version ~= 3 then appended[#appended + 1] = posted end",
+        "appended[#appended + 1] = entry",
+        "if version ~= 3 then appended[#appended + 1] = entry end",
     ),
     "I7 calls are not linked": ("'link', nonce", "'link', 'x'"),
     "I9 another incarnation is served": ("if tonumber(meta[2]) ~= incarnation then", "if false then"),
