@@ -12,6 +12,7 @@ from app.ledger.shards import new_reservation_id
 from persistence.events.delivering import now
 from persistence.events.deriving import derive
 from persistence.session import connect
+from tests.integration.backup.books import tamper
 from tests.integration.books import Shop
 from tests.integration.events.told import entries, must_be_told, were_told
 from tests.integration.journal.workers import SHARDS
@@ -156,6 +157,24 @@ async def test_who_begins_to_listen_hears_of_the_next_fall_and_not_of_what_lies_
     await managed.create("http://127.0.0.1:9/", ["balance.low"], "key:test")
     assert 2 == await then(Deduct(**of, amount=1))
     assert 3 == await then(Grant(**of, amount=7), Deduct(**of, amount=7))  # 11, and 4 again
+
+
+async def test_who_was_quiet_for_months_is_told_of_the_next_fall(
+    database, database_url, redis_url, caller, managed
+):
+    """What an account had before is in its last entry, however long ago that was written."""
+    of = {"shard": 0, "account": "ana"}
+    await managed.create("http://127.0.0.1:9/", ["balance.depleted"], "key:test")
+    assert "ok" == (await caller.call([Grant(**of, amount=50, open=True)])).status
+    await journal_all(database_url, redis_url)
+    await derive_all(database)
+    async with database.acquire() as connection:
+        await connection.execute("SELECT make_journal_months(ARRAY[now() - interval '200 days'])")
+        await tamper(connection, "UPDATE journal SET at = at - interval '200 days'")
+    assert "ok" == (await caller.call([Deduct(**of, amount=50)])).status
+    await journal_all(database_url, redis_url)
+    await derive_all(database)
+    assert 1 == await database.fetchval("SELECT count(*) FROM events WHERE type = 'balance.depleted'")
 
 
 async def test_a_change_of_the_threshold_counts_as_a_fall_below_it(

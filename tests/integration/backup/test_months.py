@@ -1,0 +1,90 @@
+"""`lastro months`: what the journal has month by month, and what of it a backup has."""
+
+import json
+from datetime import UTC, datetime
+
+import asyncpg
+import pytest
+
+from persistence.backup.export import export
+from persistence.backup.folder import export_folder
+from persistence.backup.manifest import BackupRefused
+from persistence.calendar import months
+from tests.integration.backup.books import tamper
+from tests.integration.backup.test_commands import lastro
+
+__all__ = ["lastro"]
+
+OLD = datetime(2026, 1, 15, tzinfo=UTC)
+
+# The first rows of each shard were written in January: in a shard, time never goes back.
+AGED = f"UPDATE journal SET at = timestamptz '{OLD.isoformat()}' WHERE seq <= 20"
+
+
+@pytest.fixture
+async def aged(past_url):
+    """A connection to a ledger that has rows of January, and of now."""
+    connection = await asyncpg.connect(past_url)
+    await connection.execute("SELECT make_journal_months(ARRAY[$1::timestamptz])", OLD)
+    await tamper(connection, AGED)
+    yield connection
+    await connection.close()
+
+
+async def test_each_month_tells_its_rows_and_its_size(aged):
+    found = {each.name: each for each in await months(aged)}
+    counted = "SELECT tableoid::regclass::text AS name, count(*) FROM journal GROUP BY 1"
+    there = dict(await aged.fetch(counted))
+    assert {"journal_2026_01": 60} == {name: rows for name, rows in there.items() if name < "journal_2026_02"}
+    assert there == {name: each.rows for name, each in found.items() if each.rows}
+    january = found["journal_2026_01"]
+    assert (january.since, january.until) == (
+        datetime(2026, 1, 1, tzinfo=UTC),
+        datetime(2026, 2, 1, tzinfo=UTC),
+    )
+    assert january.bytes == await aged.fetchval("SELECT pg_total_relation_size('journal_2026_01')")
+    assert january.kept is None
+    assert [each.since for each in found.values()] == sorted(each.since for each in found.values())
+
+
+async def test_a_backup_has_the_months_that_ended_before_it_was_taken(aged, tmp_path):
+    manifest = await export(aged, tmp_path / "b.jsonl.gz")
+    assert all(each.kept for each in await months(aged, manifest))
+    last = "SELECT max(seq) FROM journal WHERE shard = 1"
+    more = """
+    INSERT INTO journal SELECT shard, seq + 1, incarnation, now(), kind, account, version + 1000000, amount,
+      available, held, reservation, task, model, NULL, by, entry, hash FROM journal
+    WHERE shard = 1 AND seq = $1
+    """
+    await aged.execute(more, await aged.fetchval(last))
+    assert [each.name for each in await months(aged, manifest) if not each.kept] == [
+        f"journal_{datetime.now(UTC):%Y_%m}"
+    ]
+
+
+async def test_a_backup_of_another_journal_is_refused(aged, tmp_path):
+    manifest = await export_folder(aged, tmp_path / "folder")
+    await tamper(
+        aged, "UPDATE journal SET hash = sha256('x') WHERE (shard, seq) IN (SELECT shard, cursor FROM shards)"
+    )
+    with pytest.raises(BackupRefused, match="not the one that the backup is of"):
+        await months(aged, manifest)
+    await aged.execute("UPDATE ledger SET id = gen_random_uuid()")
+    with pytest.raises(BackupRefused, match=f"The backup is of ledger {manifest.ledger}; this one is "):
+        await months(aged, manifest)
+
+
+def test_the_command_tells_people_and_programs(lastro, tmp_path):
+    this = f"journal_{datetime.now(UTC):%Y_%m}"
+    code, said = lastro("months")
+    assert code == 0
+    assert any(line.startswith(this) and line.endswith("MiB") for line in said.splitlines())
+    assert lastro("export", tmp_path / "kept", "--folder")[0] == 0
+    code, said = lastro("months", "--backup", tmp_path / "kept")
+    assert (code, said.count("  in the backup")) == (0, 4)
+    code, said = lastro("months", "--backup", tmp_path / "kept", "--json")
+    first = json.loads(said.splitlines()[0])
+    assert (code, first["name"], first["kept"]) == (0, this, True)
+    (tmp_path / "other").mkdir()
+    code, said = lastro("months", "--backup", tmp_path / "other")
+    assert (code, "has no manifest.json" in said) == (2, True)
