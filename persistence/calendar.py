@@ -55,9 +55,10 @@ async def months(connection: Connection, backup: Manifest | None = None) -> list
         ends = await connection.fetch(ENDS.format(table=f'"{name}"'))
         there = [(row["shard"], row["first"], row["last"]) for row in ends if row["first"] is not None]
         rows = sum(last - first + 1 for _, first, last in there)
-        kept = (
-            None if backup is None else all(last <= backup.shards[shard].cursor for shard, _, last in there)
-        )
+        kept = None
+        if backup is not None:  # what may still be written to is not kept, whatever is in it
+            is_over = until <= backup.taken_at
+            kept = is_over and all(last <= backup.shards[shard].cursor for shard, _, last in there)
         found.append(Month(name, since, until, rows, size, kept))
     return found
 

@@ -19,7 +19,9 @@ MAKE = "SELECT make_journal_months($1)"
 
 MAKE_AHEAD = "SELECT make_journal_months_ahead($1)"
 
-AHEAD_NOW = "SELECT count(*) FROM journal_months WHERE since > now()"
+AHEAD_NOW = """
+SELECT EXISTS (SELECT FROM journal_months WHERE month_after(now()) >= since AND month_after(now()) < until)
+"""
 
 # What a statement that knows no moment takes: a lock on every month, and on each of its indexes.
 LOCKS = """

@@ -73,7 +73,7 @@ async def open_pool(
         max_inactive_connection_lifetime=60.0,
         server_settings={
             "application_name": name,
-            "plan_cache_mode": "force_generic_plan" if plans_once else "auto",
+            **({"plan_cache_mode": "force_generic_plan"} if plans_once else {}),
             **SETTINGS,
         },
     )

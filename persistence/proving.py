@@ -181,6 +181,8 @@ class Walk:
         shard, kept = self.standing.shard, self._kept
         for row in rows:
             sequence, text, stored = row[1], row[15], row[16]
+            if sequence <= self._at:
+                raise _Found(sequence, "added", f"Row {sequence} of shard {shard} is there twice.")
             if sequence != self._at + 1:
                 break
             head = chained(self._head, shard, sequence, text.encode())

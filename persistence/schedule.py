@@ -95,7 +95,7 @@ def enqueue_due(queues: Redis, now: float) -> list[str]:
                 unique=True,
                 job_timeout=JOB_SECONDS_MAX,
                 ttl=seconds + 2,
-                result_ttl=KEPT_SECONDS,
+                result_ttl=max(KEPT_SECONDS, seconds),  # until then it is not put in again
                 failure_ttl=FAILED_KEPT_SECONDS,
             )
         except DuplicateJobError:

@@ -77,11 +77,11 @@ end
 -- is made; whoever asks the book for it gets the whole of it, read from there. `references` and `terms`: those of the
 -- entry.
 function reservations.made(operation, account, legs, deadline_ms, references, terms, sequence)
-  local sum, number = digits[operation.amount], format('%d', sequence)
+  local sum, entry = digits[operation.amount], format('%d', sequence)
   local stored = HEAD .. 'pending","reserved":' .. sum .. ',"held":' .. sum .. ',"legs":['
     .. legs_text(legs) .. '],"expires_at_ms":' .. digits[deadline_ms] .. ',"created_at_ms":'
-    .. digits[account.shard.now_ms] .. ',"reserved_sequence":' .. number
-    .. (operation.task and ',"bound_sequence":' .. number or '')
+    .. digits[account.shard.now_ms] .. ',"reserved_sequence":' .. entry
+    .. (operation.task and ',"bound_sequence":' .. entry or '')
     .. tail(operation.reservation, account.id, references, operation.resource, operation.metadata,
       terms)
   return { id = operation.reservation, shard = account.shard,

@@ -87,6 +87,14 @@ async def read(connection: Connection, shard: int, first: int, last: int) -> lis
     return await connection.fetch(PAGE, shard, first, last)
 
 
+def _first_amiss(first: int, last: int, records: Sequence[Record]) -> int:
+    """The first number that is missing among the rows, or there twice."""
+    for expected, record in zip(range(first, last + 1), records, strict=False):
+        if record[0] != expected:
+            return expected
+    return min(first + len(records), last)
+
+
 def lines(shard: int, first: int, last: int, head: bytes, records: Sequence[Record]) -> tuple[bytes, bytes]:
     """The rows as lines of a backup, and the chain's head after them.
 
@@ -102,10 +110,10 @@ def lines(shard: int, first: int, last: int, head: bytes, records: Sequence[Reco
     """
     texts: list[bytes] = []
     if len(records) != last - first + 1:
-        found = {record[0] for record in records}
-        raise _broken(shard, next(each for each in range(first, last + 1) if each not in found))
+        raise _broken(shard, _first_amiss(first, last, records))
     for expected, (sequence, text, notes, erased_at, by, reason) in enumerate(records, first):
-        assert sequence == expected, "rows in order, as many as there are numbers"
+        if sequence != expected:
+            raise _broken(shard, expected)
         head = chained(head, shard, sequence, text.encode())
         try:
             entry = decode_entry(text)

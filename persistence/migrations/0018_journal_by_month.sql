@@ -9,20 +9,6 @@ CREATE TABLE journal (LIKE journal_before INCLUDING DEFAULTS INCLUDING CONSTRAIN
 
 ALTER TABLE journal DROP CONSTRAINT IF EXISTS journal_bounds;
 
--- Who may read or write the journal still may.
-DO $$
-DECLARE
-  allowed record;
-BEGIN
-  FOR allowed IN
-    SELECT privilege_type, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END AS role
-    FROM pg_class, aclexplode(relacl) WHERE oid = 'journal_before'::regclass AND grantee <> relowner
-  LOOP
-    EXECUTE format('GRANT %s ON journal TO %s', allowed.privilege_type, allowed.role);
-  END LOOP;
-END
-$$;
-
 CREATE TRIGGER journal_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON journal
   FOR EACH STATEMENT EXECUTE FUNCTION journal_is_append_only();
 
@@ -33,6 +19,21 @@ FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid,
   regexp_match(pg_get_expr(relpartbound, pg_class.oid), 'FROM \(''(.+)''\) TO \(''(.+)''\)') AS bounds
 WHERE inhparent = 'journal'::regclass;
 
+-- Who may read or write the journal still may, and knows its months.
+DO $$
+DECLARE
+  allowed record;
+BEGIN
+  FOR allowed IN
+    SELECT privilege_type, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END AS role
+    FROM pg_class, aclexplode(relacl) WHERE oid = 'journal_before'::regclass AND grantee <> relowner
+  LOOP
+    EXECUTE format('GRANT %s ON journal TO %s', allowed.privilege_type, allowed.role);
+    EXECUTE format('GRANT SELECT ON journal_months TO %s', allowed.role);
+  END LOOP;
+END
+$$;
+
 -- A table for the rows of a time, for itself: with the keys and indexes of the journal, and not yet in it.
 CREATE FUNCTION make_journal_table(name text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -42,6 +43,9 @@ BEGIN
   EXECUTE format(
     'CREATE TRIGGER journal_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON %I
      FOR EACH STATEMENT EXECUTE FUNCTION journal_is_append_only()', name);
+  -- Whoever makes it: who owns the journal owns all of its months.
+  EXECUTE format('ALTER TABLE %I OWNER TO %I', name,
+    (SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'journal'::regclass));
 END
 $$;
 
@@ -52,6 +56,12 @@ DECLARE
   month timestamptz;
   name text;
 BEGIN
+  IF NOT EXISTS (
+    SELECT FROM unnest(moments) AS moment
+    WHERE NOT EXISTS (SELECT FROM journal_months WHERE moment >= since AND moment < until)
+  ) THEN
+    RETURN;
+  END IF;
   PERFORM pg_advisory_xact_lock(hashtextextended('journal_months', 0));
   FOR month IN
     SELECT DISTINCT month_of(moment) FROM unnest(moments) AS moment ORDER BY 1

@@ -170,12 +170,12 @@ async def _adopt(
     then = await before(redis, shard, cursor, sequence=sequence, link=sighting.link, now_ms=now_ms)
     loss = Loss(shard, cursor + 1, then.first - 1, sequence)
     incarnation = max(standing.incarnation, int(sighting.incarnation)) + 1
+    await Room().make(connection, [then.at_ms])
     async with connection.transaction():
         head: bytes = await connection.fetchval(HEAD, shard)
         adjustments = Adjustments(loss, then, standing.link, incarnation, f"operator:{by}")
         lines = adjustments.replace(await _stored(connection, shard, then))
         rows, notes, head = rows_of(shard, head, lines)
-        await Room().make(connection, (line.entry.at_ms for line in lines))  # of one shard at a time
         projections = Projections(shard)
         await projections.load(connection, lines)
         projections.fold(lines)

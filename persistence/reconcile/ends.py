@@ -7,7 +7,7 @@ from persistence.pool import Connection
 from persistence.reconcile.drift import Drift
 
 GAPS = """
-SELECT count(*) AS rows, min(seq) AS first, max(seq) AS last FROM journal
+SELECT count(*) AS rows, count(DISTINCT seq) AS places, max(seq) AS last FROM journal
 WHERE shard = $1 AND seq > $2 AND seq <= $3
 """
 
@@ -20,10 +20,10 @@ SELECT seq FROM (
 
 
 async def gap(connection: Connection, shard: int, after: int, cursor: int) -> int | None:
-    """The first sequence between `after` and `cursor` that the journal of a shard lacks."""
+    """The first sequence between `after` and `cursor` that the journal of a shard lacks, or has twice."""
     row = await connection.fetchrow(GAPS, shard, after, cursor)
     assert row is not None
-    if row["rows"] == cursor - after:
+    if row["rows"] == row["places"] == cursor - after:
         return None
     following: int | None = await connection.fetchval(FIRST_GAP, shard, after, cursor)
     if following is None:  # what is there is whole, and ends too early

@@ -69,6 +69,7 @@ async def prove(pool: Pool, claim: Claim, count: Callable[[int], None]) -> Prove
     # One after the other: what somebody moved to another shard is wrong in both, until it is mended in one.
     rewritten: list[str] = []
     async with pool.acquire() as connection:
+        await connection.execute("SET synchronous_commit = on")
         for shard in sorted(each for each, suspects in suspected.items() if suspects):
             rewritten += await _mend(connection, shard, suspected[shard], wrong)
     return Proved(rewritten, wrong)
