@@ -5,6 +5,7 @@ at once take turns. What has been applied is never run again and never undone: a
 afterwards, or one that this release does not know, is refused before anything is touched.
 """
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,11 @@ from persistence.pool import Connection
 from persistence.session import connect
 
 _ADVISORY_LOCK = 0x6C617374726F01  # "lastro", 1
+LOCK_SECONDS, PAUSE_SECONDS, TRIES = 2, 5.0, 60
+"""How long a file waits for a table that somebody uses, while all others wait behind it; how long they have
+it for themselves then; and how often that is tried.
+"""
+
 _NAME = re.compile(r"\d{4}_[a-z0-9_]+\.sql", re.ASCII)
 
 
@@ -111,9 +117,26 @@ async def migrate(database_url: str, known: Sequence[Migration] | None = None) -
 
 
 async def _apply(connection: Connection, migration: Migration) -> None:
+    for _ in range(TRIES):
+        try:
+            return await _try(connection, migration)
+        except asyncpg.LockNotAvailableError:
+            await asyncio.sleep(PAUSE_SECONDS)
+    minutes = TRIES * (LOCK_SECONDS + PAUSE_SECONDS) / 60
+    raise MigrationRefused(
+        f"{migration.name} was not applied: somebody has been using its tables for {minutes:.0f} minutes, a "
+        "backup or a long question perhaps. The view pg_stat_activity names who (xact_start); migrate again "
+        "when they are done."
+    )
+
+
+async def _try(connection: Connection, migration: Migration) -> None:
     try:
         async with connection.transaction():
+            await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
             await connection.execute(migration.sql)
             await connection.execute(NOTE, migration.name, migration.sha256)
+    except asyncpg.LockNotAvailableError:
+        raise
     except asyncpg.PostgresError as error:
         raise MigrationRefused(f"{migration.name} failed and was taken back: {error}") from error

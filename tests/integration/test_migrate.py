@@ -6,6 +6,7 @@ import hashlib
 import asyncpg
 import pytest
 
+from persistence import migrate as module
 from persistence.migrate import Migration, MigrationRefused, migrate, shipped
 from persistence.session import connect
 
@@ -68,6 +69,35 @@ async def test_a_file_that_fails_leaves_nothing_of_itself_and_all_before_it(empt
     assert await tables(empty_database_url) == {"one", "two"}
     repaired = of(broken.name, "-- Repaired.\nCREATE TABLE three (x integer);")
     assert await migrate(empty_database_url, [ONE, TWO, repaired]) == ["0003_broken.sql"]
+
+
+async def test_who_uses_a_table_for_long_keeps_nobody_else_from_it(empty_database_url, monkeypatch):
+    """What waits for a long question would have all others wait behind it; it gives way and tries again."""
+    monkeypatch.setattr(module, "LOCK_SECONDS", 1)
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.5)
+    await migrate(empty_database_url, [ONE])
+    more = of("0002_more.sql", "-- More.\nALTER TABLE one ADD COLUMN y integer;")
+    reader, other = await connect(empty_database_url), await connect(empty_database_url)
+    try:
+        async with reader.transaction():
+            assert 0 == await reader.fetchval("SELECT count(*) FROM one")
+            migrating = asyncio.create_task(migrate(empty_database_url, [ONE, more]))
+            for _ in range(4):
+                await asyncio.sleep(0.5)
+                assert 0 == await other.fetchval("SELECT count(*) FROM one", timeout=1.5)
+            assert not migrating.done()
+        assert [more.name] == await migrating
+        async with reader.transaction():
+            await reader.execute("LOCK TABLE one")
+            monkeypatch.setattr(module, "TRIES", 2)
+            last = of("0003_last.sql", "-- Last.\nDROP TABLE one;")
+            with pytest.raises(
+                MigrationRefused, match=r"0003_last\.sql was not applied: somebody has been using"
+            ):
+                await migrate(empty_database_url, [ONE, more, last])
+    finally:
+        await reader.close()
+        await other.close()
 
 
 async def test_the_journal_takes_no_update_delete_or_truncate(empty_database_url):

@@ -3,6 +3,7 @@
 import re
 
 from redis import Redis
+from rq.job import Job
 
 from persistence import jobs
 from persistence.schedule import (
@@ -36,6 +37,13 @@ def test_two_crons_put_in_no_more_than_one_job_a_slice(redis_url, queues):
                 enqueue_due(client, NOON + second / 2)
     assert 5 == queued(queues, jobs.JOURNAL_QUEUE)
     assert 4 + 5 + 5 + 2 + 2 + 2 + 1 == queued(queues, jobs.TASKS_QUEUE)
+
+
+def test_what_was_done_is_remembered_until_it_is_due_again(queues):
+    for id_ in enqueue_due(queues, NOON):
+        job = Job.fetch(id_, connection=queues)
+        seconds = {"tasks-months": MONTHS_SECONDS}.get(id_.rpartition("-")[0], 0)
+        assert seconds <= job.result_ttl
 
 
 def test_a_queue_that_nobody_empties_does_not_grow(queues):

@@ -166,6 +166,13 @@ async def test_nobody_who_reads_or_writes_waits_while_a_month_is_made(database):
         assert 3 == await prepared.fetchval("ana")
 
 
+async def test_who_needs_no_month_that_is_missing_waits_for_nobody_who_makes_one(database):
+    async with database.acquire() as maker, database.acquire() as writer, maker.transaction():
+        await maker.execute(MAKE, [datetime(2030, 1, 2, tzinfo=UTC)])
+        await writer.execute("SET lock_timeout = '1s'")
+        assert [] == await writer.fetch(MAKE, [datetime.now(UTC)])
+
+
 # Who makes them.
 
 
