@@ -121,18 +121,17 @@ def _line(clients: int, found: list[Loaded], quick: list[Loaded], matrix: Matrix
     beside = f"p50 {p50} ms, p99 {p99} ms, {errors} errors"
     if clients != JUDGED:
         return Line("4", f"one reserve per HTTP request, {_clients(clients)}", f"{rate}/s", beside=beside)
-    best = rate
-    if quick:
-        best = Samples([each.rate for each in quick])
-        beside += f"; wrk in the place of our generator, which takes a part of the two cores: {best}/s"
-        errors += sum(each.errors for each in quick)
+    if quick and (fast := Samples([each.rate for each in quick])).median > rate.median:
+        beside += f"; by our generator, which takes a part of the two cores and checks each answer: {rate}/s"
+        rate = fast
+    errors += sum(each.errors for each in quick)
     beside += f"; {matrix.mismatches} mismatches among all {matrix.answered:,} answers of this row"
     return Line(
         "4",
         f"one reserve per HTTP request, {_clients(clients)}",
         f"{rate}/s",
         f"≥ {MUST:,}/s, 0 mismatches",
-        max(rate.median, best.median) >= MUST and not matrix.mismatches and not errors,
+        rate.median >= MUST and not matrix.mismatches and not errors,
         beside,
     )
 
