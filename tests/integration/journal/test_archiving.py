@@ -1,7 +1,7 @@
 """A month on another disk is still the journal: every row, every rule, and nobody waits for it (I8, I11).
 
 What was thought of: killed after any step; written to meanwhile; read all the time; a reader that does not
-end; rows or a half copy that were changed; tables that hang on it; two who do it at once; no such place.
+end; a half copy elsewhere. What is refused: test_archiving_refused.py.
 """
 
 import asyncio
@@ -11,73 +11,25 @@ import asyncpg
 import pytest
 
 from persistence import archiving, giving_way
-from persistence.archiving import ArchiveRefused, chosen, move, place_for
-from persistence.calendar import months
+from persistence.archiving import ArchiveRefused, move, place_for
 from persistence.session import connect
 from persistence.verify import verify
-from tests.integration.backup.books import tamper
 from tests.integration.books import Shop, assert_equal
+from tests.integration.journal.archives import (
+    COLD,
+    INDEXES,
+    OWN,
+    PLACES_OF,
+    Killed,
+    connection,
+    left_over,
+    month,
+    quick,
+    rows_of,
+)
 from tests.integration.journal.workers import SHARDS, keep_journal, to_the_end
 
-OWN, COLD = "pg_default", "cold"
-
-PLACES_OF = """
-SELECT DISTINCT coalesce(spcname, 'pg_default') FROM pg_class
-LEFT JOIN pg_tablespace ON pg_tablespace.oid = reltablespace
-WHERE pg_class.oid = $1::regclass
-  OR pg_class.oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = $1::regclass)
-"""
-
-# What makes the month another month's equal: each index hangs on one of the journal's, or is one of its keys.
-INDEXES = """
-SELECT count(*) AS all, count(*) FILTER (WHERE EXISTS (SELECT FROM pg_inherits WHERE inhrelid = indexrelid))
-  AS of_the_journal, bool_and(indisvalid) AS valid
-FROM pg_index WHERE indrelid = $1::regclass
-"""
-
-
-COPIES = "SELECT relname FROM pg_class WHERE relname LIKE 'journal%copy'"
-
-
-class Killed(Exception):
-    """At a barrier."""
-
-
-@pytest.fixture
-async def connection(database_url, postgres_server):
-    """One of its own, to a server that has a tablespace `cold`."""
-    connection = await connect(database_url)
-    with suppress(asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
-        await connection.execute("SET allow_in_place_tablespaces = true")
-        await connection.execute(f"CREATE TABLESPACE {COLD} LOCATION ''")
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
-async def month(caller, worker, connection):
-    """Gives this month, of a ledger that has traded in it, as it is now."""
-    await Shop(caller, SHARDS, seed=11).trade(40)
-    await keep_journal(worker)
-
-    async def look():
-        return max(await months(connection), key=lambda each: each.rows)
-
-    return look
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    monkeypatch.setattr(giving_way, "LOCK_SECONDS", 1)
-    monkeypatch.setattr(giving_way, "PAUSE_SECONDS", 0.3)
-
-
-async def rows_of(connection):
-    return await connection.fetch("SELECT * FROM journal ORDER BY shard, seq")
-
-
-async def left_over(connection) -> list[str]:
-    return [row[0] for row in await connection.fetch(COPIES)]
+__all__ = ["connection", "month", "quick"]
 
 
 async def test_a_month_that_was_put_away_is_the_same_and_comes_back(
@@ -234,98 +186,6 @@ async def test_a_long_reader_keeps_the_month_and_nobody_waits_for_it(
             assert OWN == (await month()).tablespace
     moved = await move(connection, await month(), COLD)
     assert moved.rows == await assert_equal(database, redis)
-
-
-LAST = "(shard, seq) = (1, (SELECT max(seq) FROM journal WHERE shard = 1))"
-
-CHANGED = {
-    "an entry": "UPDATE journal SET entry = entry || ' ' WHERE (shard, seq) = (1, 5)",
-    "a column": "UPDATE journal SET amount = amount + 1 WHERE (shard, seq) = (1, 5)",
-    "a time": "UPDATE journal SET at = at + interval '1 ms' WHERE (shard, seq) = (1, 5)",
-    "a row": "DELETE FROM journal WHERE (shard, seq) = (1, 5)",
-    "the end": f"DELETE FROM journal WHERE {LAST}",
-    "a hash": "UPDATE journal SET hash = sha256('x') WHERE (shard, seq) = (1, 5)",
-    "its shard": f"UPDATE journal SET shard = 77 WHERE {LAST}",
-    "notes": "UPDATE notes SET text = text || ' ' WHERE shard = 1",
-}
-
-
-@pytest.mark.parametrize("what", [each for each in CHANGED if each != "the end"])
-async def test_a_month_that_is_not_as_it_was_written_stays(month, connection, what):
-    await tamper(connection, CHANGED[what])
-    rows = await rows_of(connection)
-    with pytest.raises(ArchiveRefused, match="stays where it is: its copy does not prove"):
-        await move(connection, await month(), COLD)
-    assert (rows, OWN) == (await rows_of(connection), (await month()).tablespace)
-
-
-@pytest.mark.parametrize("what", [each for each in CHANGED if each not in ("its shard", "notes")])
-async def test_a_half_copy_that_was_changed_takes_nobodys_place(month, connection, what):
-    async def die(step: str) -> None:
-        if step == "after proof":
-            raise Killed
-
-    before, rows = await month(), await rows_of(connection)
-    with pytest.raises(Killed):
-        await move(connection, before, COLD, barrier=die)
-    await tamper(connection, CHANGED[what].replace("journal", f"{before.name}_copy"))
-    if what == "the end":  # is copied again
-        assert COLD == (await move(connection, before, COLD)).after
-    else:
-        with pytest.raises(ArchiveRefused):
-            await move(connection, before, COLD)
-        assert OWN == (await month()).tablespace
-    assert rows == await rows_of(connection)
-
-
-async def test_what_hangs_on_the_month_is_told(month, connection):
-    name = (await month()).name
-    await connection.execute(f"CREATE VIEW of_mine AS SELECT count(*) FROM {name}")
-    with pytest.raises(ArchiveRefused, match=f"{name} stays where it is: view of_mine depends on table"):
-        await move(connection, await month(), COLD)
-    assert OWN == (await month()).tablespace
-
-
-async def test_two_do_not_move_months_at_once(month, connection, database_url):
-    other = await connect(database_url)
-
-    async def another(_step: str) -> None:
-        with pytest.raises(ArchiveRefused, match="Another process moves months"):
-            await move(other, await month(), COLD)
-
-    try:
-        await move(connection, await month(), COLD, barrier=another)
-    finally:
-        await other.close()
-
-
-async def test_only_what_is_over_is_chosen(month, connection):
-    this = await month()
-    with pytest.raises(ArchiveRefused, match=f"{this.name} is not over: entries are written to it"):
-        await chosen(connection, [this.name])
-    with pytest.raises(ArchiveRefused, match=r"no month journal_1999_01\. `lastro months` names those"):
-        await chosen(connection, ["journal_1999_01"])
-    await connection.execute(
-        "SELECT make_journal_months(ARRAY[now() - interval '3 months', now() - interval '15 months'])"
-    )
-    early, late = [each.name for each in await months(connection)][:2]
-    assert [early, late] == [each.name for each in await chosen(connection, [late, early])]
-    assert [early] == [each.name for each in await chosen(connection, over_for_months=12)]
-    assert [early, late] == [each.name for each in await chosen(connection, over_for_months=1)]
-    assert [] == await chosen(connection, over_for_months=24)
-
-
-async def test_a_place_that_is_none_is_told_with_those_there_are(connection):
-    assert (COLD, OWN) == (await place_for(connection, COLD), await place_for(connection, None))
-    with pytest.raises(ArchiveRefused, match=r"no tablespace frozen; it has cold, pg_default\. Make it"):
-        await place_for(connection, "frozen")
-    await connection.execute("DROP ROLE IF EXISTS mover; CREATE ROLE mover")
-    try:
-        await connection.execute("SET ROLE mover")
-        with pytest.raises(ArchiveRefused, match="GRANT CREATE ON TABLESPACE cold"):
-            await place_for(connection, COLD)
-    finally:
-        await connection.execute("RESET ROLE; DROP ROLE mover")
 
 
 async def test_the_rows_of_a_page_of_copying_need_no_more_memory_than_that(month, connection, monkeypatch):
