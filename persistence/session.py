@@ -4,9 +4,8 @@ import asyncpg
 
 from persistence.pool import CONNECT_SECONDS, SETTINGS, Connection, ssl_of
 
-
 LASTING = {"synchronous_commit": "on", "idle_session_timeout": "0"}
-"""Redis lets go of what is committed; and a lock is held by a session that may have nothing to say for long."""
+"""Redis lets go of what is committed. Who holds a lock may have nothing to say for long."""
 
 
 async def connect(url: str, *, name: str = "lastro", answer_seconds: float | None = None) -> Connection:
