@@ -42,6 +42,6 @@ async def giving_way(connection: Connection, change: Callable[[], Awaitable[Done
             async with connection.transaction():
                 await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
                 return await change()
-        except asyncpg.LockNotAvailableError:
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             pass
     raise StillUsed

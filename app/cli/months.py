@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from app.cli.progress import counting
+from app.cli.refusals import Refusal
 from app.cli.shared import data_option, settings_of
 
 if TYPE_CHECKING:
     from app.cli.progress import Counter
-    from persistence.archiving import Moved
+    from persistence.archiving import Half, Moved
     from persistence.calendar import Month
 
 _names = click.argument("names", nargs=-1, metavar="MONTH...")
@@ -51,6 +52,7 @@ def months(context: click.Context, data: Path, backup: Path | None, as_json: boo
         return
     import msgspec
 
+    from persistence.archiving import halves
     from persistence.backup.reading import Backup
     from persistence.calendar import months as look
     from persistence.session import connect
@@ -58,19 +60,22 @@ def months(context: click.Context, data: Path, backup: Path | None, as_json: boo
     settings = settings_of(data)
     manifest = Backup(backup).manifest if backup else None
 
-    async def run() -> "list[Month]":
+    async def run() -> "tuple[list[Month], list[Half]]":
         connection = await connect(settings.database_url, name="lastro months")
         try:
-            return await look(connection, manifest)
+            return await look(connection, manifest), await halves(connection)
         finally:
             await connection.close()
 
-    found = asyncio.run(run())
+    found, begun = asyncio.run(run())
     if as_json:
         for each in found:
             click.echo(msgspec.json.encode(each))
     else:
         _tell(found)
+    for half in begun:
+        says = f"{half.name}: {half.bytes / 2**20:,.1f} MiB, a copy that was begun and not ended"
+        click.echo(says, err=True)
 
 
 def _tell(found: "list[Month]") -> None:
@@ -125,7 +130,7 @@ def recall(data: Path, names: tuple[str, ...]) -> None:
 
 
 def _move(data: Path, names: Sequence[str], over_for_months: int | None, tablespace: str | None) -> None:
-    from persistence.archiving import chosen, move, place_for
+    from persistence.archiving import ArchiveRefused, chosen, move, place_for
     from persistence.session import connect
 
     settings = settings_of(data)
@@ -137,14 +142,20 @@ def _move(data: Path, names: Sequence[str], over_for_months: int | None, tablesp
             found = await chosen(connection, names, over_for_months)
             counter.expect(2 * sum(each.rows for each in found if each.tablespace != place))
             for each in found:
-                _tell_moved(await move(connection, each, place, seen=counter.add))
+                try:
+                    _tell_moved(await move(connection, each.name, place, seen=counter.add))
+                except ArchiveRefused as error:  # the others go all the same
+                    refused.append(str(error))
             return len(found)
         finally:
             await connection.close()
 
+    refused: list[str] = []
     with counting("rows copied and proved") as counter:
         if not asyncio.run(run(counter)):
             click.echo(f"No month has been over for {over_for_months} months: nothing to put away.")
+    if refused:
+        raise Refusal("\n".join(refused))
 
 
 def _tell_moved(each: "Moved") -> None:

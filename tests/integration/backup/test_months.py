@@ -103,6 +103,16 @@ def test_months_that_are_over_go_to_another_disk_and_come_back(lastro, past_url)
         await connection.close()
         return name
 
+    async def held_and_another() -> str:
+        connection = await asyncpg.connect(past_url)
+        await connection.execute(
+            "SELECT make_journal_months(ARRAY[now() - interval '5 months', now() - interval '3 months'])"
+        )
+        held = await connection.fetchval("SELECT name FROM journal_months ORDER BY since OFFSET 1")
+        await connection.execute(f"CREATE VIEW of_mine AS SELECT seq FROM {held}")
+        await connection.close()
+        return held
+
     this, old = f"journal_{datetime.now(UTC):%Y_%m}", asyncio.run(older())
     code, said = lastro("months", "archive", "--over", 24, "--tablespace", "cold")
     assert (code, "No month has been over for 24 months: nothing to put away." in said) == (0, True)
@@ -124,6 +134,11 @@ def test_months_that_are_over_go_to_another_disk_and_come_back(lastro, past_url)
         ("--json", "recall", old),
     ):
         assert lastro("months", *wrong)[0] == 2
+    # One that has to stay does not keep the others.
+    held = asyncio.run(held_and_another())
+    code, said = lastro("months", "archive", "--over", 1, "--tablespace", "cold")
+    assert (code, f"{held} stays where it is: view of_mine depends on" in said) == (2, True)
+    assert sum(line.endswith("  on cold") for line in lastro("months")[1].splitlines()) == 2
     code, said = lastro("months", "recall", old)
     assert (code, f"{old}: 0 rows from cold to pg_default" in said) == (0, True)
     assert lastro("verify", "--from", 1)[0] == 0

@@ -13,13 +13,6 @@ from tests.integration.journal.workers import SHARDS, keep_journal
 
 OWN, COLD = "pg_default", "cold"
 
-PLACES_OF = """
-SELECT DISTINCT coalesce(spcname, 'pg_default') FROM pg_class
-LEFT JOIN pg_tablespace ON pg_tablespace.oid = reltablespace
-WHERE pg_class.oid = $1::regclass
-  OR pg_class.oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = $1::regclass)
-"""
-
 # What makes the month another month's equal: each index hangs on one of the journal's, or is one of its keys.
 INDEXES = """
 SELECT count(*) AS all, count(*) FILTER (WHERE EXISTS (SELECT FROM pg_inherits WHERE inhrelid = indexrelid))
