@@ -1,6 +1,7 @@
 """What the journal has, month by month: how many rows, how large, and whether a backup has them too."""
 
 from datetime import datetime
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -10,8 +11,9 @@ from persistence.pool import Connection
 
 
 class Month(Struct, frozen=True):
-    """A table of the journal, with the rows of `since` to `until`. `bytes`: with its indexes. `kept`: whether
-    the backup that was named has all of its rows; `None`: none was named.
+    """A table of the journal, with the rows of `since` to `until`. `bytes`: with its indexes. `tablespace`:
+    the disk it is on; `is_away`: another than the database's. `kept`: whether the backup that was named has
+    all of its rows; `None`: none was named.
     """
 
     name: str
@@ -19,21 +21,44 @@ class Month(Struct, frozen=True):
     until: datetime
     rows: int
     bytes: int
+    tablespace: str
+    is_away: bool
     kept: bool | None
 
 
+class Ends(NamedTuple):
+    """The first and the last sequence of a shard in a table of the journal, which has all between them: in a
+    shard time never goes back, and sequences have no gaps.
+    """
+
+    shard: int
+    first: int
+    last: int
+
+
 MONTHS = """
-SELECT name, since, until, pg_total_relation_size(to_regclass(quote_ident(name))) AS bytes
-FROM journal_months ORDER BY since
+SELECT name, since, until, pg_total_relation_size(pg_class.oid) AS bytes, spcname,
+  reltablespace <> 0 AS is_away
+FROM journal_months JOIN pg_class ON pg_class.oid = to_regclass(quote_ident(name))
+JOIN pg_tablespace ON pg_tablespace.oid = coalesce(nullif(reltablespace, 0),
+  (SELECT dattablespace FROM pg_database WHERE datname = current_database()))
+ORDER BY since
 """
 
-# In a shard time never goes back and sequences have no gaps: the first and the last of a month tell how many.
+# Along the key of the table.
 ENDS = """
 SELECT shard,
-  (SELECT seq FROM {table} its WHERE its.shard = shards.shard ORDER BY seq LIMIT 1) AS first,
-  (SELECT seq FROM {table} its WHERE its.shard = shards.shard ORDER BY seq DESC LIMIT 1) AS last
-FROM shards
+  (SELECT seq FROM "{table}" its WHERE its.shard = known.shard ORDER BY seq LIMIT 1) AS first,
+  (SELECT seq FROM "{table}" its WHERE its.shard = known.shard ORDER BY seq DESC LIMIT 1) AS last
+FROM generate_series(0, (SELECT shards FROM ledger) - 1) AS known (shard) ORDER BY shard
 """
+
+
+async def ends(connection: Connection, table: str) -> list[Ends]:
+    """Of the shards that have rows in this table, which is one of ours."""
+    rows = await connection.fetch(ENDS.format(table=table))
+    return [Ends(*row) for row in rows if row["first"] is not None]
+
 
 LEDGER = "SELECT id::text FROM ledger"
 
@@ -51,15 +76,14 @@ async def months(connection: Connection, backup: Manifest | None = None) -> list
     if backup is not None:
         await _demand_ours(connection, backup)
     found = []
-    for name, since, until, size in await connection.fetch(MONTHS):
-        ends = await connection.fetch(ENDS.format(table=f'"{name}"'))
-        there = [(row["shard"], row["first"], row["last"]) for row in ends if row["first"] is not None]
-        rows = sum(last - first + 1 for _, first, last in there)
+    for name, since, until, size, tablespace, is_away in await connection.fetch(MONTHS):
+        there = await ends(connection, name)
+        rows = sum(each.last - each.first + 1 for each in there)
         kept = None
         if backup is not None:  # what may still be written to is not kept, whatever is in it
             is_over = until <= backup.taken_at
-            kept = is_over and all(last <= backup.shards[shard].cursor for shard, _, last in there)
-        found.append(Month(name, since, until, rows, size, kept))
+            kept = is_over and all(each.last <= backup.shards[each.shard].cursor for each in there)
+        found.append(Month(name, since, until, rows, size, tablespace, is_away, kept))
     return found
 
 

@@ -5,7 +5,6 @@ at once take turns. What has been applied is never run again and never undone: a
 afterwards, or one that this release does not know, is refused before anything is touched.
 """
 
-import asyncio
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -15,15 +14,11 @@ from typing import NamedTuple
 
 import asyncpg
 
+from persistence.giving_way import StillUsed, giving_way
 from persistence.pool import Connection
 from persistence.session import connect
 
 _ADVISORY_LOCK = 0x6C617374726F01  # "lastro", 1
-LOCK_SECONDS, PAUSE_SECONDS, TRIES = 2, 5.0, 60
-"""How long a file waits for a table that somebody uses, while all others wait behind it; how long they have
-it for themselves then; and how often that is tried.
-"""
-
 _NAME = re.compile(r"\d{4}_[a-z0-9_]+\.sql", re.ASCII)
 
 
@@ -117,26 +112,15 @@ async def migrate(database_url: str, known: Sequence[Migration] | None = None) -
 
 
 async def _apply(connection: Connection, migration: Migration) -> None:
-    for _ in range(TRIES):
-        try:
-            return await _try(connection, migration)
-        except asyncpg.LockNotAvailableError:
-            await asyncio.sleep(PAUSE_SECONDS)
-    minutes = TRIES * (LOCK_SECONDS + PAUSE_SECONDS) / 60
-    raise MigrationRefused(
-        f"{migration.name} was not applied: somebody has been using its tables for {minutes:.0f} minutes, a "
-        "backup or a long question perhaps. The view pg_stat_activity names who (xact_start); migrate again "
-        "when they are done."
-    )
+    async def apply() -> None:
+        await connection.execute(migration.sql)
+        await connection.execute(NOTE, migration.name, migration.sha256)
 
-
-async def _try(connection: Connection, migration: Migration) -> None:
     try:
-        async with connection.transaction():
-            await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
-            await connection.execute(migration.sql)
-            await connection.execute(NOTE, migration.name, migration.sha256)
-    except asyncpg.LockNotAvailableError:
-        raise
+        await giving_way(connection, apply)
+    except StillUsed as error:
+        raise MigrationRefused(
+            f"{migration.name} was not applied: {error}; migrate again when they are done."
+        ) from error
     except asyncpg.PostgresError as error:
         raise MigrationRefused(f"{migration.name} failed and was taken back: {error}") from error

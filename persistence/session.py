@@ -4,16 +4,19 @@ import asyncpg
 
 from persistence.pool import CONNECT_SECONDS, SETTINGS, Connection, ssl_of
 
+LASTING = {"synchronous_commit": "on", "idle_session_timeout": "0"}
+"""Redis lets go of what is committed. Who holds a lock may have nothing to say for long."""
+
 
 async def connect(url: str, *, name: str = "lastro", answer_seconds: float | None = None) -> Connection:
-    """The caller closes it. What it commits is on the disk, because Redis lets go of it then. `name` is for
-    `pg_stat_activity`; `answer_seconds` `None`: an answer may take for ever.
+    """The caller closes it. `name` is for `pg_stat_activity`; `answer_seconds` `None`: an answer may take for
+    ever.
     """
     connection: Connection = await asyncpg.connect(
         url,
         ssl=ssl_of(url),
         timeout=CONNECT_SECONDS,
         command_timeout=answer_seconds,
-        server_settings={"application_name": name, "synchronous_commit": "on", **SETTINGS},
+        server_settings={"application_name": name, **LASTING, **SETTINGS},
     )
     return connection

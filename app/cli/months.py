@@ -1,18 +1,27 @@
-"""`lastro months`: what the journal has, month by month."""
+"""`lastro months`: what the journal has, month by month, and on which disk."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from app.cli.progress import counting
+from app.cli.refusals import Refusal
 from app.cli.shared import data_option, settings_of
 
 if TYPE_CHECKING:
+    from app.cli.progress import Counter
+    from persistence.archiving import Half, Moved
     from persistence.calendar import Month
 
+_names = click.argument("names", nargs=-1, metavar="MONTH...")
 
-@click.command(short_help="What the journal has, month by month.")
+
+@click.group(
+    short_help="What the journal has, month by month, and on which disk.", invoke_without_command=True
+)
 @data_option
 @click.option(
     "--backup",
@@ -21,19 +30,29 @@ if TYPE_CHECKING:
     help="A backup (file or folder of `lastro export`): tells which months it has whole.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON, a line for each month.")
-def months(data: Path, backup: Path | None, as_json: bool) -> None:
-    """Tell what the journal has: a table for each month (UTC), its rows, and its size on disk with indexes.
+@click.pass_context
+def months(context: click.Context, data: Path, backup: Path | None, as_json: bool) -> None:
+    """Tell what the journal has: a table for each month (UTC), its rows, its size on disk with indexes, and
+    the tablespace of those that are not on the database's own disk.
 
     \b
     lastro months
     lastro export backups/journal --folder
     lastro months --backup backups/journal   which months that backup has whole
+    lastro months archive --over 12 --tablespace cold
 
-    Only reads, and looks at the ends of each month: quick however long the journal is. What a backup has
-    is told by its manifest; `lastro drill` proves the backup itself.
+    Without a command it only reads, and looks at the ends of each month: quick however long the journal is.
+    What a backup has is told by its manifest; a month that is not over is never whole in one. `lastro drill`
+    proves the backup itself.
     """  # noqa: D301 - \b is for click: it keeps the lines as they are
+    if context.invoked_subcommand is not None:
+        if backup is not None or as_json:
+            raise click.UsageError("--backup and --json are for `lastro months` without a command.")
+        context.obj = data
+        return
     import msgspec
 
+    from persistence.archiving import halves
     from persistence.backup.reading import Backup
     from persistence.calendar import months as look
     from persistence.session import connect
@@ -41,28 +60,109 @@ def months(data: Path, backup: Path | None, as_json: bool) -> None:
     settings = settings_of(data)
     manifest = Backup(backup).manifest if backup else None
 
-    async def run() -> "list[Month]":
+    async def run() -> "tuple[list[Month], list[Half]]":
         connection = await connect(settings.database_url, name="lastro months")
         try:
-            return await look(connection, manifest)
+            return await look(connection, manifest), await halves(connection)
         finally:
             await connection.close()
 
-    found = asyncio.run(run())
+    found, begun = asyncio.run(run())
     if as_json:
         for each in found:
             click.echo(msgspec.json.encode(each))
     else:
         _tell(found)
+    for half in begun:
+        says = f"{half.name}: {half.bytes / 2**20:,.1f} MiB, a copy that was begun and not ended"
+        click.echo(says, err=True)
 
 
 def _tell(found: "list[Month]") -> None:
     wide = max((len(each.name) for each in found), default=0)
     for each in found:
         kept = {None: "", True: "  in the backup", False: "  not whole in the backup"}[each.kept]
+        away = f"  on {each.tablespace}" if each.is_away else ""
         click.echo(
             f"{each.name:<{wide}}  {each.since:%Y-%m-%d} to {each.until:%Y-%m-%d}  "
-            f"{each.rows:>15,} rows  {each.bytes / 2**20:>10,.1f} MiB{kept}"
+            f"{each.rows:>15,} rows  {each.bytes / 2**20:>10,.1f} MiB{away}{kept}"
         )
     rows, size = sum(each.rows for each in found), sum(each.bytes for each in found)
     click.echo(f"{rows:,} rows in {len(found)} tables, {size / 2**20:,.1f} MiB")
+
+
+@months.command(short_help="Put old months on another disk.")
+@_names
+@click.option(
+    "--over",
+    "over_for_months",
+    type=click.IntRange(1),
+    metavar="MONTHS",
+    help="Those that have been over for so long, instead of names.",
+)
+@click.option("--tablespace", required=True, help="Where to; of PostgreSQL (CREATE TABLESPACE).")
+@click.pass_obj
+def archive(data: Path, names: tuple[str, ...], over_for_months: int | None, tablespace: str) -> None:
+    """Put months of the journal that are over on another disk, a cheaper one perhaps: a tablespace.
+
+    \b
+    lastro months archive journal_2025_01 journal_2025_02 --tablespace cold
+    lastro months archive --over 12 --tablespace cold      every night, by cron: those of today are skipped
+
+    Each is copied, the copy is proved by its chain, and then it takes the place of the table that was, for
+    which everybody waits some milliseconds. It stays a part of the journal: keys, replays, history, proofs
+    and backups are as before. Needs the size of the month on both disks while it runs. Killed, the same
+    command goes on.
+    """  # noqa: D301 - \b is for click: it keeps the lines as they are
+    if bool(names) == (over_for_months is not None):
+        raise click.UsageError("Name months (`lastro months` tells which there are), or give --over.")
+    _move(data, names, over_for_months, tablespace)
+
+
+@months.command(short_help="Bring archived months back.")
+@_names
+@click.pass_obj
+def recall(data: Path, names: tuple[str, ...]) -> None:
+    """Bring months back to the database's own disk, in the same way in which they went."""
+    if not names:
+        raise click.UsageError("Name months: `lastro months` tells which are elsewhere.")
+    _move(data, names, None, None)
+
+
+def _move(data: Path, names: Sequence[str], over_for_months: int | None, tablespace: str | None) -> None:
+    from persistence.archiving import ArchiveRefused, chosen, move, place_for
+    from persistence.session import connect
+
+    settings = settings_of(data)
+
+    async def run(counter: "Counter") -> int:
+        connection = await connect(settings.database_url, name="lastro months")
+        try:
+            place = await place_for(connection, tablespace)
+            found = await chosen(connection, names, over_for_months)
+            counter.expect(2 * sum(each.rows for each in found if each.tablespace != place))
+            for each in found:
+                try:
+                    _tell_moved(await move(connection, each.name, place, seen=counter.add))
+                except ArchiveRefused as error:  # the others go all the same
+                    refused.append(str(error))
+            return len(found)
+        finally:
+            await connection.close()
+
+    refused: list[str] = []
+    with counting("rows copied and proved") as counter:
+        if not asyncio.run(run(counter)):
+            click.echo(f"No month has been over for {over_for_months} months: nothing to put away.")
+    if refused:
+        raise Refusal("\n".join(refused))
+
+
+def _tell_moved(each: "Moved") -> None:
+    if each.before == each.after:
+        click.echo(f"{each.name} is on {each.after} already")
+        return
+    click.echo(
+        f"{each.name}: {each.rows:,} rows from {each.before} to {each.after}, "
+        f"{each.bytes_before / 2**20:,.1f} MiB before, {each.bytes_after / 2**20:,.1f} MiB now"
+    )

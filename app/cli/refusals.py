@@ -42,6 +42,7 @@ def _sentence(error: Exception) -> str | None:
     from app.ledger.backing import BackingUnavailable, NotAdmitted
     from app.settings import SettingsError
     from persistence.api_keys import KeyNotFound, KeyRefused
+    from persistence.archiving import ArchiveRefused
     from persistence.backup.manifest import BackupRefused
     from persistence.birth import BirthRefused
     from persistence.erase import EraseRefused
@@ -68,6 +69,7 @@ def _sentence(error: Exception) -> str | None:
         BackupRefused,
         CannotVerify,
         EraseRefused,
+        ArchiveRefused,
     )
     if isinstance(error, told):
         return str(error)

@@ -4,7 +4,6 @@ import os
 import time
 
 import pytest
-from rich.progress import Progress
 
 from tests.bench.bed import Bed
 from tests.bench.rows import cluster
@@ -19,12 +18,11 @@ def test_cpu_time_is_that_of_the_process():
     assert cpu_seconds(os.getpid()) - before == pytest.approx(time.process_time() - begun, abs=0.05)
 
 
-def test_clusters_are_loaded_and_counted(nightly: bool):
+def test_clusters_are_loaded_and_counted(nightly: bool, told: Told):
     if not nightly:
         pytest.skip("eight servers for as good as no figure: with --nightly")
-    progress = Progress(disable=True)
     with Bed() as bed:
-        one, three = cluster.measure(bed, Sizes(1, 0.3, 0), Told(progress, progress.add_task("")))
+        one, three = cluster.measure(bed, Sizes(1, 0.3, 0), told)
     assert one.reached is three.reached is None
     assert "; 0 mismatches" in three.beside
     assert [word in one.beside for word in ("primary 1 ", "replica 1 ", "primary 2 ")] == [True, True, False]

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
-from rich.progress import Progress
 
 from tests.bench import table
 from tests.bench.bed import Bed, execute, fetch, run
@@ -36,15 +35,10 @@ SELECT shard, seq FROM (
 """
 
 
-def told() -> Told:
-    progress = Progress(disable=True)
-    return Told(progress, progress.add_task(""))
-
-
-def test_ledgers_that_grow_are_right_and_measured():
+def test_ledgers_that_grow_are_right_and_measured(told: Told):
     """Restore, reconcile and verify say so themselves; what the load wrote is counted again."""
     with Bed() as bed:
-        small, large = growth.grow(bed, (100, 200), SIZES, told())
+        small, large = growth.grow(bed, (100, 200), SIZES, told)
     assert (small.accounts, small.holds, small.rows) == (100, 10, 1010)
     assert (large.accounts, large.holds, large.rows) == (200, 20, 2020)
     for found in (small, large):

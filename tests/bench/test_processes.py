@@ -1,19 +1,17 @@
 """The row of several API processes: each has its part of the load, and what all answered is counted again."""
 
 import pytest
-from rich.progress import Progress
 
 from tests.bench.bed import Bed
 from tests.bench.rows import processes
 from tests.bench.sizes import Sizes, Told
 
 
-def test_several_processes_are_loaded_together_and_counted(nightly: bool):
+def test_several_processes_are_loaded_together_and_counted(nightly: bool, told: Told):
     if not nightly:
         pytest.skip("four API processes for as good as no figure: with --nightly")
-    progress = Progress(disable=True)
     with Bed() as bed:
-        two, four = processes.measure(bed, Sizes(1, 1.0, 0), Told(progress, progress.add_task("")))
+        two, four = processes.measure(bed, Sizes(1, 1.0, 0), told)
     assert two.reached is four.reached is None
     assert two.beside.endswith("; 0 mismatches, 0 errors")
     assert "2 API processes" in two.measure

@@ -1,20 +1,17 @@
 """What is compared is measured in turns."""
 
-from rich.progress import Progress
-
 from tests.bench.sizes import Sizes, Told, in_turns
 
 
-def test_each_comes_first_as_often_as_last_and_the_warm_up_does_not_count():
+def test_each_comes_first_as_often_as_last_and_the_warm_up_does_not_count(told: Told):
     seen: list[tuple[str, float]] = []
 
     def measured(name: str, seconds: float) -> float:
         seen.append((name, seconds))
         return float(len(seen))
 
-    progress = Progress(disable=True)
     things = {name: lambda seconds, name=name: measured(name, seconds) for name in "ab"}
-    found = in_turns(things, Sizes(2, 3.0, 0), Told(progress, progress.add_task("")))
+    found = in_turns(things, Sizes(2, 3.0, 0), told)
     warm_up, measurements = seen[:2], seen[2:]
     assert sorted(warm_up) == [("a", 1.0), ("b", 1.0)]
     assert measurements == [("a", 3.0), ("b", 3.0), ("b", 3.0), ("a", 3.0)]

@@ -4,6 +4,7 @@ import itertools
 import json
 import secrets
 from collections.abc import Sequence
+from datetime import datetime
 
 import msgspec
 from redis.asyncio import Redis
@@ -73,6 +74,11 @@ async def forge(redis: Redis, shard: int, beside: str | None = None, **changes: 
     entry = {name: value for name, value in (entry | changes).items() if value is not None}
     await append(redis, shard, json.dumps(entry, separators=(",", ":")), nonce, beside)
     return nonce
+
+
+def ms(moment: datetime) -> int:
+    """As entries have it."""
+    return int(moment.timestamp() * 1000)
 
 
 async def append(redis: Redis, shard: int, text: str | bytes, nonce: str, notes: str | None = None) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import asyncpg
 import pytest
 
-from persistence import migrate as module
+from persistence import giving_way
 from persistence.migrate import Migration, MigrationRefused, migrate, shipped
 from persistence.session import connect
 
@@ -71,10 +71,18 @@ async def test_a_file_that_fails_leaves_nothing_of_itself_and_all_before_it(empt
     assert await migrate(empty_database_url, [ONE, TWO, repaired]) == ["0003_broken.sql"]
 
 
+WAITS = """
+SELECT EXISTS (
+  SELECT FROM pg_stat_activity
+  WHERE datname = current_database() AND application_name = 'lastro migrate' AND wait_event_type = 'Lock'
+)
+"""
+
+
 async def test_who_uses_a_table_for_long_keeps_nobody_else_from_it(empty_database_url, monkeypatch):
     """What waits for a long question would have all others wait behind it; it gives way and tries again."""
-    monkeypatch.setattr(module, "LOCK_SECONDS", 1)
-    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.5)
+    monkeypatch.setattr(giving_way, "LOCK_SECONDS", 1)
+    monkeypatch.setattr(giving_way, "PAUSE_SECONDS", 0.5)
     await migrate(empty_database_url, [ONE])
     more = of("0002_more.sql", "-- More.\nALTER TABLE one ADD COLUMN y integer;")
     reader, other = await connect(empty_database_url), await connect(empty_database_url)
@@ -82,14 +90,16 @@ async def test_who_uses_a_table_for_long_keeps_nobody_else_from_it(empty_databas
         async with reader.transaction():
             assert 0 == await reader.fetchval("SELECT count(*) FROM one")
             migrating = asyncio.create_task(migrate(empty_database_url, [ONE, more]))
-            for _ in range(4):
-                await asyncio.sleep(0.5)
-                assert 0 == await other.fetchval("SELECT count(*) FROM one", timeout=1.5)
+            for _ in range(3):
+                while not await other.fetchval(WAITS):
+                    assert not migrating.done()
+                    await asyncio.sleep(0.01)
+                assert 0 == await other.fetchval("SELECT count(*) FROM one", timeout=5)  # when it gives way
             assert not migrating.done()
         assert [more.name] == await migrating
         async with reader.transaction():
             await reader.execute("LOCK TABLE one")
-            monkeypatch.setattr(module, "TRIES", 2)
+            monkeypatch.setattr(giving_way, "TRIES", 2)
             last = of("0003_last.sql", "-- Last.\nDROP TABLE one;")
             with pytest.raises(
                 MigrationRefused, match=r"0003_last\.sql was not applied: somebody has been using"

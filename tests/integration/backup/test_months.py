@@ -1,6 +1,8 @@
 """`lastro months`: what the journal has month by month, and what of it a backup has."""
 
+import asyncio
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import asyncpg
@@ -86,3 +88,57 @@ def test_the_command_tells_people_and_programs(lastro, tmp_path):
     (tmp_path / "other").mkdir()
     code, said = lastro("months", "--backup", tmp_path / "other")
     assert (code, "has no manifest.json" in said) == (2, True)
+
+
+def test_months_that_are_over_go_to_another_disk_and_come_back(lastro, past_url):
+    """All as a user has it: which there are, what goes where, what is told of what cannot be."""
+
+    async def older() -> str:
+        connection = await asyncpg.connect(past_url)
+        await connection.execute("SELECT make_journal_months(ARRAY[now() - interval '14 months'])")
+        with suppress(asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
+            await connection.execute("SET allow_in_place_tablespaces = true")
+            await connection.execute("CREATE TABLESPACE cold LOCATION ''")
+        name = await connection.fetchval("SELECT name FROM journal_months ORDER BY since")
+        await connection.close()
+        return name
+
+    async def held_and_another() -> str:
+        connection = await asyncpg.connect(past_url)
+        await connection.execute(
+            "SELECT make_journal_months(ARRAY[now() - interval '5 months', now() - interval '3 months'])"
+        )
+        held = await connection.fetchval("SELECT name FROM journal_months ORDER BY since OFFSET 1")
+        await connection.execute(f"CREATE VIEW of_mine AS SELECT seq FROM {held}")
+        await connection.close()
+        return held
+
+    this, old = f"journal_{datetime.now(UTC):%Y_%m}", asyncio.run(older())
+    code, said = lastro("months", "archive", "--over", 24, "--tablespace", "cold")
+    assert (code, "No month has been over for 24 months: nothing to put away." in said) == (0, True)
+    code, said = lastro("months", "archive", "--over", 12, "--tablespace", "cold")
+    assert (code, f"{old}: 0 rows from pg_default to cold" in said) == (0, True)
+    assert f"{old} is on cold already" in lastro("months", "archive", old, "--tablespace", "cold")[1]
+    listed = lastro("months")[1]
+    assert [line for line in listed.splitlines() if line.endswith("  on cold")] == [listed.splitlines()[0]]
+    assert json.loads(lastro("months", "--json")[1].splitlines()[0])["tablespace"] == "cold"
+    code, said = lastro("months", "archive", this, "--tablespace", "cold")
+    assert (code, f"{this} is not over: entries are written to it" in said) == (2, True)
+    code, said = lastro("months", "archive", old, "--tablespace", "warm")
+    assert (code, "no tablespace warm; it has cold, pg_default" in said) == (2, True)
+    for wrong in (
+        ("archive", "--tablespace", "cold"),
+        ("archive", old, "--over", 1, "--tablespace", "cold"),
+        ("archive", old),
+        ("recall",),
+        ("--json", "recall", old),
+    ):
+        assert lastro("months", *wrong)[0] == 2
+    # One that has to stay does not keep the others.
+    held = asyncio.run(held_and_another())
+    code, said = lastro("months", "archive", "--over", 1, "--tablespace", "cold")
+    assert (code, f"{held} stays where it is: view of_mine depends on" in said) == (2, True)
+    assert sum(line.endswith("  on cold") for line in lastro("months")[1].splitlines()) == 2
+    code, said = lastro("months", "recall", old)
+    assert (code, f"{old}: 0 rows from cold to pg_default" in said) == (0, True)
+    assert lastro("verify", "--from", 1)[0] == 0

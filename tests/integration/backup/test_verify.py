@@ -5,9 +5,6 @@ import re
 import pytest
 
 from app.ledger.entries import chained, genesis
-from persistence.backup import snapshot
-from persistence.backup.manifest import BackupRefused
-from persistence.reconcile import ends
 from persistence.verify import CannotVerify, Head, verify
 from tests.integration.backup.books import tamper
 
@@ -34,31 +31,6 @@ async def test_a_proof_goes_on_where_the_last_one_ended(database, living, journa
         assert after.rows == await connection.fetchval("SELECT count(*) FROM journal") - before.rows > 0
         assert [each.first for each in after.shards] == [each.last + 1 for each in before.shards]
         assert (await verify(connection, since=1)).rows == before.rows + after.rows
-
-
-AGAIN = """
-SELECT make_journal_months(ARRAY(SELECT at + interval '1 month' FROM journal));
-INSERT INTO journal
-  SELECT shard, seq, incarnation, at + interval '1 month', kind, account, version, amount, available, held,
-    reservation, task, model, operation_key, by, entry, hash FROM journal WHERE shard = 1 AND seq = {}
-"""
-
-
-@pytest.mark.parametrize("which", ["5", "(SELECT cursor FROM shards WHERE shard = 1)"])
-async def test_a_row_that_stands_in_another_month_too_is_found(connection, which):
-    sequence = await connection.fetchval(f"SELECT {which}")
-    await connection.execute(AGAIN.format(which))
-    (finding,) = (await verify(connection, since=1)).findings
-    assert (finding.shard, finding.sequence) == (1, sequence)
-    assert finding.what in (
-        "added",
-        "changed",
-    )  # the second of the two, or the one whose time is not its entry's
-    cursor = await connection.fetchval("SELECT cursor FROM shards WHERE shard = 1")
-    assert await ends.gap(connection, 1, 0, cursor) is not None
-    rows = await snapshot.read(connection, 1, 1, cursor)
-    with pytest.raises(BackupRefused, match="shard 1"):
-        snapshot.lines(1, 1, cursor, bytes(32), rows)
 
 
 ALTER = """

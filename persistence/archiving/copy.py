@@ -1,0 +1,292 @@
+"""The copy of a month, until it takes the month's place."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+from msgspec import Struct
+
+from app.ledger.entries import chained, genesis
+from persistence import giving_way
+from persistence.archiving.choosing import ArchiveRefused
+from persistence.calendar import Ends, Month, ends
+from persistence.chain import PAGE, PAGE_ROWS, Amiss, Chain, Unchained
+from persistence.pool import Connection
+
+COPY_ROWS = 20_000
+
+BOUNDS = "journal_month_bounds"
+"""The constraint that tells a copy of ours, and makes PostgreSQL attach it without reading it."""
+
+SUFFIX = "_copy"
+
+
+class Half(Struct, frozen=True):
+    """A copy that nobody has ended yet. `bytes`: with its indexes."""
+
+    name: str
+    bytes: int
+
+
+HALVES = """
+SELECT relname::text AS name, pg_total_relation_size(pg_class.oid) AS bytes
+FROM pg_class JOIN pg_constraint ON conrelid = pg_class.oid AND conname = $1
+WHERE pg_class.oid NOT IN (SELECT inhrelid FROM pg_inherits) ORDER BY relname
+"""
+
+
+async def halves(connection: Connection) -> list[Half]:
+    """The copies that were begun and have not taken a place."""
+    return [Half(*row) for row in await connection.fetch(HALVES, BOUNDS)]
+
+
+class Unproved(Exception):
+    """What is not as it was written, in words."""
+
+
+# Where its rows and its indexes are.
+PLACES_OF = """
+SELECT DISTINCT spcname::text FROM pg_class JOIN pg_tablespace ON pg_tablespace.oid = coalesce(
+  nullif(reltablespace, 0), (SELECT dattablespace FROM pg_database WHERE datname = current_database()))
+WHERE pg_class.oid = to_regclass(quote_ident($1))
+  OR pg_class.oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = to_regclass(quote_ident($1)))
+"""
+
+
+async def places_of(connection: Connection, table: str) -> set[str]:
+    """The tablespaces of a table and its indexes; none: there is no such table."""
+    return {row[0] for row in await connection.fetch(PLACES_OF, table)}
+
+
+# What makes a table fit to be a month, whatever its parts are called.
+SHAPE = f"""
+SELECT format('%s %s %s', attname, format_type(atttypid, atttypmod), attnotnull) AS part
+FROM pg_attribute WHERE attrelid = to_regclass(quote_ident($1)) AND attnum > 0 AND NOT attisdropped
+UNION ALL
+SELECT regexp_replace(pg_get_indexdef(indexrelid), ' INDEX .*? USING ', ' ')
+FROM pg_index WHERE indrelid = to_regclass(quote_ident($1))
+UNION ALL
+SELECT pg_get_constraintdef(oid)
+FROM pg_constraint WHERE conrelid = to_regclass(quote_ident($1)) AND contype = 'c' AND conname <> '{BOUNDS}'
+UNION ALL
+SELECT tgname FROM pg_trigger WHERE tgrelid = to_regclass(quote_ident($1)) AND NOT tgisinternal
+"""  # noqa: S608
+
+
+class Copy:
+    """Of one month, in one tablespace. `seen` is told how many more rows were copied or proved."""
+
+    def __init__(
+        self, connection: Connection, month: Month, tablespace: str, seen: Callable[[int], None]
+    ) -> None:
+        self.name = f"{month.name}{SUFFIX}"
+        self._connection = connection
+        self._month = month
+        self._tablespace = tablespace
+        self._seen = seen
+        self._chains: dict[int, Chain] = {}
+
+    IS_OURS = """
+    SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass(quote_ident($1)) AND conname = $2)
+    """
+
+    async def begin(self) -> None:
+        """Have a table for the rows. One that was begun goes on, if it is where and what it should be.
+
+        Raises:
+            ArchiveRefused: Its name is taken; or what is made in this database has another tablespace.
+        """
+        if there := await places_of(self._connection, self.name):
+            if not await self._connection.fetchval(self.IS_OURS, self.name, BOUNDS):
+                raise ArchiveRefused(
+                    f"{self._month.name} stays where it is: there is a table {self.name} that is not its "
+                    "copy. Rename it."
+                )
+            if there == {self._tablespace} and await self.fits():
+                return
+            await self.drop()
+        async with self._connection.transaction():
+            await self._connection.execute(
+                "SELECT set_config('default_tablespace', $1, true)", self._tablespace
+            )
+            await self._connection.execute("SELECT make_journal_table($1)", self.name)
+            since, until = literal(self._month.since), literal(self._month.until)
+            await self._connection.execute(
+                f'ALTER TABLE "{self.name}" ADD CONSTRAINT {BOUNDS} CHECK (at >= {since} AND at < {until})'
+            )
+        if elsewhere := await places_of(self._connection, self.name) - {self._tablespace}:
+            await self.drop()
+            raise ArchiveRefused(
+                f"{self._month.name} stays where it is: indexes of `journal` itself have the tablespace "
+                f"{', '.join(sorted(elsewhere))}, and so would those of its months. ALTER INDEX ... SET "
+                "TABLESPACE pg_default for the indexes of `journal` (it moves nothing), and try again."
+            )
+
+    async def fits(self) -> bool:
+        """Whether the copy has the columns, indexes, checks and triggers of the month."""
+        mine, its = [
+            sorted(row[0] for row in await self._connection.fetch(SHAPE, table))
+            for table in (self.name, self._month.name)
+        ]
+        return mine == its
+
+    async def drop(self) -> None:
+        """There is no copy afterwards; one that is not ours is left alone."""
+        if await self._connection.fetchval(self.IS_OURS, self.name, BOUNDS):
+            await self._connection.execute(f'DROP TABLE "{self.name}"')
+
+    async def is_whole(self) -> bool:
+        """Whether it has what the month has: both have their rows without gaps, when they are proved."""
+        return await ends(self._connection, self._month.name) == await ends(self._connection, self.name)
+
+    # What no shard has is not copied; with the table it would be gone.
+    STRANGER = """
+    SELECT shard FROM "{table}", (SELECT coalesce(max(shards), 0) AS shards FROM ledger) AS its
+    WHERE shard < 0 OR shard >= its.shards LIMIT 1
+    """
+
+    async def fill(self) -> None:
+        """Copy what the copy does not have.
+
+        Raises:
+            Unproved: The month lacks rows, or has some that it cannot have.
+        """
+        stranger = await self._connection.fetchval(self.STRANGER.format(table=self._month.name))
+        if stranger is not None:
+            raise Unproved(f"It has rows of shard {stranger}, and the ledger has no such shard.")
+        await self._demand_all()
+        there = {each.shard: each for each in await ends(self._connection, self.name)}
+        for wanted in await ends(self._connection, self._month.name):
+            mine = there.pop(wanted.shard, None)
+            if mine is not None and mine.first != wanted.first:
+                raise Unproved(f"Its copy begins with row {mine.first} of shard {wanted.shard}.")
+            await self._fill(wanted, wanted.first - 1 if mine is None else mine.last)
+        if there:
+            raise Unproved(f"Its copy has rows of shard {min(there)}.")
+
+    # Its neighbours in each shard: in a shard time never goes back.
+    NEIGHBOURS = """
+    SELECT known.shard, coalesce(before.seq, 0) AS before, first.seq AS first, last.seq AS last,
+      coalesce(after.seq, cursor + 1) AS after
+    FROM generate_series(0, (SELECT shards FROM ledger) - 1) AS known (shard) LEFT JOIN shards USING (shard)
+    LEFT JOIN LATERAL (
+      SELECT seq FROM journal WHERE shard = known.shard AND at < $1 ORDER BY seq DESC LIMIT 1
+    ) AS before ON true
+    LEFT JOIN LATERAL (
+      SELECT seq FROM journal WHERE shard = known.shard AND at >= $2 ORDER BY seq LIMIT 1
+    ) AS after ON true
+    LEFT JOIN LATERAL (
+      SELECT seq FROM "{table}" WHERE shard = known.shard ORDER BY seq LIMIT 1
+    ) AS first ON true
+    LEFT JOIN LATERAL (
+      SELECT seq FROM "{table}" WHERE shard = known.shard ORDER BY seq DESC LIMIT 1
+    ) AS last ON true
+    """
+
+    async def _demand_all(self) -> None:
+        """What stands between the months around it is all in this one: nothing was cut off at its ends."""
+        month = self._month
+        rows = await self._connection.fetch(
+            self.NEIGHBOURS.format(table=month.name), month.since, month.until
+        )
+        for shard, before, first, last, after in rows:
+            if (before + 1, after) != ((after, before + 1) if first is None else (first, last + 1)):
+                raise Unproved(
+                    f"Of shard {shard} it should have the rows after {before} and before {after}; it has "
+                    + ("none." if first is None else f"{first} to {last}.")
+                )
+
+    # By their names: a table that is older than a column has it at its end.
+    COLUMNS = """
+    SELECT attname FROM pg_attribute
+    WHERE attrelid = to_regclass(quote_ident($1)) AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+    """
+
+    async def _fill(self, wanted: Ends, at: int) -> None:
+        names = [row[0] for row in await self._connection.fetch(self.COLUMNS, self._month.name)]
+        columns = ", ".join(f'"{name}"' for name in names)
+        statement = f"""
+        INSERT INTO "{self.name}" ({columns}) SELECT {columns} FROM "{self._month.name}"
+        WHERE shard = $1 AND seq > $2 AND seq <= $3 ORDER BY seq
+        """  # noqa: S608 - names of ours
+        while at < wanted.last:
+            upto = min(at + COPY_ROWS, wanted.last)
+            await self._connection.execute(statement, wanted.shard, at, upto)
+            self._seen(upto - at)
+            at = upto
+
+    HASH = "SELECT hash FROM journal WHERE shard = $1 AND seq = $2"
+    LEDGER = "SELECT id FROM ledger"
+    FOLLOWING = """
+    SELECT cursor, shards.head, next.entry, next.hash
+    FROM shards LEFT JOIN journal next ON (next.shard, next.seq) = (shards.shard, $2::bigint + 1)
+    WHERE shards.shard = $1
+    """
+
+    async def prove(self) -> None:
+        """Go along the chain of the copy in each shard, from the row before it to the one after it.
+
+        Raises:
+            Unproved
+        """
+        page = PAGE.format(table=f'"{self.name}"')
+        for of in await ends(self._connection, self.name):
+            chain = self._chains.get(of.shard) or await self._chain(of)
+            self._chains[of.shard] = chain
+            try:
+                while chain.at < of.last:
+                    last = min(chain.at + PAGE_ROWS, of.last)
+                    rows = await self._connection.fetch(page, of.shard, chain.at + 1, last)
+                    chain.prove(rows, last)
+                    self._seen(len(rows))
+            except (Amiss, Unchained) as error:
+                raise Unproved(str(error)) from error
+            if not await self._goes_on(chain, of):
+                raise Unproved(f"What follows row {of.last} of shard {of.shard} does not go on from it.")
+
+    async def _goes_on(self, chain: Chain, of: Ends) -> bool:
+        """Whether the row after it, or where there is none its shard, goes on from the head of the chain."""
+        row = await self._connection.fetchrow(self.FOLLOWING, of.shard, of.last)
+        if row is None:
+            return False
+        cursor, head, entry, follows = row
+        if entry is None:
+            return bool((cursor, head) == (of.last, chain.head))
+        return bool(follows == chained(chain.head, of.shard, of.last + 1, entry.encode()))
+
+    async def _chain(self, of: Ends) -> Chain:
+        before = of.first - 1
+        if before:
+            head = await self._connection.fetchval(self.HASH, of.shard, before)
+            if head is None:
+                raise Unproved(f"Row {before} of shard {of.shard} is missing.")
+        else:
+            ledger = await self._connection.fetchval(self.LEDGER)
+            head = genesis(ledger.bytes, of.shard)
+        return Chain(of.shard, before, head)
+
+    NEXT = "SELECT pg_current_xact_id()::xid::text"
+    IS_OLD = """
+    SELECT age(relfrozenxid) < age($2::text::xid) FROM pg_class WHERE oid = to_regclass(quote_ident($1))
+    """
+
+    async def settle(self) -> None:
+        """Let everybody see its rows. A transaction that has looked at the database before they were written,
+        and not yet at the journal, would find the month empty: PostgreSQL calls rows old when there is none.
+
+        Raises:
+            giving_way.StillUsed: Somebody's transaction is as old all the time.
+        """
+        newer = await self._connection.fetchval(self.NEXT)
+        for n in range(giving_way.TRIES):
+            if n:
+                await asyncio.sleep(giving_way.PAUSE_SECONDS)
+            await self._connection.execute(f'VACUUM (FREEZE, ANALYZE) "{self.name}"')
+            if await self._connection.fetchval(self.IS_OLD, self.name, newer):
+                return
+        raise giving_way.StillUsed
+
+
+def literal(moment: datetime) -> str:
+    """As SQL has it where no parameter may be."""
+    return f"timestamptz '{moment.isoformat()}'"

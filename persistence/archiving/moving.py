@@ -1,0 +1,133 @@
+"""From one tablespace to another, step by step."""
+
+from collections.abc import Callable
+
+import asyncpg
+from msgspec import Struct
+
+from persistence.admission_steps import Barrier, past
+from persistence.archiving.choosing import ArchiveRefused
+from persistence.archiving.copy import BOUNDS, Copy, Unproved, literal, places_of
+from persistence.calendar import Month, months
+from persistence.giving_way import StillUsed, giving_way
+from persistence.pool import Connection
+
+CATCH_UP_MAX = 5
+
+_LOCK = 0x6D_6F6E_7468_73  # "months"
+
+
+class Moved(Struct, frozen=True):
+    """`bytes`: with its indexes, before and after. Equal tablespaces: it was there already."""
+
+    name: str
+    rows: int
+    before: str
+    after: str
+    bytes_before: int
+    bytes_after: int
+
+
+async def move(
+    connection: Connection,
+    name: str,
+    tablespace: str,
+    *,
+    seen: Callable[[int], None] = lambda _rows: None,
+    barrier: Barrier = past,
+) -> Moved:
+    """Bring a month of the journal to a tablespace. One that is there is left as it is.
+
+    Args:
+        connection: One of its own, outside any transaction, of the role that owns the journal.
+        name: Of a month from `chosen`.
+        tablespace: From `place_for`.
+        seen: Told now and then how many more rows were copied or proved (each row is both).
+        barrier: `after copy`, `after proof`, `after settling`; tests stop there.
+
+    Raises:
+        ArchiveRefused: The month is not as it was written, somebody uses it or depends on it, or another one
+            moves months.
+    """
+    if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+        raise ArchiveRefused("Another process moves months of this journal now.")
+    try:
+        await connection.execute("SET statement_timeout = 0")  # a month may take hours
+        month = await _month(connection, name)
+        copy = Copy(connection, month, tablespace, seen)
+        if await places_of(connection, name) == {tablespace}:
+            await copy.drop()
+            return _moved(month, month)
+        try:
+            await _move(connection, month, copy, barrier)
+        except Unproved as error:
+            await copy.drop()
+            raise ArchiveRefused(
+                f"{name} stays where it is: its copy does not prove. {error} Run `lastro verify --from 1`; "
+                "if it finds nothing, the copy was changed, and the same command makes a new one."
+            ) from error
+        except StillUsed as error:
+            raise ArchiveRefused(
+                f"{name} stays where it is: {error}. The same command goes on with the copy."
+            ) from error
+        return _moved(month, await _month(connection, name))
+    finally:
+        if not connection.is_closed():
+            await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
+
+
+async def _month(connection: Connection, name: str) -> Month:
+    for each in await months(connection):
+        if each.name == name:
+            return each
+    raise ArchiveRefused(f"The journal has no month {name}. `lastro months` names those that it has.")
+
+
+def _moved(before: Month, now: Month) -> Moved:
+    return Moved(now.name, now.rows, before.tablespace, now.tablespace, before.bytes, now.bytes)
+
+
+async def _move(connection: Connection, month: Month, copy: Copy, barrier: Barrier) -> None:
+    await copy.begin()
+    for _ in range(CATCH_UP_MAX):
+        await copy.fill()
+        await barrier("after copy")
+        await copy.prove()
+        await barrier("after proof")
+        await copy.settle()
+        await barrier("after settling")
+        try:
+            is_placed = await giving_way(connection, lambda: _place(connection, month, copy))
+        except asyncpg.DependentObjectsStillExistError as error:
+            raise ArchiveRefused(
+                f"{month.name} stays where it is: {error.detail}. Drop that, or let it ask `journal`."
+            ) from error
+        if is_placed:
+            return
+    raise ArchiveRefused(f"{month.name} is written to all the time. It stays where it is.")
+
+
+async def _place(connection: Connection, month: Month, copy: Copy) -> bool:
+    """Whether the copy is the month now: it is not while the month has rows that the copy has not."""
+    # Who keeps readers and writers from the journal must not wait for anything with that in his hand: not for
+    # a vacuum of the month, which is waited for first, and not for somebody who reads the month by its name.
+    both = f'"{month.name}", "{copy.name}"'
+    await connection.execute(f"LOCK TABLE {both} IN SHARE UPDATE EXCLUSIVE MODE")
+    await connection.execute("LOCK TABLE ONLY journal IN ACCESS EXCLUSIVE MODE")
+    await connection.execute(f"LOCK TABLE {both} IN ACCESS EXCLUSIVE MODE NOWAIT")
+    await connection.execute("SET LOCAL lock_timeout = '200ms'")
+    if not await copy.fits():
+        raise ArchiveRefused(
+            f"{month.name} stays where it is: `journal` was changed meanwhile. The same command begins anew."
+        )
+    if not await copy.is_whole():
+        return False
+    bounds = f"FROM ({literal(month.since)}) TO ({literal(month.until)})"
+    await connection.execute(f"""
+    ALTER TABLE journal DETACH PARTITION "{month.name}";
+    DROP TABLE "{month.name}";
+    ALTER TABLE "{copy.name}" RENAME TO "{month.name}";
+    ALTER TABLE journal ATTACH PARTITION "{month.name}" FOR VALUES {bounds};
+    ALTER TABLE "{month.name}" DROP CONSTRAINT {BOUNDS};
+    """)
+    return True

@@ -1,0 +1,137 @@
+"""Whoever does something else while a month goes to another disk: nobody sees less or waits for long (I8).
+
+What was thought of: a transaction that is older than the copy; somebody who reads the month by its name, or
+asks which months there are; the journal gets an index or a column; a table that has the name of the copy.
+"""
+
+import asyncio
+
+import pytest
+
+from persistence import giving_way
+from persistence.archiving import ArchiveRefused, halves, move
+from persistence.archiving.copy import places_of
+from persistence.calendar import MONTHS
+from tests.integration.books import assert_equal
+from tests.integration.journal.archives import COLD, OWN, Killed, connection, left_over, month, quick, rows_of
+
+__all__ = ["connection", "month", "quick"]
+
+COUNT = "SELECT count(*) FROM journal"
+
+
+async def test_a_transaction_that_is_older_than_the_copy_sees_the_whole_journal(
+    month, connection, database, quick, monkeypatch
+):
+    """It has looked at something, and not yet at the journal, so that no lock tells of it."""
+    monkeypatch.setattr(giving_way, "TRIES", 2)
+    name, rows = (await month()).name, len(await rows_of(connection))
+    async with database.acquire() as reader:
+        async with reader.transaction(isolation="repeatable_read"):
+            assert 1 == await reader.fetchval("SELECT count(*) FROM ledger")
+            with pytest.raises(ArchiveRefused, match="goes on with the copy"):
+                await move(connection, name, COLD)
+            assert rows == await reader.fetchval(COUNT)
+        assert COLD == (await move(connection, name, COLD)).after
+        assert rows == await reader.fetchval(COUNT)
+
+
+async def test_who_reads_the_month_by_its_name_keeps_nobody_from_the_journal(
+    month, connection, database, monkeypatch
+):
+    monkeypatch.setattr(giving_way, "LOCK_SECONDS", 3)
+    monkeypatch.setattr(giving_way, "PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(giving_way, "TRIES", 4)
+    name = (await month()).name
+    async with database.acquire() as reader, database.acquire() as other, reader.transaction():
+        await reader.execute(f"SELECT count(*) FROM {name}")  # which keeps its lock, and no snapshot
+        moving = asyncio.create_task(move(connection, name, COLD))
+        while not moving.done():
+            assert await other.fetchval(COUNT, timeout=2.5)
+            await asyncio.sleep(0.01)
+        with pytest.raises(ArchiveRefused, match="somebody has been using its tables"):
+            await moving
+    assert COLD == (await move(connection, name, COLD)).after
+
+
+async def test_who_asks_which_months_there_are_is_told_of_all(month, connection, database):
+    """Also amid the exchange, for which the answer waits."""
+    its = await month()
+    async with database.acquire() as asking, connection.transaction():
+        await connection.execute(f"""
+        ALTER TABLE journal DETACH PARTITION {its.name};
+        DROP TABLE {its.name};
+        SELECT make_journal_table('{its.name}');
+        ALTER TABLE journal ATTACH PARTITION {its.name} FOR VALUES FROM ('{its.since}') TO ('{its.until}');
+        """)
+        answer = await asking.fetch("SELECT * FROM journal_months", timeout=5)
+    assert its.name in {row["name"] for row in answer}
+    assert all(row["since"] and row["until"] for row in answer)
+    assert its.name in {row["name"] for row in await connection.fetch(MONTHS)}
+
+
+CHANGES = [
+    "CREATE INDEX ON journal (by)",
+    "ALTER TABLE journal ADD COLUMN more text DEFAULT 'x'",
+    "ALTER TABLE journal ADD CONSTRAINT more CHECK (amount IS NOT NULL)",
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_copy_of_a_journal_that_was_changed_is_made_anew(month, connection, database, change):
+    """Attached as it is, it would get its index while everybody waits."""
+    name = (await month()).name
+
+    async def alter(step: str) -> None:
+        if step == "after settling":
+            await database.execute(change)
+
+    with pytest.raises(ArchiveRefused, match=r"was changed meanwhile\. The same command begins anew"):
+        await move(connection, name, COLD, barrier=alter)
+    rows = await rows_of(connection)
+    assert COLD == (await move(connection, name, COLD)).after
+    assert (rows, []) == (await rows_of(connection), await left_over(connection))
+    assert {COLD} == await places_of(connection, name)
+
+
+async def test_a_table_of_somebody_elses_is_left_alone(month, connection):
+    name = (await month()).name
+    await connection.execute(f"CREATE TABLE {name}_copy AS SELECT * FROM {name}")
+    with pytest.raises(ArchiveRefused, match=f"there is a table {name}_copy that is not its copy. Rename it"):
+        await move(connection, name, COLD)
+    assert await connection.fetchval(f"SELECT count(*) FROM {name}_copy") == (await month()).rows
+    assert [] == await halves(connection)
+
+
+async def test_a_copy_that_is_not_wanted_any_more_goes(month, connection):
+    name = (await month()).name
+
+    async def die(_step: str) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        await move(connection, name, COLD, barrier=die)
+    assert [f"{name}_copy"] == [each.name for each in await halves(connection)]
+    moved = await move(connection, name, OWN)
+    assert (moved.before, moved.after, await left_over(connection)) == (OWN, OWN, [])
+
+
+async def test_an_index_that_stayed_behind_follows(month, connection, database, redis):
+    name = (await month()).name
+    await move(connection, name, COLD)
+    await connection.execute("CREATE INDEX ON journal (by)")
+    assert {COLD, OWN} == await places_of(connection, name)
+    await move(connection, name, COLD)
+    assert {COLD} == await places_of(connection, name)
+    assert (await month()).rows == await assert_equal(database, redis)
+
+
+async def test_indexes_that_would_go_elsewhere_are_told(month, connection):
+    name = (await month()).name
+    await connection.execute(f"ALTER INDEX journal_at SET TABLESPACE {COLD}")
+    await move(connection, name, COLD)
+    with pytest.raises(ArchiveRefused, match="have the tablespace cold, and so would those of its months"):
+        await move(connection, name, OWN)
+    assert (COLD, []) == ((await month()).tablespace, await left_over(connection))
+    await connection.execute(f"ALTER INDEX journal_at SET TABLESPACE {OWN}")
+    assert OWN == (await move(connection, name, OWN)).after
