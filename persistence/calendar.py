@@ -1,4 +1,4 @@
-"""What the journal has, month by month: how many rows, how large, and whether a backup has them too."""
+"""What the journal has, month by month: how many rows, how large, on which disk, whether in a backup."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -36,16 +36,19 @@ class Ends(NamedTuple):
     last: int
 
 
-MONTHS = """
+# PostgreSQL has 0 for the database's own.
+ITS_TABLESPACE = """pg_tablespace.oid = coalesce(
+  nullif(reltablespace, 0), (SELECT dattablespace FROM pg_database WHERE datname = current_database()))"""
+
+MONTHS = f"""
 SELECT name, since, until, pg_total_relation_size(pg_class.oid) AS bytes, spcname,
   reltablespace <> 0 AS is_away
 FROM journal_months JOIN pg_class ON pg_class.oid = to_regclass(quote_ident(name))
-JOIN pg_tablespace ON pg_tablespace.oid = coalesce(nullif(reltablespace, 0),
-  (SELECT dattablespace FROM pg_database WHERE datname = current_database()))
+JOIN pg_tablespace ON {ITS_TABLESPACE}
 ORDER BY since
-"""
+"""  # noqa: S608
 
-# Along the key of the table.
+# min() and max() of all shards would read the whole table; this reads two rows of its key for each.
 ENDS = """
 SELECT shard,
   (SELECT seq FROM "{table}" its WHERE its.shard = known.shard ORDER BY seq LIMIT 1) AS first,

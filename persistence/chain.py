@@ -1,11 +1,11 @@
 """A part of the chain of one shard: hashes recomputed, columns derived again, notes compared, row by row.
 
-Whoever reads the rows says from where (`persistence/proving.py` the journal, `persistence/archiving.py` a
-copy of one of its months).
+Whoever reads the rows says from where (`persistence/proving.py` the journal, `persistence/archiving/copy.py`
+a copy of one of its months).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Literal
 
 import msgspec
 from asyncpg import Record
@@ -28,10 +28,14 @@ decode = msgspec.json.Decoder(Entry).decode
 _COLUMNS = len(JOURNAL)
 
 
-class Amiss(Exception):
-    """A row is not as it was written: which, what of it (in the words of `proving.Finding`), and why."""
+What = Literal["changed", "missing", "added", "unreadable", "notes", "head"]
+"""What is wrong with a row."""
 
-    def __init__(self, sequence: int, what: Any, why: str) -> None:
+
+class Amiss(Exception):
+    """A row is not as it was written; the text says why."""
+
+    def __init__(self, sequence: int, what: What, why: str) -> None:
         super().__init__(why)
         self.sequence, self.what = sequence, what
 
@@ -63,7 +67,7 @@ class Chain:
         """Go on along these rows of `PAGE`, which are to be all up to `last`.
 
         Raises:
-            Amiss, Unchained: `at` is the row before.
+            Amiss, Unchained: The row after `at` is not as it was written; the rows up to `at` are proved.
         """
         shard, kept = self._shard, self.kept
         for row in rows:

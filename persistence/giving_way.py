@@ -1,5 +1,5 @@
-"""A lock that keeps everybody from a table is waited for in turns: whoever waits for one has all others wait
-behind him, so that a long question of somebody's would stop the ledger.
+"""A lock that keeps everybody from a table, waited for a little at a time: whoever waits for one has all
+others wait behind him, and one long query would stop the ledger.
 """
 
 import asyncio
@@ -10,32 +10,29 @@ import asyncpg
 
 from persistence.pool import Connection
 
-LOCK_SECONDS, PAUSE_SECONDS, TRIES = 2, 5.0, 60
-"""How long a table is waited for that somebody uses, how long all others have it for themselves then, and how
-often that is tried.
-"""
+LOCK_SECONDS = 2
+"""So long a lock is waited for; everybody who wants the table waits behind it."""
+
+PAUSE_SECONDS = 5.0
+"""So long the others have the table for themselves before the next try."""
+
+TRIES_MAX = 60
 
 Done = TypeVar("Done")
 
 
 class StillUsed(Exception):
-    """Somebody has been using a table all the time; the text says for how long, and where to look."""
-
-    def __init__(self) -> None:
-        minutes = TRIES * (LOCK_SECONDS + PAUSE_SECONDS) / 60
-        super().__init__(
-            f"somebody has been using its tables for {minutes:.0f} minutes, a backup or a long question "
-            "perhaps. The view pg_stat_activity names who (xact_start)"
-        )
+    """Somebody was in the way at each try; the text says with what, and where to look."""
 
 
 async def giving_way(connection: Connection, change: Callable[[], Awaitable[Done]]) -> Done:
     """Make `change` in a transaction of its own, again and again until its locks are to be had.
 
     Raises:
-        StillUsed: They were not. Nothing was changed.
+        StillUsed: They were not, in `TRIES_MAX` tries. Nothing was changed. What `change` raises itself is
+            passed on.
     """
-    for n in range(TRIES):
+    for n in range(TRIES_MAX):
         if n:
             await asyncio.sleep(PAUSE_SECONDS)
         try:
@@ -44,4 +41,8 @@ async def giving_way(connection: Connection, change: Callable[[], Awaitable[Done
                 return await change()
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             pass
-    raise StillUsed
+    minutes = TRIES_MAX * (LOCK_SECONDS + PAUSE_SECONDS) / 60
+    raise StillUsed(
+        f"somebody has been using its tables for {minutes:.0f} minutes, a backup or a long question perhaps. "
+        "The view pg_stat_activity names who (xact_start)"
+    )

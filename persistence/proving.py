@@ -5,14 +5,14 @@ What is found first is named, and how far the shard is proved is kept.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from asyncpg import Record
 from msgspec import Struct
 
 from app.ledger.entries import genesis
-from persistence.chain import PAGE, PAGE_ROWS, Amiss, Chain, Unchained, decode
+from persistence.chain import PAGE, PAGE_ROWS, Amiss, Chain, Unchained, What, decode
 from persistence.discrepancies import what_happened
 from persistence.pool import Connection
 
@@ -30,7 +30,7 @@ class Finding(Struct, frozen=True):
 
     shard: int
     sequence: int
-    what: Literal["changed", "missing", "added", "unreadable", "notes", "head"]
+    what: What
     why: str
 
 

@@ -5,12 +5,14 @@ import asyncpg
 from persistence.pool import CONNECT_SECONDS, SETTINGS, Connection, ssl_of
 
 LASTING = {"synchronous_commit": "on", "idle_session_timeout": "0"}
-"""Redis lets go of what is committed. Who holds a lock may have nothing to say for long."""
+"""Redis is trimmed of what was committed here, so a commit has to be on disk. Whoever holds an advisory lock
+may be idle for long.
+"""
 
 
 async def connect(url: str, *, name: str = "lastro", answer_seconds: float | None = None) -> Connection:
-    """The caller closes it. `name` is for `pg_stat_activity`; `answer_seconds` `None`: an answer may take for
-    ever.
+    """Connect; the caller closes. `name` is shown in `pg_stat_activity`; `answer_seconds`: the longest for
+    one answer, `None`: no limit.
     """
     connection: Connection = await asyncpg.connect(
         url,

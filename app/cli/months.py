@@ -13,10 +13,10 @@ from app.cli.shared import data_option, settings_of
 
 if TYPE_CHECKING:
     from app.cli.progress import Counter
-    from persistence.archiving import Half, Moved
+    from persistence.archiving import Moved, Unfinished
     from persistence.calendar import Month
 
-_names = click.argument("names", nargs=-1, metavar="MONTH...")
+_names = click.argument("names", nargs=-1, metavar="[MONTH]...")
 
 
 @click.group(
@@ -27,7 +27,7 @@ _names = click.argument("names", nargs=-1, metavar="MONTH...")
     "--backup",
     type=click.Path(path_type=Path, exists=True),
     metavar="FILE",
-    help="A backup (file or folder of `lastro export`): tells which months it has whole.",
+    help="A backup (file or folder of `lastro export`): also tell which months it has whole.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON, a line for each month.")
 @click.pass_context
@@ -52,7 +52,7 @@ def months(context: click.Context, data: Path, backup: Path | None, as_json: boo
         return
     import msgspec
 
-    from persistence.archiving import halves
+    from persistence.archiving import unfinished
     from persistence.backup.reading import Backup
     from persistence.calendar import months as look
     from persistence.session import connect
@@ -60,21 +60,21 @@ def months(context: click.Context, data: Path, backup: Path | None, as_json: boo
     settings = settings_of(data)
     manifest = Backup(backup).manifest if backup else None
 
-    async def run() -> "tuple[list[Month], list[Half]]":
+    async def run() -> "tuple[list[Month], list[Unfinished]]":
         connection = await connect(settings.database_url, name="lastro months")
         try:
-            return await look(connection, manifest), await halves(connection)
+            return await look(connection, manifest), await unfinished(connection)
         finally:
             await connection.close()
 
     found, begun = asyncio.run(run())
     if as_json:
-        for each in found:
-            click.echo(msgspec.json.encode(each))
+        for month in found:
+            click.echo(msgspec.json.encode(month))
     else:
         _tell(found)
-    for half in begun:
-        says = f"{half.name}: {half.bytes / 2**20:,.1f} MiB, a copy that was begun and not ended"
+    for each in begun:
+        says = f"{each.name}: {each.bytes / 2**20:,.1f} MiB, a copy that is not finished"
         click.echo(says, err=True)
 
 
@@ -98,21 +98,23 @@ def _tell(found: "list[Month]") -> None:
     "over_for_months",
     type=click.IntRange(1),
     metavar="MONTHS",
-    help="Those that have been over for so long, instead of names.",
+    help="All months that ended at least this many months ago, instead of names.",
 )
-@click.option("--tablespace", required=True, help="Where to; of PostgreSQL (CREATE TABLESPACE).")
+@click.option(
+    "--tablespace", required=True, help="PostgreSQL's name of the disk (CREATE TABLESPACE makes one)."
+)
 @click.pass_obj
 def archive(data: Path, names: tuple[str, ...], over_for_months: int | None, tablespace: str) -> None:
-    """Put months of the journal that are over on another disk, a cheaper one perhaps: a tablespace.
+    """Put months that are over on another disk, a cheaper one perhaps: in a tablespace of PostgreSQL.
 
     \b
     lastro months archive journal_2025_01 journal_2025_02 --tablespace cold
-    lastro months archive --over 12 --tablespace cold      every night, by cron: those of today are skipped
+    lastro months archive --over 12 --tablespace cold      by cron, every night: what is there already is left
 
-    Each is copied, the copy is proved by its chain, and then it takes the place of the table that was, for
-    which everybody waits some milliseconds. It stays a part of the journal: keys, replays, history, proofs
-    and backups are as before. Needs the size of the month on both disks while it runs. Killed, the same
-    command goes on.
+    Each month is copied, the copy is proved by its hash chain, and then it takes the place of the old table.
+    That takes milliseconds, and waits for whoever reads the journal for longer. The month stays a part of the
+    journal: keys, replays, history, proofs and backups are as before. While it runs, both disks hold the
+    month. If it is killed, run it again: it goes on where it was.
     """  # noqa: D301 - \b is for click: it keeps the lines as they are
     if bool(names) == (over_for_months is not None):
         raise click.UsageError("Name months (`lastro months` tells which there are), or give --over.")
@@ -123,14 +125,14 @@ def archive(data: Path, names: tuple[str, ...], over_for_months: int | None, tab
 @_names
 @click.pass_obj
 def recall(data: Path, names: tuple[str, ...]) -> None:
-    """Bring months back to the database's own disk, in the same way in which they went."""
+    """Bring months back to the database's own disk, just as they went: copied, proved, put in place."""
     if not names:
         raise click.UsageError("Name months: `lastro months` tells which are elsewhere.")
     _move(data, names, None, None)
 
 
 def _move(data: Path, names: Sequence[str], over_for_months: int | None, tablespace: str | None) -> None:
-    from persistence.archiving import ArchiveRefused, chosen, move, place_for
+    from persistence.archiving import ArchiveRefused, chosen, is_in, move, tablespace_for
     from persistence.session import connect
 
     settings = settings_of(data)
@@ -138,9 +140,10 @@ def _move(data: Path, names: Sequence[str], over_for_months: int | None, tablesp
     async def run(counter: "Counter") -> int:
         connection = await connect(settings.database_url, name="lastro months")
         try:
-            place = await place_for(connection, tablespace)
+            place = await tablespace_for(connection, tablespace)
             found = await chosen(connection, names, over_for_months)
-            counter.expect(2 * sum(each.rows for each in found if each.tablespace != place))
+            wanted = [each for each in found if not await is_in(connection, each.name, place)]
+            counter.expect(2 * sum(each.rows for each in wanted))
             for each in found:
                 try:
                     _tell_moved(await move(connection, each.name, place, seen=counter.add))
@@ -151,15 +154,15 @@ def _move(data: Path, names: Sequence[str], over_for_months: int | None, tablesp
             await connection.close()
 
     refused: list[str] = []
-    with counting("rows copied and proved") as counter:
+    with counting("rows copied, and rows proved") as counter:
         if not asyncio.run(run(counter)):
-            click.echo(f"No month has been over for {over_for_months} months: nothing to put away.")
+            click.echo(f"No month ended {over_for_months} months ago or earlier: nothing to put away.")
     if refused:
         raise Refusal("\n".join(refused))
 
 
 def _tell_moved(each: "Moved") -> None:
-    if each.before == each.after:
+    if not each.is_copied:
         click.echo(f"{each.name} is on {each.after} already")
         return
     click.echo(

@@ -8,33 +8,38 @@ from persistence.pool import Connection
 
 
 class ArchiveRefused(Exception):
-    """A month was left where it is; the text says why and what to do."""
+    """Nothing was moved; the text says why and what to do."""
+
+    @classmethod
+    def of(cls, month: str, why: str) -> "ArchiveRefused":
+        return cls(f"{month} stays where it is: {why}")
 
 
-PLACES = """
-SELECT spcname, has_tablespace_privilege(oid, 'CREATE') AS may,
+TABLESPACES = """
+SELECT spcname, has_tablespace_privilege(oid, 'CREATE') AS may, current_user AS role,
   oid = (SELECT dattablespace FROM pg_database WHERE datname = current_database()) AS is_own
 FROM pg_tablespace WHERE spcname <> 'pg_global' ORDER BY spcname
 """
 
 
-async def place_for(connection: Connection, name: str | None) -> str:
+async def tablespace_for(connection: Connection, name: str | None) -> str:
     """The tablespace of this name; `None`: that of the database.
 
     Raises:
         ArchiveRefused: There is none, or this role may make no tables in it.
     """
-    rows = await connection.fetch(PLACES)
+    rows = await connection.fetch(TABLESPACES)
     found = next((row for row in rows if (row["is_own"] if name is None else row["spcname"] == name)), None)
     if found is None:
         there = ", ".join(row["spcname"] for row in rows)
         raise ArchiveRefused(
-            f"PostgreSQL has no tablespace {name}; it has {there}. Make it on the disk that is meant: "
-            f"CREATE TABLESPACE {name} LOCATION '/path/of/an/empty/folder'."
+            f"PostgreSQL has no tablespace {name}; it has {there}. Make one on the disk that is meant, as a "
+            f"superuser: CREATE TABLESPACE {name} LOCATION '/path/of/an/empty/folder'."
         )
     if not (found["may"] or found["is_own"]):
         raise ArchiveRefused(
-            f"This role may not make tables in {name}: GRANT CREATE ON TABLESPACE {name} TO it."
+            f"{found['role']} may not make tables in {name}. As a superuser: "
+            f"GRANT CREATE ON TABLESPACE {name} TO {found['role']}"
         )
     return str(found["spcname"])
 
@@ -51,11 +56,16 @@ async def chosen(
     if over_for_months is not None:
         until = await connection.fetchval("SELECT now() - make_interval(months => $1)", over_for_months)
         return [each for each in there if each.until <= until]
-    known = {each.name: each for each in there}
-    for name in names:
-        if name not in known:
-            raise ArchiveRefused(f"The journal has no month {name}. `lastro months` names those that it has.")
+    wanted = [named(there, name) for name in names]
     now: datetime = await connection.fetchval("SELECT now()")
-    if still := [name for name in names if known[name].until > now]:
-        raise ArchiveRefused(f"{still[0]} is not over: entries are written to it. It stays where it is.")
-    return [each for each in there if each.name in names]
+    if still := [each.name for each in wanted if each.until > now]:
+        raise ArchiveRefused.of(still[0], "it is not over, entries are written to it. Leave it out.")
+    return [each for each in there if each in wanted]
+
+
+def named(there: Sequence[Month], name: str) -> Month:
+    """Raises `ArchiveRefused` where there is no month of this name."""
+    for each in there:
+        if each.name == name:
+            return each
+    raise ArchiveRefused(f"The journal has no month {name}. `lastro months` names those that it has.")

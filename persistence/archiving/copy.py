@@ -9,11 +9,12 @@ from msgspec import Struct
 from app.ledger.entries import chained, genesis
 from persistence import giving_way
 from persistence.archiving.choosing import ArchiveRefused
-from persistence.calendar import Ends, Month, ends
+from persistence.calendar import ITS_TABLESPACE, Ends, Month, ends
 from persistence.chain import PAGE, PAGE_ROWS, Amiss, Chain, Unchained
 from persistence.pool import Connection
 
 COPY_ROWS = 20_000
+"""So many rows are copied by one statement."""
 
 BOUNDS = "journal_month_bounds"
 """The constraint that tells a copy of ours, and makes PostgreSQL attach it without reading it."""
@@ -21,41 +22,44 @@ BOUNDS = "journal_month_bounds"
 SUFFIX = "_copy"
 
 
-class Half(Struct, frozen=True):
-    """A copy that nobody has ended yet. `bytes`: with its indexes."""
+class Unfinished(Struct, frozen=True):
+    """A copy that has not taken its month's place. `bytes`: with its indexes."""
 
     name: str
     bytes: int
 
 
-HALVES = """
+UNFINISHED = """
 SELECT relname::text AS name, pg_total_relation_size(pg_class.oid) AS bytes
 FROM pg_class JOIN pg_constraint ON conrelid = pg_class.oid AND conname = $1
 WHERE pg_class.oid NOT IN (SELECT inhrelid FROM pg_inherits) ORDER BY relname
 """
 
 
-async def halves(connection: Connection) -> list[Half]:
-    """The copies that were begun and have not taken a place."""
-    return [Half(*row) for row in await connection.fetch(HALVES, BOUNDS)]
+async def unfinished(connection: Connection) -> list[Unfinished]:
+    """Those of all months."""
+    return [Unfinished(*row) for row in await connection.fetch(UNFINISHED, BOUNDS)]
 
 
 class Unproved(Exception):
-    """What is not as it was written, in words."""
+    """The month or its copy is not as it was written; the text says which, and what of it."""
 
 
-# Where its rows and its indexes are.
-PLACES_OF = """
-SELECT DISTINCT spcname::text FROM pg_class JOIN pg_tablespace ON pg_tablespace.oid = coalesce(
-  nullif(reltablespace, 0), (SELECT dattablespace FROM pg_database WHERE datname = current_database()))
+TABLESPACES_OF = f"""
+SELECT DISTINCT spcname::text FROM pg_class JOIN pg_tablespace ON {ITS_TABLESPACE}
 WHERE pg_class.oid = to_regclass(quote_ident($1))
   OR pg_class.oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = to_regclass(quote_ident($1)))
-"""
+"""  # noqa: S608
 
 
-async def places_of(connection: Connection, table: str) -> set[str]:
+async def tablespaces_of(connection: Connection, table: str) -> set[str]:
     """The tablespaces of a table and its indexes; none: there is no such table."""
-    return {row[0] for row in await connection.fetch(PLACES_OF, table)}
+    return {row[0] for row in await connection.fetch(TABLESPACES_OF, table)}
+
+
+async def is_in(connection: Connection, month: str, tablespace: str) -> bool:
+    """Whether a month is in this tablespace with all of its indexes: then there is nothing to bring there."""
+    return await tablespaces_of(connection, month) == {tablespace}
 
 
 # What makes a table fit to be a month, whatever its parts are called.
@@ -96,11 +100,10 @@ class Copy:
         Raises:
             ArchiveRefused: Its name is taken; or what is made in this database has another tablespace.
         """
-        if there := await places_of(self._connection, self.name):
+        if there := await tablespaces_of(self._connection, self.name):
             if not await self._connection.fetchval(self.IS_OURS, self.name, BOUNDS):
-                raise ArchiveRefused(
-                    f"{self._month.name} stays where it is: there is a table {self.name} that is not its "
-                    "copy. Rename it."
+                raise ArchiveRefused.of(
+                    self._month.name, f"there is a table {self.name} that is not its copy. Rename it."
                 )
             if there == {self._tablespace} and await self.fits():
                 return
@@ -114,12 +117,13 @@ class Copy:
             await self._connection.execute(
                 f'ALTER TABLE "{self.name}" ADD CONSTRAINT {BOUNDS} CHECK (at >= {since} AND at < {until})'
             )
-        if elsewhere := await places_of(self._connection, self.name) - {self._tablespace}:
+        if elsewhere := await tablespaces_of(self._connection, self.name) - {self._tablespace}:
             await self.drop()
-            raise ArchiveRefused(
-                f"{self._month.name} stays where it is: indexes of `journal` itself have the tablespace "
-                f"{', '.join(sorted(elsewhere))}, and so would those of its months. ALTER INDEX ... SET "
-                "TABLESPACE pg_default for the indexes of `journal` (it moves nothing), and try again."
+            raise ArchiveRefused.of(
+                self._month.name,
+                f"indexes of `journal` itself have the tablespace {', '.join(sorted(elsewhere))}, and so "
+                "would those of its months. ALTER INDEX ... SET TABLESPACE pg_default for the indexes of "
+                "`journal` (it moves nothing), and try again.",
             )
 
     async def fits(self) -> bool:
@@ -149,20 +153,23 @@ class Copy:
         """Copy what the copy does not have.
 
         Raises:
-            Unproved: The month lacks rows, or has some that it cannot have.
+            Unproved: The month lacks rows or has some that it cannot have; or the copy has some that the
+                month has not.
         """
         stranger = await self._connection.fetchval(self.STRANGER.format(table=self._month.name))
         if stranger is not None:
-            raise Unproved(f"It has rows of shard {stranger}, and the ledger has no such shard.")
+            raise Unproved(f"The month has rows of shard {stranger}, and the ledger has no such shard.")
         await self._demand_all()
         there = {each.shard: each for each in await ends(self._connection, self.name)}
         for wanted in await ends(self._connection, self._month.name):
             mine = there.pop(wanted.shard, None)
             if mine is not None and mine.first != wanted.first:
-                raise Unproved(f"Its copy begins with row {mine.first} of shard {wanted.shard}.")
+                raise Unproved(
+                    f"Of shard {wanted.shard} the copy begins with row {mine.first}, not {wanted.first}."
+                )
             await self._fill(wanted, wanted.first - 1 if mine is None else mine.last)
         if there:
-            raise Unproved(f"Its copy has rows of shard {min(there)}.")
+            raise Unproved(f"The copy has rows of shard {min(there)}, the month has none.")
 
     # Its neighbours in each shard: in a shard time never goes back.
     NEIGHBOURS = """
@@ -191,9 +198,10 @@ class Copy:
         )
         for shard, before, first, last, after in rows:
             if (before + 1, after) != ((after, before + 1) if first is None else (first, last + 1)):
+                has = "none" if first is None else f"{first} to {last}"
                 raise Unproved(
-                    f"Of shard {shard} it should have the rows after {before} and before {after}; it has "
-                    + ("none." if first is None else f"{first} to {last}.")
+                    f"Of shard {shard} the month should have the rows after {before} and before {after}, and "
+                    f"has {has}."
                 )
 
     # By their names: a table that is older than a column has it at its end.
@@ -215,19 +223,11 @@ class Copy:
             self._seen(upto - at)
             at = upto
 
-    HASH = "SELECT hash FROM journal WHERE shard = $1 AND seq = $2"
-    LEDGER = "SELECT id FROM ledger"
-    FOLLOWING = """
-    SELECT cursor, shards.head, next.entry, next.hash
-    FROM shards LEFT JOIN journal next ON (next.shard, next.seq) = (shards.shard, $2::bigint + 1)
-    WHERE shards.shard = $1
-    """
-
     async def prove(self) -> None:
         """Go along the chain of the copy in each shard, from the row before it to the one after it.
 
         Raises:
-            Unproved
+            Unproved: A row of the copy is not as it was written, or the row after it does not go on from it.
         """
         page = PAGE.format(table=f'"{self.name}"')
         for of in await ends(self._connection, self.name):
@@ -244,15 +244,24 @@ class Copy:
             if not await self._goes_on(chain, of):
                 raise Unproved(f"What follows row {of.last} of shard {of.shard} does not go on from it.")
 
+    FOLLOWING = """
+    SELECT cursor, shards.head, next.entry, next.hash
+    FROM shards LEFT JOIN journal next ON (next.shard, next.seq) = (shards.shard, $2::bigint + 1)
+    WHERE shards.shard = $1
+    """
+
     async def _goes_on(self, chain: Chain, of: Ends) -> bool:
         """Whether the row after it, or where there is none its shard, goes on from the head of the chain."""
         row = await self._connection.fetchrow(self.FOLLOWING, of.shard, of.last)
         if row is None:
             return False
-        cursor, head, entry, follows = row
+        cursor, head, entry, hash_after = row
         if entry is None:
             return bool((cursor, head) == (of.last, chain.head))
-        return bool(follows == chained(chain.head, of.shard, of.last + 1, entry.encode()))
+        return bool(hash_after == chained(chain.head, of.shard, of.last + 1, entry.encode()))
+
+    HASH = "SELECT hash FROM journal WHERE shard = $1 AND seq = $2"
+    LEDGER = "SELECT id FROM ledger"
 
     async def _chain(self, of: Ends) -> Chain:
         before = of.first - 1
@@ -265,7 +274,7 @@ class Copy:
             head = genesis(ledger.bytes, of.shard)
         return Chain(of.shard, before, head)
 
-    NEXT = "SELECT pg_current_xact_id()::xid::text"
+    AFTER_COPY = "SELECT pg_current_xact_id()::xid::text"
     IS_OLD = """
     SELECT age(relfrozenxid) < age($2::text::xid) FROM pg_class WHERE oid = to_regclass(quote_ident($1))
     """
@@ -275,16 +284,19 @@ class Copy:
         and not yet at the journal, would find the month empty: PostgreSQL calls rows old when there is none.
 
         Raises:
-            giving_way.StillUsed: Somebody's transaction is as old all the time.
+            giving_way.StillUsed: A transaction that is older than the rows of the copy did not end.
         """
-        newer = await self._connection.fetchval(self.NEXT)
-        for n in range(giving_way.TRIES):
+        after_copy = await self._connection.fetchval(self.AFTER_COPY)  # later than all that wrote rows of it
+        for n in range(giving_way.TRIES_MAX):
             if n:
                 await asyncio.sleep(giving_way.PAUSE_SECONDS)
             await self._connection.execute(f'VACUUM (FREEZE, ANALYZE) "{self.name}"')
-            if await self._connection.fetchval(self.IS_OLD, self.name, newer):
+            if await self._connection.fetchval(self.IS_OLD, self.name, after_copy):
                 return
-        raise giving_way.StillUsed
+        raise giving_way.StillUsed(
+            "a transaction that is older than its copy does not end, whatever it reads. It stands in "
+            "pg_stat_activity (backend_xmin), pg_prepared_xacts or pg_replication_slots (xmin)"
+        )
 
 
 def literal(moment: datetime) -> str:

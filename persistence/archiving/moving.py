@@ -6,19 +6,26 @@ import asyncpg
 from msgspec import Struct
 
 from persistence.admission_steps import Barrier, past
-from persistence.archiving.choosing import ArchiveRefused
-from persistence.archiving.copy import BOUNDS, Copy, Unproved, literal, places_of
+from persistence.archiving.choosing import ArchiveRefused, named
+from persistence.archiving.copy import BOUNDS, Copy, Unproved, is_in, literal
 from persistence.calendar import Month, months
 from persistence.giving_way import StillUsed, giving_way
 from persistence.pool import Connection
 
 CATCH_UP_MAX = 5
+"""So often rows that were written meanwhile are copied, too, before the month is left where it is."""
+
+AMID_LOCK_MS = 200
+"""Everybody waits by then: what else the exchange locks is had at once, or it is tried again later."""
 
 _LOCK = 0x6D_6F6E_7468_73  # "months"
 
 
 class Moved(Struct, frozen=True):
-    """`bytes`: with its indexes, before and after. Equal tablespaces: it was there already."""
+    """Where a month was and is. `is_copied`: it was brought there; else it was there, with all its indexes.
+    An index that was elsewhere brings the whole month again; then `before` and `after` are equal. `bytes`:
+    with its indexes.
+    """
 
     name: str
     rows: int
@@ -26,6 +33,7 @@ class Moved(Struct, frozen=True):
     after: str
     bytes_before: int
     bytes_after: int
+    is_copied: bool
 
 
 async def move(
@@ -41,50 +49,44 @@ async def move(
     Args:
         connection: One of its own, outside any transaction, of the role that owns the journal.
         name: Of a month from `chosen`.
-        tablespace: From `place_for`.
-        seen: Told now and then how many more rows were copied or proved (each row is both).
+        tablespace: From `tablespace_for`.
+        seen: Told now and then how many more rows were copied or proved: a row counts twice, or once where a
+            killed command had copied it.
         barrier: `after copy`, `after proof`, `after settling`; tests stop there.
 
     Raises:
-        ArchiveRefused: The month is not as it was written, somebody uses it or depends on it, or another one
-            moves months.
+        ArchiveRefused: There is no such month, it is not as it was written, somebody uses it, writes to it or
+            depends on it, the journal was changed meanwhile, the copy cannot be made, or another process
+            moves months. But for a proof that failed, a copy that was begun stays for the next call.
     """
     if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
-        raise ArchiveRefused("Another process moves months of this journal now.")
+        raise ArchiveRefused("Another process moves months of this journal now. Try again when it is done.")
     try:
         await connection.execute("SET statement_timeout = 0")  # a month may take hours
-        month = await _month(connection, name)
+        month = named(await months(connection), name)
         copy = Copy(connection, month, tablespace, seen)
-        if await places_of(connection, name) == {tablespace}:
+        if await is_in(connection, name, tablespace):
             await copy.drop()
-            return _moved(month, month)
+            return _moved(month, month, is_copied=False)
         try:
             await _move(connection, month, copy, barrier)
         except Unproved as error:
             await copy.drop()
-            raise ArchiveRefused(
-                f"{name} stays where it is: its copy does not prove. {error} Run `lastro verify --from 1`; "
-                "if it finds nothing, the copy was changed, and the same command makes a new one."
+            raise ArchiveRefused.of(
+                name,
+                f"a proof failed. {error} Run `lastro verify --from 1`. If that finds nothing, only the copy "
+                "was wrong; it was dropped, and the same command makes a new one.",
             ) from error
         except StillUsed as error:
-            raise ArchiveRefused(
-                f"{name} stays where it is: {error}. The same command goes on with the copy."
-            ) from error
-        return _moved(month, await _month(connection, name))
+            raise ArchiveRefused.of(name, f"{error}. The same command goes on with the copy.") from error
+        return _moved(month, named(await months(connection), name), is_copied=True)
     finally:
         if not connection.is_closed():
             await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
 
 
-async def _month(connection: Connection, name: str) -> Month:
-    for each in await months(connection):
-        if each.name == name:
-            return each
-    raise ArchiveRefused(f"The journal has no month {name}. `lastro months` names those that it has.")
-
-
-def _moved(before: Month, now: Month) -> Moved:
-    return Moved(now.name, now.rows, before.tablespace, now.tablespace, before.bytes, now.bytes)
+def _moved(before: Month, now: Month, *, is_copied: bool) -> Moved:
+    return Moved(now.name, now.rows, before.tablespace, now.tablespace, before.bytes, now.bytes, is_copied)
 
 
 async def _move(connection: Connection, month: Month, copy: Copy, barrier: Barrier) -> None:
@@ -99,12 +101,14 @@ async def _move(connection: Connection, month: Month, copy: Copy, barrier: Barri
         try:
             is_placed = await giving_way(connection, lambda: _place(connection, month, copy))
         except asyncpg.DependentObjectsStillExistError as error:
-            raise ArchiveRefused(
-                f"{month.name} stays where it is: {error.detail}. Drop that, or let it ask `journal`."
+            raise ArchiveRefused.of(
+                month.name, f"{error.detail}. Drop that, or let it ask `journal`."
             ) from error
         if is_placed:
             return
-    raise ArchiveRefused(f"{month.name} is written to all the time. It stays where it is.")
+    raise ArchiveRefused.of(
+        month.name, "it is written to all the time. The same command goes on with the copy."
+    )
 
 
 async def _place(connection: Connection, month: Month, copy: Copy) -> bool:
@@ -115,11 +119,9 @@ async def _place(connection: Connection, month: Month, copy: Copy) -> bool:
     await connection.execute(f"LOCK TABLE {both} IN SHARE UPDATE EXCLUSIVE MODE")
     await connection.execute("LOCK TABLE ONLY journal IN ACCESS EXCLUSIVE MODE")
     await connection.execute(f"LOCK TABLE {both} IN ACCESS EXCLUSIVE MODE NOWAIT")
-    await connection.execute("SET LOCAL lock_timeout = '200ms'")
+    await connection.execute(f"SET LOCAL lock_timeout = {AMID_LOCK_MS}")
     if not await copy.fits():
-        raise ArchiveRefused(
-            f"{month.name} stays where it is: `journal` was changed meanwhile. The same command begins anew."
-        )
+        raise ArchiveRefused.of(month.name, "`journal` was changed meanwhile. The same command begins anew.")
     if not await copy.is_whole():
         return False
     bounds = f"FROM ({literal(month.since)}) TO ({literal(month.until)})"

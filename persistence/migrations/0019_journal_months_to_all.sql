@@ -1,5 +1,6 @@
--- Whoever looks which months there are while one is exchanged waits for it, and then is told when it is for: bounds
--- have no columns, and a name that is being dropped is not needed to show them.
+-- Nobody who asks for the months while one is exchanged is told of one without bounds. Given the table's oid,
+-- pg_get_expr looks the table up again, and gives NULL when it was dropped meanwhile; bounds name no columns, so 0 is
+-- enough.
 CREATE OR REPLACE VIEW journal_months AS
 SELECT relname::text AS name, bounds[1]::timestamptz AS since, bounds[2]::timestamptz AS until
 FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid,

@@ -99,7 +99,7 @@ async def test_who_uses_a_table_for_long_keeps_nobody_else_from_it(empty_databas
         assert [more.name] == await migrating
         async with reader.transaction():
             await reader.execute("LOCK TABLE one")
-            monkeypatch.setattr(giving_way, "TRIES", 2)
+            monkeypatch.setattr(giving_way, "TRIES_MAX", 2)
             last = of("0003_last.sql", "-- Last.\nDROP TABLE one;")
             with pytest.raises(
                 MigrationRefused, match=r"0003_last\.sql was not applied: somebody has been using"

@@ -6,6 +6,7 @@ import asyncpg
 import pytest
 
 from persistence import giving_way
+from persistence.admission_steps import Barrier
 from persistence.calendar import months
 from persistence.session import connect
 from tests.integration.books import Shop
@@ -13,7 +14,7 @@ from tests.integration.journal.workers import SHARDS, keep_journal
 
 OWN, COLD = "pg_default", "cold"
 
-# What makes the month another month's equal: each index hangs on one of the journal's, or is one of its keys.
+# An index is a part of one of the journal's, or the month's own key: an exchanged month has as many of each.
 INDEXES = """
 SELECT count(*) AS all, count(*) FILTER (WHERE EXISTS (SELECT FROM pg_inherits WHERE inhrelid = indexrelid))
   AS of_the_journal, bool_and(indisvalid) AS valid
@@ -28,13 +29,28 @@ class Killed(Exception):
     """At a barrier."""
 
 
+async def make_cold(connection) -> None:
+    """Have another disk. All databases of a server share it."""
+    with suppress(asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
+        await connection.execute("SET allow_in_place_tablespaces = true")
+        await connection.execute(f"CREATE TABLESPACE {COLD} LOCATION ''")
+
+
+def killed_at(step: str) -> Barrier:
+    """Dies after this step."""
+
+    async def die(reached: str) -> None:
+        if reached == step:
+            raise Killed
+
+    return die
+
+
 @pytest.fixture
 async def connection(database_url, postgres_server):
     """One of its own, to a server that has a tablespace `cold`."""
     connection = await connect(database_url)
-    with suppress(asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
-        await connection.execute("SET allow_in_place_tablespaces = true")
-        await connection.execute(f"CREATE TABLESPACE {COLD} LOCATION ''")
+    await make_cold(connection)
     yield connection
     await connection.close()
 

@@ -1,4 +1,4 @@
-"""A month on another disk is still the journal: every row, every rule, and nobody waits for it (I8, I11).
+"""A month on another disk is still the journal: every row, every rule, and nobody waits for long (I8, I11).
 
 What was thought of: killed after any step; written to meanwhile; read all the time; a reader that does not
 end; a half copy elsewhere. What is refused: test_archiving_refused.py.
@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from persistence import giving_way
-from persistence.archiving import ArchiveRefused, copy, move, place_for
-from persistence.archiving.copy import places_of
+from persistence.archiving import ArchiveRefused, copy, move, tablespace_for
+from persistence.archiving.copy import tablespaces_of
 from persistence.session import connect
 from persistence.verify import verify
 from tests.integration.books import Shop, assert_equal
@@ -22,6 +22,7 @@ from tests.integration.journal.archives import (
     OWN,
     Killed,
     connection,
+    killed_at,
     left_over,
     month,
     quick,
@@ -44,7 +45,7 @@ async def test_a_month_that_was_put_away_is_the_same_and_comes_back(
     there = await month()
     assert (there.tablespace, there.is_away, there.rows) == (COLD, True, before.rows)
     assert (there.name, there.since, there.until) == (before.name, before.since, before.until)
-    assert {COLD} == await places_of(connection, before.name)
+    assert {COLD} == await tablespaces_of(connection, before.name)
     assert indexes == await connection.fetchrow(INDEXES, before.name)
     assert rows == await rows_of(connection)
     assert [] == await left_over(connection)
@@ -56,9 +57,9 @@ async def test_a_month_that_was_put_away_is_the_same_and_comes_back(
     await Shop(caller, SHARDS, seed=12).trade(5)
     await keep_journal(worker)
     assert len(rows) < await assert_equal(database, redis)
-    back = await move(connection, (await month()).name, await place_for(connection, None))
+    back = await move(connection, (await month()).name, await tablespace_for(connection, None))
     assert (back.before, back.after, (await month()).is_away) == (COLD, OWN, False)
-    assert {OWN} == await places_of(connection, before.name)
+    assert {OWN} == await tablespaces_of(connection, before.name)
     assert back.rows == await assert_equal(database, redis)
 
 
@@ -75,13 +76,9 @@ async def test_one_that_is_there_is_left_as_it_is(month, connection):
 async def test_whoever_was_killed_goes_on(month, connection, database_url, step):
     rows = await rows_of(connection)
 
-    async def die(reached: str) -> None:
-        if reached == step:
-            raise Killed
-
     killed = await connect(database_url)
     with pytest.raises(Killed):
-        await move(killed, (await month()).name, COLD, barrier=die)
+        await move(killed, (await month()).name, COLD, barrier=killed_at(step))
     await killed.close()
     assert (rows, OWN) == (await rows_of(connection), (await month()).tablespace)
     seen = []
@@ -91,15 +88,12 @@ async def test_whoever_was_killed_goes_on(month, connection, database_url, step)
 
 
 async def test_a_half_copy_on_another_disk_is_begun_again(month, connection):
-    async def die(_step: str) -> None:
-        raise Killed
-
     with pytest.raises(Killed):
-        await move(connection, (await month()).name, COLD, barrier=die)
+        await move(connection, (await month()).name, COLD, barrier=killed_at("after copy"))
     await connection.execute(f"ALTER TABLE {(await month()).name}_copy SET TABLESPACE pg_default")
     await move(connection, (await month()).name, COLD)
     name = (await month()).name
-    assert {COLD} == await places_of(connection, name)
+    assert {COLD} == await tablespaces_of(connection, name)
 
 
 @pytest.mark.parametrize("step", ["after copy", "after proof", "after settling"])
@@ -119,7 +113,7 @@ async def test_what_is_written_meanwhile_goes_with_it(
     moved = await move(connection, (await month()).name, COLD, barrier=write)
     assert written == 2
     assert moved.rows == await assert_equal(database, redis)
-    assert {COLD} == await places_of(connection, moved.name)
+    assert {COLD} == await tablespaces_of(connection, moved.name)
     assert [] == (await verify(connection, since=1)).findings
 
 
@@ -171,11 +165,11 @@ async def test_nobody_misses_a_row_and_no_write_fails_while_it_goes_to_and_fro(
     assert (await month()).rows == await assert_equal(database, redis)
 
 
-async def test_a_long_reader_keeps_the_month_and_nobody_waits_for_it(
+async def test_a_long_reader_keeps_the_month_and_nobody_waits_for_him(
     month, connection, database, redis, quick, monkeypatch
 ):
     async with database.acquire() as reader, database.acquire() as other:
-        monkeypatch.setattr(giving_way, "TRIES", 3)
+        monkeypatch.setattr(giving_way, "TRIES_MAX", 3)
         async with reader.transaction():
             await reader.fetchval("SELECT count(*) FROM journal")
             moving = asyncio.create_task(move(connection, (await month()).name, COLD))
@@ -188,7 +182,7 @@ async def test_a_long_reader_keeps_the_month_and_nobody_waits_for_it(
     assert moved.rows == await assert_equal(database, redis)
 
 
-async def test_the_rows_of_a_page_of_copying_need_no_more_memory_than_that(month, connection, monkeypatch):
+async def test_a_month_is_copied_and_proved_in_pieces(month, connection, monkeypatch):
     """A month of millions goes over in pieces."""
     monkeypatch.setattr(copy, "COPY_ROWS", 7)
     monkeypatch.setattr(copy, "PAGE_ROWS", 5)

@@ -9,11 +9,21 @@ import asyncio
 import pytest
 
 from persistence import giving_way
-from persistence.archiving import ArchiveRefused, halves, move
-from persistence.archiving.copy import places_of
+from persistence.archiving import ArchiveRefused, move, unfinished
+from persistence.archiving.copy import tablespaces_of
 from persistence.calendar import MONTHS
 from tests.integration.books import assert_equal
-from tests.integration.journal.archives import COLD, OWN, Killed, connection, left_over, month, quick, rows_of
+from tests.integration.journal.archives import (
+    COLD,
+    OWN,
+    Killed,
+    connection,
+    killed_at,
+    left_over,
+    month,
+    quick,
+    rows_of,
+)
 
 __all__ = ["connection", "month", "quick"]
 
@@ -24,12 +34,12 @@ async def test_a_transaction_that_is_older_than_the_copy_sees_the_whole_journal(
     month, connection, database, quick, monkeypatch
 ):
     """It has looked at something, and not yet at the journal, so that no lock tells of it."""
-    monkeypatch.setattr(giving_way, "TRIES", 2)
+    monkeypatch.setattr(giving_way, "TRIES_MAX", 2)
     name, rows = (await month()).name, len(await rows_of(connection))
     async with database.acquire() as reader:
         async with reader.transaction(isolation="repeatable_read"):
             assert 1 == await reader.fetchval("SELECT count(*) FROM ledger")
-            with pytest.raises(ArchiveRefused, match="goes on with the copy"):
+            with pytest.raises(ArchiveRefused, match="older than its copy does not end"):
                 await move(connection, name, COLD)
             assert rows == await reader.fetchval(COUNT)
         assert COLD == (await move(connection, name, COLD)).after
@@ -41,7 +51,7 @@ async def test_who_reads_the_month_by_its_name_keeps_nobody_from_the_journal(
 ):
     monkeypatch.setattr(giving_way, "LOCK_SECONDS", 3)
     monkeypatch.setattr(giving_way, "PAUSE_SECONDS", 0.2)
-    monkeypatch.setattr(giving_way, "TRIES", 4)
+    monkeypatch.setattr(giving_way, "TRIES_MAX", 4)
     name = (await month()).name
     async with database.acquire() as reader, database.acquire() as other, reader.transaction():
         await reader.execute(f"SELECT count(*) FROM {name}")  # which keeps its lock, and no snapshot
@@ -91,7 +101,7 @@ async def test_a_copy_of_a_journal_that_was_changed_is_made_anew(month, connecti
     rows = await rows_of(connection)
     assert COLD == (await move(connection, name, COLD)).after
     assert (rows, []) == (await rows_of(connection), await left_over(connection))
-    assert {COLD} == await places_of(connection, name)
+    assert {COLD} == await tablespaces_of(connection, name)
 
 
 async def test_a_table_of_somebody_elses_is_left_alone(month, connection):
@@ -100,18 +110,15 @@ async def test_a_table_of_somebody_elses_is_left_alone(month, connection):
     with pytest.raises(ArchiveRefused, match=f"there is a table {name}_copy that is not its copy. Rename it"):
         await move(connection, name, COLD)
     assert await connection.fetchval(f"SELECT count(*) FROM {name}_copy") == (await month()).rows
-    assert [] == await halves(connection)
+    assert [] == await unfinished(connection)
 
 
 async def test_a_copy_that_is_not_wanted_any_more_goes(month, connection):
     name = (await month()).name
 
-    async def die(_step: str) -> None:
-        raise Killed
-
     with pytest.raises(Killed):
-        await move(connection, name, COLD, barrier=die)
-    assert [f"{name}_copy"] == [each.name for each in await halves(connection)]
+        await move(connection, name, COLD, barrier=killed_at("after copy"))
+    assert [f"{name}_copy"] == [each.name for each in await unfinished(connection)]
     moved = await move(connection, name, OWN)
     assert (moved.before, moved.after, await left_over(connection)) == (OWN, OWN, [])
 
@@ -120,9 +127,9 @@ async def test_an_index_that_stayed_behind_follows(month, connection, database, 
     name = (await month()).name
     await move(connection, name, COLD)
     await connection.execute("CREATE INDEX ON journal (by)")
-    assert {COLD, OWN} == await places_of(connection, name)
-    await move(connection, name, COLD)
-    assert {COLD} == await places_of(connection, name)
+    assert {COLD, OWN} == await tablespaces_of(connection, name)
+    assert (await move(connection, name, COLD)).is_copied
+    assert {COLD} == await tablespaces_of(connection, name)
     assert (await month()).rows == await assert_equal(database, redis)
 
 

@@ -6,11 +6,20 @@ once; months that are not over; no such place.
 
 import pytest
 
-from persistence.archiving import ArchiveRefused, chosen, move, place_for
+from persistence.archiving import ArchiveRefused, chosen, move, tablespace_for
 from persistence.calendar import months
 from persistence.session import connect
 from tests.integration.backup.books import tamper
-from tests.integration.journal.archives import COLD, OWN, Killed, connection, left_over, month, rows_of
+from tests.integration.journal.archives import (
+    COLD,
+    OWN,
+    Killed,
+    connection,
+    killed_at,
+    left_over,
+    month,
+    rows_of,
+)
 
 __all__ = ["connection", "month"]
 
@@ -44,7 +53,7 @@ CHANGED = {
 async def test_a_month_that_is_not_as_it_was_written_stays(month, connection, what):
     await tamper(connection, CHANGED[what])
     rows = await rows_of(connection)
-    with pytest.raises(ArchiveRefused, match="stays where it is: its copy does not prove"):
+    with pytest.raises(ArchiveRefused, match="stays where it is: a proof failed"):
         await move(connection, (await month()).name, COLD)
     assert (rows, OWN) == (await rows_of(connection), (await month()).tablespace)
     assert [] == await left_over(connection)
@@ -52,13 +61,9 @@ async def test_a_month_that_is_not_as_it_was_written_stays(month, connection, wh
 
 @pytest.mark.parametrize("what", [each for each in CHANGED if each not in ("a shard", "a stranger", "notes")])
 async def test_a_half_copy_that_was_changed_takes_nobodys_place(month, connection, what):
-    async def die(step: str) -> None:
-        if step == "after proof":
-            raise Killed
-
     before, rows = await month(), await rows_of(connection)
     with pytest.raises(Killed):
-        await move(connection, before.name, COLD, barrier=die)
+        await move(connection, before.name, COLD, barrier=killed_at("after proof"))
     await tamper(connection, CHANGED[what].replace("journal", f"{before.name}_copy"))
     if what != "the end":  # that is copied again
         with pytest.raises(ArchiveRefused, match="the same command makes a new one"):
@@ -91,7 +96,7 @@ async def test_two_do_not_move_months_at_once(month, connection, database_url):
 
 async def test_only_what_is_over_is_chosen(month, connection):
     this = await month()
-    with pytest.raises(ArchiveRefused, match=f"{this.name} is not over: entries are written to it"):
+    with pytest.raises(ArchiveRefused, match=f"{this.name} stays where it is: it is not over"):
         await chosen(connection, [this.name])
     with pytest.raises(ArchiveRefused, match=r"no month journal_1999_01\. `lastro months` names those"):
         await chosen(connection, ["journal_1999_01"])
@@ -106,13 +111,16 @@ async def test_only_what_is_over_is_chosen(month, connection):
 
 
 async def test_a_place_that_is_none_is_told_with_those_there_are(connection):
-    assert (COLD, OWN) == (await place_for(connection, COLD), await place_for(connection, None))
-    with pytest.raises(ArchiveRefused, match=r"no tablespace frozen; it has cold, pg_default\. Make it"):
-        await place_for(connection, "frozen")
+    assert (COLD, OWN) == (await tablespace_for(connection, COLD), await tablespace_for(connection, None))
+    with pytest.raises(ArchiveRefused, match=r"no tablespace frozen; it has cold, pg_default\. Make one"):
+        await tablespace_for(connection, "frozen")
     await connection.execute("DROP ROLE IF EXISTS mover; CREATE ROLE mover")
     try:
         await connection.execute("SET ROLE mover")
-        with pytest.raises(ArchiveRefused, match="GRANT CREATE ON TABLESPACE cold"):
-            await place_for(connection, COLD)
+        with pytest.raises(
+            ArchiveRefused,
+            match=r"mover may not .* GRANT CREATE ON TABLESPACE cold TO mover",
+        ):
+            await tablespace_for(connection, COLD)
     finally:
         await connection.execute("RESET ROLE; DROP ROLE mover")
