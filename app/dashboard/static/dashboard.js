@@ -9,8 +9,14 @@
   const latest = new Map();
   let opened = [];
 
-  // On a phone the names of the pages do not fit: this one's is brought into sight.
-  document.querySelector(".pages [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+  // On a phone the names of the pages do not fit: this one's is brought into sight. Not by scrollIntoView, from
+  // where some browsers let the Tab key go on, past everything before it.
+  const here = document.querySelector(".pages [aria-current]");
+  const names = here?.closest(".pages");
+  if (names) {
+    const [its, all] = [here.getBoundingClientRect(), names.getBoundingClientRect()];
+    names.scrollLeft += its.left + its.width / 2 - (all.left + all.width / 2);
+  }
 
   // Sign-in tells the browser's time zone.
   for (const field of document.querySelectorAll("[data-zone]")) {

@@ -49,17 +49,22 @@ async def traffic(caller, database_url, redis_url):
 
 
 async def expire(caller):
-    """Reserve for the blink of an eye, and let that pass; whether traffic does depends on how fast it is."""
+    """Reserve for the blink of an eye, let that pass, and confirm one of two late; whether traffic does so
+    depends on how fast it is.
+    """
     shard = shard_of("blink", SHARDS)
-    reservation = new_reservation_id(shard, NOW_MS)
+    left, late = new_reservation_id(shard, NOW_MS), new_reservation_id(shard, NOW_MS)
+    its = {"shard": shard, "account": "blink"}
     await caller.call(
         [
-            Grant(shard=shard, account="blink", amount=5, open=True),
-            Reserve(shard=shard, account="blink", reservation=reservation, amount=5, ttl_ms=10),
+            Grant(**its, amount=10, open=True),
+            Reserve(**its, reservation=left, amount=5, ttl_ms=10),
+            Reserve(**its, reservation=late, amount=5, ttl_ms=10, on_expired="charge"),
         ]
     )
     await asyncio.sleep(0.1)
     await caller.call([Sweep(shard=shard) for shard in range(SHARDS)])
+    await caller.call([Confirm(shard=shard, reservation=late)])
 
 
 async def test_each_reservation_is_made_of_its_entries_as_it_was_made_of_its_row(traffic, connection):
