@@ -14,7 +14,7 @@ is written to the month meanwhile is copied, too, before it is put in place.
 """
 
 from persistence.archiving.choosing import ArchiveRefused, chosen, tablespace_for
-from persistence.archiving.copy import Unfinished, is_in, unfinished
 from persistence.archiving.moving import Moved, move
+from persistence.archiving.tables import Unfinished, is_in, unfinished
 
 __all__ = ["ArchiveRefused", "Moved", "Unfinished", "chosen", "is_in", "move", "tablespace_for", "unfinished"]

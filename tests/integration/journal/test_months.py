@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from persistence.archiving.copy import SHAPE
+from persistence.archiving.tables import SHAPE
 from persistence.journal import Outcome
 from persistence.migrate import migrate, shipped
 from persistence.months import AHEAD, MAKE, make_ahead
