@@ -95,6 +95,22 @@ async def test_who_has_gone_quiet_amid_the_exchange_keeps_nobody(
     assert (await move(connection, name, COLD)).rows == rows
 
 
+async def test_an_exchange_that_takes_long_is_taken_back(month, connection):
+    """An index that has to be built, a disk that hangs: everybody waits for it."""
+
+    async def take_long(step: str) -> None:
+        if step == "amid exchange":
+            await connection.execute("SELECT pg_sleep(5)")
+
+    name = (await month()).name
+    with pytest.raises(
+        ArchiveRefused, match="took more than 1 s, for which everybody waits, and was taken back"
+    ):
+        await move(connection, name, COLD, barrier=take_long)
+    assert OWN == (await month()).tablespace
+    assert (await move(connection, name, COLD)).is_copied
+
+
 async def test_a_vacuum_of_the_month_keeps_nobody_from_the_journal(month, connection, database, monkeypatch):
     monkeypatch.setattr(giving_way, "LOCK_SECONDS", 3)
     monkeypatch.setattr(giving_way, "TRIES_MAX", 1)
