@@ -41,11 +41,11 @@ ITS_TABLESPACE = """pg_tablespace.oid = coalesce(
   nullif(reltablespace, 0), (SELECT dattablespace FROM pg_database WHERE datname = current_database()))"""
 
 MONTHS = f"""
-SELECT name, since, until, pg_total_relation_size(pg_class.oid) AS bytes, spcname,
+SELECT name, since, until, coalesce(pg_total_relation_size(pg_class.oid), 0) AS bytes, spcname,
   reltablespace <> 0 AS is_away
 FROM journal_months JOIN pg_class ON pg_class.oid = to_regclass(quote_ident(name))
 JOIN pg_tablespace ON {ITS_TABLESPACE}
-ORDER BY since
+WHERE $1::text IS NULL OR name = $1 ORDER BY since
 """  # noqa: S608
 
 # min() and max() of all shards would read the whole table; this reads two rows of its key for each.
@@ -66,12 +66,15 @@ async def ends(connection: Connection, table: str) -> list[Ends]:
 LEDGER = "SELECT id::text FROM ledger"
 
 
-async def months(connection: Connection, backup: Manifest | None = None) -> list[Month]:
-    """All months that have a table, the earliest first.
+async def months(
+    connection: Connection, backup: Manifest | None = None, *, name: str | None = None
+) -> list[Month]:
+    """All months that have a table, the earliest first; or the one of this name.
 
     Args:
         connection: Outside any transaction.
         backup: Whose rows are looked for.
+        name: Of the one that is looked at; `None`: all.
 
     Raises:
         BackupRefused: It is another ledger's, or the journal has not gone on from it.
@@ -79,14 +82,14 @@ async def months(connection: Connection, backup: Manifest | None = None) -> list
     if backup is not None:
         await _demand_ours(connection, backup)
     found = []
-    for name, since, until, size, tablespace, is_away in await connection.fetch(MONTHS):
-        there = await ends(connection, name)
+    for table, since, until, size, tablespace, is_away in await connection.fetch(MONTHS, name):
+        there = await ends(connection, table)
         rows = sum(each.last - each.first + 1 for each in there)
         kept = None
         if backup is not None:  # what may still be written to is not kept, whatever is in it
             is_over = until <= backup.taken_at
             kept = is_over and all(each.last <= backup.shards[each.shard].cursor for each in there)
-        found.append(Month(name, since, until, rows, size, tablespace, is_away, kept))
+        found.append(Month(table, since, until, rows, size, tablespace, is_away, kept))
     return found
 
 

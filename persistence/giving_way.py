@@ -18,6 +18,9 @@ PAUSE_SECONDS = 5.0
 
 TRIES_MAX = 60
 
+QUIET_SECONDS = 2
+"""So long a process may leave its change undone between two statements; then PostgreSQL takes it back."""
+
 Done = TypeVar("Done")
 
 
@@ -38,6 +41,10 @@ async def giving_way(connection: Connection, change: Callable[[], Awaitable[Done
         try:
             async with connection.transaction():
                 await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+                # Who has gone quiet with a lock in hand keeps everybody from the table.
+                await connection.execute(
+                    f"SET LOCAL idle_in_transaction_session_timeout = '{QUIET_SECONDS}s'"
+                )
                 return await change()
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             pass

@@ -65,9 +65,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("nightly" if config.getoption("--nightly") else "usual")
+    config.addinivalue_line(
+        "markers", "nightly(why): takes long, and quicker tests watch the same every day; run by --nightly"
+    )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--nightly"):
+        for item in items:
+            if long := item.get_closest_marker("nightly"):
+                item.add_marker(pytest.mark.skip(f"with --nightly: {long.args[0]}"))
     here = Path(__file__).parent
 
     def place(item: pytest.Item) -> int:

@@ -112,9 +112,9 @@ def archive(data: Path, names: tuple[str, ...], over_for_months: int | None, tab
     lastro months archive --over 12 --tablespace cold      by cron, every night: what is there already is left
 
     Each month is copied, the copy is proved by its hash chain, and then it takes the place of the old table.
-    That takes milliseconds, and waits for whoever reads the journal for longer. The month stays a part of the
-    journal: keys, replays, history, proofs and backups are as before. While it runs, both disks hold the
-    month. If it is killed, run it again: it goes on where it was.
+    That reads no rows, and waits for whoever reads the journal. The month stays a part of the journal: keys,
+    replays, history, proofs and backups are as before. While it runs, both disks hold the month. If it is
+    killed, run it again: it goes on where it was.
     """  # noqa: D301 - \b is for click: it keeps the lines as they are
     if bool(names) == (over_for_months is not None):
         raise click.UsageError("Name months (`lastro months` tells which there are), or give --over.")

@@ -52,20 +52,18 @@ async def chosen(
     Raises:
         ArchiveRefused: There is no such month, or it is not over.
     """
-    there = await months(connection)
     if over_for_months is not None:
         until = await connection.fetchval("SELECT now() - make_interval(months => $1)", over_for_months)
-        return [each for each in there if each.until <= until]
-    wanted = [named(there, name) for name in names]
+        return [each for each in await months(connection) if each.until <= until]
+    wanted = [await month_of(connection, name) for name in dict.fromkeys(names)]
     now: datetime = await connection.fetchval("SELECT now()")
     if still := [each.name for each in wanted if each.until > now]:
         raise ArchiveRefused.of(still[0], "it is not over, entries are written to it. Leave it out.")
-    return [each for each in there if each in wanted]
+    return sorted(wanted, key=lambda month: month.since)
 
 
-def named(there: Sequence[Month], name: str) -> Month:
+async def month_of(connection: Connection, name: str) -> Month:
     """Raises `ArchiveRefused` where there is no month of this name."""
-    for each in there:
-        if each.name == name:
-            return each
+    for each in await months(connection, name=name):
+        return each
     raise ArchiveRefused(f"The journal has no month {name}. `lastro months` names those that it has.")

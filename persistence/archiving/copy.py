@@ -1,80 +1,27 @@
 """The copy of a month, until it takes the month's place."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
-from datetime import datetime
-
-from msgspec import Struct
 
 from app.ledger.entries import chained, genesis
 from persistence import giving_way
-from persistence.archiving.choosing import ArchiveRefused
-from persistence.calendar import ITS_TABLESPACE, Ends, Month, ends
+from persistence.archiving.choosing import ArchiveRefused, tablespace_for
+from persistence.archiving.tables import BOUNDS, KEYS, SHAPE, SUFFIX, literal, tablespaces_of
+from persistence.calendar import Ends, Month, ends
 from persistence.chain import PAGE, PAGE_ROWS, Amiss, Chain, Unchained
 from persistence.pool import Connection
 
 COPY_ROWS = 20_000
 """So many rows are copied by one statement."""
 
-BOUNDS = "journal_month_bounds"
-"""The constraint that tells a copy of ours, and makes PostgreSQL attach it without reading it."""
-
-SUFFIX = "_copy"
-
-
-class Unfinished(Struct, frozen=True):
-    """A copy that has not taken its month's place. `bytes`: with its indexes."""
-
-    name: str
-    bytes: int
-
-
-UNFINISHED = """
-SELECT relname::text AS name, pg_total_relation_size(pg_class.oid) AS bytes
-FROM pg_class JOIN pg_constraint ON conrelid = pg_class.oid AND conname = $1
-WHERE pg_class.oid NOT IN (SELECT inhrelid FROM pg_inherits) ORDER BY relname
-"""
-
-
-async def unfinished(connection: Connection) -> list[Unfinished]:
-    """Those of all months."""
-    return [Unfinished(*row) for row in await connection.fetch(UNFINISHED, BOUNDS)]
-
 
 class Unproved(Exception):
-    """The month or its copy is not as it was written; the text says which, and what of it."""
+    """The month is not as it was written; the text says what of it. A copy may have what it lacks."""
 
 
-TABLESPACES_OF = f"""
-SELECT DISTINCT spcname::text FROM pg_class JOIN pg_tablespace ON {ITS_TABLESPACE}
-WHERE pg_class.oid = to_regclass(quote_ident($1))
-  OR pg_class.oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = to_regclass(quote_ident($1)))
-"""  # noqa: S608
-
-
-async def tablespaces_of(connection: Connection, table: str) -> set[str]:
-    """The tablespaces of a table and its indexes; none: there is no such table."""
-    return {row[0] for row in await connection.fetch(TABLESPACES_OF, table)}
-
-
-async def is_in(connection: Connection, month: str, tablespace: str) -> bool:
-    """Whether a month is in this tablespace with all of its indexes: then there is nothing to bring there."""
-    return await tablespaces_of(connection, month) == {tablespace}
-
-
-# What makes a table fit to be a month, whatever its parts are called.
-SHAPE = f"""
-SELECT format('%s %s %s', attname, format_type(atttypid, atttypmod), attnotnull) AS part
-FROM pg_attribute WHERE attrelid = to_regclass(quote_ident($1)) AND attnum > 0 AND NOT attisdropped
-UNION ALL
-SELECT regexp_replace(pg_get_indexdef(indexrelid), ' INDEX .*? USING ', ' ')
-FROM pg_index WHERE indrelid = to_regclass(quote_ident($1))
-UNION ALL
-SELECT pg_get_constraintdef(oid)
-FROM pg_constraint WHERE conrelid = to_regclass(quote_ident($1)) AND contype = 'c' AND conname <> '{BOUNDS}'
-UNION ALL
-SELECT tgname FROM pg_trigger WHERE tgrelid = to_regclass(quote_ident($1)) AND NOT tgisinternal
-"""  # noqa: S608
+class Spoilt(Unproved):
+    """The copy is not as it was written, and nothing is lost with it. Perhaps the month is not, either."""
 
 
 class Copy:
@@ -91,7 +38,10 @@ class Copy:
         self._chains: dict[int, Chain] = {}
 
     IS_OURS = """
-    SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass(quote_ident($1)) AND conname = $2)
+    SELECT EXISTS (
+      SELECT FROM pg_constraint WHERE conrelid = to_regclass(quote_ident($1)) AND conname = $2
+        AND conrelid NOT IN (SELECT inhrelid FROM pg_inherits)
+    )
     """
 
     async def begin(self) -> None:
@@ -105,7 +55,7 @@ class Copy:
                 raise ArchiveRefused.of(
                     self._month.name, f"there is a table {self.name} that is not its copy. Rename it."
                 )
-            if there == {self._tablespace} and await self.fits():
+            if there == {self._tablespace} and not await self.lacks():
                 return
             await self.drop()
         async with self._connection.transaction():
@@ -117,22 +67,33 @@ class Copy:
             await self._connection.execute(
                 f'ALTER TABLE "{self.name}" ADD CONSTRAINT {BOUNDS} CHECK (at >= {since} AND at < {until})'
             )
-        if elsewhere := await tablespaces_of(self._connection, self.name) - {self._tablespace}:
+        elsewhere = await tablespaces_of(self._connection, self.name) - {self._tablespace}
+        lacks = await self.lacks()
+        if elsewhere or lacks:
             await self.drop()
+        if elsewhere:
+            own = await tablespace_for(self._connection, None)
             raise ArchiveRefused.of(
                 self._month.name,
                 f"indexes of `journal` itself have the tablespace {', '.join(sorted(elsewhere))}, and so "
-                "would those of its months. ALTER INDEX ... SET TABLESPACE pg_default for the indexes of "
+                f"would those of its months. ALTER INDEX ... SET TABLESPACE {own} for the indexes of "
                 "`journal` (it moves nothing), and try again.",
             )
+        if lacks:
+            raise ArchiveRefused.of(
+                self._month.name,
+                f"a new table of the journal has not what `journal` has: {'; '.join(lacks)}.",
+            )
 
-    async def fits(self) -> bool:
-        """Whether the copy has the columns, indexes, checks and triggers of the month."""
-        mine, its = [
-            sorted(row[0] for row in await self._connection.fetch(SHAPE, table))
-            for table in (self.name, self._month.name)
+    async def lacks(self) -> list[str]:
+        """What the copy has not and a month has to have. Attached without an index, it would get it while
+        everybody waits.
+        """
+        mine, all_of_it = [
+            Counter(row[0] for row in await self._connection.fetch(SHAPE, table))
+            for table in (self.name, "journal")
         ]
-        return mine == its
+        return sorted((all_of_it + Counter(KEYS) - mine).elements())
 
     async def drop(self) -> None:
         """There is no copy afterwards; one that is not ours is left alone."""
@@ -149,22 +110,25 @@ class Copy:
     WHERE shard < 0 OR shard >= its.shards LIMIT 1
     """
 
-    async def fill(self) -> None:
-        """Copy what the copy does not have.
-
-        Raises:
-            Unproved: The month lacks rows or has some that it cannot have; or the copy has some that the
-                month has not.
-        """
+    async def demand_month(self) -> None:
+        """Raises `Unproved` where the month lacks rows, or has some that it cannot have."""
         stranger = await self._connection.fetchval(self.STRANGER.format(table=self._month.name))
         if stranger is not None:
             raise Unproved(f"The month has rows of shard {stranger}, and the ledger has no such shard.")
         await self._demand_all()
+
+    async def fill(self) -> None:
+        """Copy what the copy does not have.
+
+        Raises:
+            Unproved: The copy has rows that the month has not.
+            Spoilt: The copy lacks some at its beginning.
+        """
         there = {each.shard: each for each in await ends(self._connection, self.name)}
         for wanted in await ends(self._connection, self._month.name):
             mine = there.pop(wanted.shard, None)
             if mine is not None and mine.first != wanted.first:
-                raise Unproved(
+                raise Spoilt(
                     f"Of shard {wanted.shard} the copy begins with row {mine.first}, not {wanted.first}."
                 )
             await self._fill(wanted, wanted.first - 1 if mine is None else mine.last)
@@ -227,7 +191,7 @@ class Copy:
         """Go along the chain of the copy in each shard, from the row before it to the one after it.
 
         Raises:
-            Unproved: A row of the copy is not as it was written, or the row after it does not go on from it.
+            Spoilt: A row of the copy is not as it was written, or the row after it does not go on from it.
         """
         page = PAGE.format(table=f'"{self.name}"')
         for of in await ends(self._connection, self.name):
@@ -240,9 +204,9 @@ class Copy:
                     chain.prove(rows, last)
                     self._seen(len(rows))
             except (Amiss, Unchained) as error:
-                raise Unproved(str(error)) from error
+                raise Spoilt(str(error)) from error
             if not await self._goes_on(chain, of):
-                raise Unproved(f"What follows row {of.last} of shard {of.shard} does not go on from it.")
+                raise Spoilt(f"What follows row {of.last} of shard {of.shard} does not go on from it.")
 
     FOLLOWING = """
     SELECT cursor, shards.head, next.entry, next.hash
@@ -268,7 +232,7 @@ class Copy:
         if before:
             head = await self._connection.fetchval(self.HASH, of.shard, before)
             if head is None:
-                raise Unproved(f"Row {before} of shard {of.shard} is missing.")
+                raise Spoilt(f"Row {before} of shard {of.shard} is missing.")
         else:
             ledger = await self._connection.fetchval(self.LEDGER)
             head = genesis(ledger.bytes, of.shard)
@@ -290,15 +254,13 @@ class Copy:
         for n in range(giving_way.TRIES_MAX):
             if n:
                 await asyncio.sleep(giving_way.PAUSE_SECONDS)
-            await self._connection.execute(f'VACUUM (FREEZE, ANALYZE) "{self.name}"')
-            if await self._connection.fetchval(self.IS_OLD, self.name, after_copy):
-                return
+            # Of a table of one row the same is true, and does not take reading a month to be told.
+            await self._connection.execute("VACUUM (FREEZE) ledger")
+            if await self._connection.fetchval(self.IS_OLD, "ledger", after_copy):
+                await self._connection.execute(f'VACUUM (FREEZE, ANALYZE) "{self.name}"')
+                if await self._connection.fetchval(self.IS_OLD, self.name, after_copy):
+                    return
         raise giving_way.StillUsed(
             "a transaction that is older than its copy does not end, whatever it reads. It stands in "
             "pg_stat_activity (backend_xmin), pg_prepared_xacts or pg_replication_slots (xmin)"
         )
-
-
-def literal(moment: datetime) -> str:
-    """As SQL has it where no parameter may be."""
-    return f"timestamptz '{moment.isoformat()}'"

@@ -18,9 +18,8 @@ def test_cpu_time_is_that_of_the_process():
     assert cpu_seconds(os.getpid()) - before == pytest.approx(time.process_time() - begun, abs=0.05)
 
 
-def test_clusters_are_loaded_and_counted(nightly: bool, told: Told):
-    if not nightly:
-        pytest.skip("eight servers for as good as no figure: with --nightly")
+@pytest.mark.nightly("eight servers for as good as no figure")
+def test_clusters_are_loaded_and_counted(told: Told):
     with Bed() as bed:
         one, three = cluster.measure(bed, Sizes(1, 0.3, 0), told)
     assert one.reached is three.reached is None

@@ -35,6 +35,7 @@ SELECT shard, seq FROM (
 """
 
 
+@pytest.mark.nightly("three ledgers, filled, restored, reconciled and verified")
 def test_ledgers_that_grow_are_right_and_measured(told: Told):
     """Restore, reconcile and verify say so themselves; what the load wrote is counted again."""
     with Bed() as bed:

@@ -7,9 +7,8 @@ from tests.bench.rows import processes
 from tests.bench.sizes import Sizes, Told
 
 
-def test_several_processes_are_loaded_together_and_counted(nightly: bool, told: Told):
-    if not nightly:
-        pytest.skip("four API processes for as good as no figure: with --nightly")
+@pytest.mark.nightly("four API processes for as good as no figure")
+def test_several_processes_are_loaded_together_and_counted(told: Told):
     with Bed() as bed:
         two, four = processes.measure(bed, Sizes(1, 1.0, 0), told)
     assert two.reached is four.reached is None

@@ -104,6 +104,7 @@ def test_growth_a_mismatch_or_an_error_fails_it(verdicts, amiss, errors, good, f
     assert f"{len(amiss)} mismatches, {errors} errors" in line.beside
 
 
+@pytest.mark.nightly("a whole ledger for some seconds, from which nothing is judged")
 def test_a_whole_ledger_is_soaked_for_some_seconds():
     with Bed() as bed:
         found = soak(bed, 6.0, Progress(disable=True))

@@ -134,7 +134,10 @@ async def in_step(with_: Redis, behind: Redis) -> None:
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize("is_journaled", [True, False])
+@pytest.mark.parametrize(
+    "is_journaled",
+    [True, pytest.param(False, marks=pytest.mark.nightly("what is lost is told: test_lost_redis.py"))],
+)
 async def test_data_that_goes_back_by_a_lagging_replica_under_a_living_connection_is_rolled_forward(
     database, database_url, redis, redis_url, own_valkey, is_journaled
 ):

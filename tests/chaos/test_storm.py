@@ -28,9 +28,8 @@ async def test_a_ledger_that_carries_a_repeated_call_out_again_is_found_out(reac
     assert "sent once, is in the journal twice" in report.account()
 
 
-async def test_a_journal_that_is_trimmed_before_it_is_written_is_found_out(reachable_tmp_path, nightly):
-    if not nightly:
-        pytest.skip("one broken ledger is enough for every day")
+@pytest.mark.nightly("one broken ledger is enough for every day")
+async def test_a_journal_that_is_trimmed_before_it_is_written_is_found_out(reachable_tmp_path):
     killed = named("kill -9 postgresql")
     report = await storm(Plan(faults=6, seed=1, kinds=killed, broken="trim"), reachable_tmp_path)
     assert report.book.findings.lost > 0

@@ -118,8 +118,18 @@ def test_a_second_ctrl_c_ends_it_without_a_verdict(up: LastroUp, tmp_path: Path,
     assert "Error: ended before the check; nothing can be said about the credits\n" in play.said
 
 
+EVERY_PART = pytest.mark.nightly("the shop goes on as it does without the API; tests/chaos kills the rest")
+
+
 @linux
-@pytest.mark.parametrize("part", ["app.cli api", "app.cli worker", "valkey-server"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        "app.cli api",
+        pytest.param("app.cli worker", marks=EVERY_PART),
+        pytest.param("valkey-server", marks=EVERY_PART),
+    ],
+)
 def test_the_shop_goes_on_when_a_part_is_killed_and_no_credit_is_lost(
     up: LastroUp, tmp_path: Path, until: Until, part: str
 ) -> None:

@@ -128,6 +128,7 @@ def test_a_part_that_dies_is_started_again_within_a_second_and_that_is_said(
     until(shared.answers)
 
 
+@pytest.mark.nightly("a whole ledger lost and restored; tests/integration/restore has each step")
 def test_one_whose_valkey_has_lost_everything_says_so_and_serves_again_after_a_restore(
     reachable_tmp_path: Path, until: Until
 ) -> None:

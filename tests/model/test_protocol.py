@@ -88,10 +88,9 @@ def test_no_promise_is_broken_in_any_world(size: Size) -> None:
     assert explored.complete
 
 
+@pytest.mark.nightly("takes minutes")
 @pytest.mark.parametrize("size", NIGHTLY_SIZES.values(), ids=NIGHTLY_SIZES)
-def test_no_promise_is_broken_in_larger_worlds(size: Size, nightly: bool) -> None:
-    if not nightly:
-        pytest.skip("takes minutes: --nightly")
+def test_no_promise_is_broken_in_larger_worlds(size: Size) -> None:
     explored = explore(ALL, size, worlds_max=2_000_000)
     assert explored.violations == {}, told(explored)
 

@@ -24,7 +24,6 @@ FAL_PRIVATE, FAL_PUBLIC = (
     "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8",
     "A6EHv_POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg",
 )
-FAL_OTHER = base64.urlsafe_b64encode(bytes(32)).decode().rstrip("=")
 SECRETS = {
     "replicate": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     "kling": "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXR0ZXN0c2VjcmV0MTI=",

@@ -29,6 +29,7 @@ async def told(ears, what: str) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.nightly("waits until workers are missed; test_alone.py judges without waiting")
 async def test_a_worker_tells_and_when_all_are_dead_the_api_does(start, database, ears):
     worker, cron = start("worker"), start("cron")
     await database.execute("UPDATE shards SET fence = 'a fork', fenced_by = 'journal', fenced_at = now()")

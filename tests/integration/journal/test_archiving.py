@@ -12,7 +12,7 @@ import pytest
 
 from persistence import giving_way
 from persistence.archiving import ArchiveRefused, copy, move, tablespace_for
-from persistence.archiving.copy import tablespaces_of
+from persistence.archiving.tables import tablespaces_of
 from persistence.session import connect
 from persistence.verify import verify
 from tests.integration.books import Shop, assert_equal
@@ -161,6 +161,8 @@ async def test_nobody_misses_a_row_and_no_write_fails_while_it_goes_to_and_fro(
         is_over.set()
         await asyncio.gather(*tasks)
     assert counted == sorted(counted)
+    assert len(counted) > 20
+    assert counted[-1] > 0
     await keep_journal(worker)
     assert (await month()).rows == await assert_equal(database, redis)
 

@@ -4,11 +4,16 @@ What was thought of: rows, notes or a half copy that were changed; tables that h
 once; months that are not over; no such place.
 """
 
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
 import pytest
 
 from persistence.archiving import ArchiveRefused, chosen, move, tablespace_for
+from persistence.archiving.copy import Copy
 from persistence.calendar import months
 from persistence.session import connect
+from persistence.verify import verify
 from tests.integration.backup.books import tamper
 from tests.integration.journal.archives import (
     COLD,
@@ -20,6 +25,8 @@ from tests.integration.journal.archives import (
     month,
     rows_of,
 )
+from tests.integration.journal.workers import SHARDS, keep_journal
+from tests.integration.streams import forge, ms
 
 __all__ = ["connection", "month"]
 
@@ -71,6 +78,72 @@ async def test_a_half_copy_that_was_changed_takes_nobodys_place(month, connectio
         assert (OWN, []) == ((await month()).tablespace, await left_over(connection))
     assert COLD == (await move(connection, before.name, COLD)).after
     assert rows == await rows_of(connection)
+
+
+async def test_a_copy_that_has_what_the_month_has_lost_is_kept(month, connection):
+    before = await month()
+    with pytest.raises(Killed):
+        await move(connection, before.name, COLD, barrier=killed_at("after proof"))
+    await tamper(connection, CHANGED["the end"])
+    with pytest.raises(ArchiveRefused, match="it is kept, and may have what is missing"):
+        await move(connection, before.name, COLD)
+    assert before.rows == await connection.fetchval(f"SELECT count(*) FROM {before.name}_copy")
+
+
+async def test_a_disk_that_is_full_is_not_kept_full(month, connection, monkeypatch):
+    async def fill(*_: object) -> None:
+        raise asyncpg.DiskFullError("no room")
+
+    monkeypatch.setattr(Copy, "_fill", fill)
+    with pytest.raises(ArchiveRefused, match="the disk is full"):
+        await move(connection, (await month()).name, COLD)
+    assert [] == await left_over(connection)
+
+
+@pytest.fixture
+async def months_of(month, redis, caller, worker, connection):
+    """Three months, each with rows of all shards."""
+    for shard in range(SHARDS):
+        await caller.grant(shard)
+        for days in (40, 40, 40, 80, 80):
+            await forge(redis, shard, at_ms=ms(datetime.now(UTC) + timedelta(days=days)))
+    await keep_journal(worker)
+    return [each for each in await months(connection) if each.rows]
+
+
+async def test_a_month_between_others_goes_and_comes_back(months_of, connection):
+    rows = await rows_of(connection)
+    assert 3 == len(months_of)
+    for each in months_of:
+        assert (await move(connection, each.name, COLD)).rows == each.rows
+    assert rows == await rows_of(connection)
+    assert [] == (await verify(connection, since=1)).findings
+    assert (await move(connection, months_of[1].name, OWN)).is_copied
+    assert rows == await rows_of(connection)
+
+
+OF_SHARD = "DELETE FROM {} WHERE shard = 1"
+ENDS = {
+    "first": f"{OF_SHARD} AND seq = (SELECT min(seq) FROM {{}} WHERE shard = 1)",
+    "last": f"{OF_SHARD} AND seq = (SELECT max(seq) FROM {{}} WHERE shard = 1)",
+    "all": OF_SHARD,
+}
+
+
+@pytest.mark.parametrize("what", ENDS)
+async def test_a_month_that_was_cut_off_beside_another_one_stays(months_of, connection, what):
+    _, middle, _ = months_of
+    await tamper(connection, ENDS[what].format(middle.name, middle.name))
+    with pytest.raises(ArchiveRefused, match="Of shard 1 the month should have the rows after"):
+        await move(connection, middle.name, COLD)
+    assert [] == await left_over(connection)
+
+
+async def test_a_month_after_which_the_chain_does_not_go_on_stays(months_of, connection):
+    _, middle, last = months_of
+    await tamper(connection, f"UPDATE {last.name} SET hash = sha256('x') WHERE shard = 1")
+    with pytest.raises(ArchiveRefused, match=r"What follows row .* of shard 1 does not go on from it"):
+        await move(connection, middle.name, COLD)
 
 
 async def test_what_hangs_on_the_month_is_told(month, connection):

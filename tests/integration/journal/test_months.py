@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
+from persistence.archiving.tables import SHAPE
 from persistence.journal import Outcome
 from persistence.migrate import migrate, shipped
 from persistence.months import AHEAD, MAKE, make_ahead
+from persistence.rows import JOURNAL
 from persistence.session import connect
 from tests.integration.books import assert_equal
 from tests.integration.journal.workers import keep_journal, to_the_end
@@ -72,6 +74,16 @@ async def test_a_journal_that_is_there_becomes_the_first_table_without_being_cop
     assert datetime(2025, 11, 1, tzinfo=UTC) == since < datetime.now(UTC) + timedelta(days=27) < until
     await before.execute(ROW, 4, datetime.now(UTC))
     assert 4 == await before.fetchval(f"SELECT max(seq) FROM {first}")
+
+
+async def test_the_first_table_is_like_any_month(before, empty_database_url):
+    """So that it may be put away as they are (`persistence/archiving`)."""
+    await before.execute(ROW, 1, datetime(2025, 11, 30, tzinfo=UTC))
+    await migrate(empty_database_url)
+    first, *_, last = await names(before)
+    shapes = [sorted(row[0] for row in await before.fetch(SHAPE, name)) for name in (first, last)]
+    assert shapes[0] == shapes[1]
+    assert len(shapes[0]) > len(JOURNAL)
 
 
 @pytest.mark.parametrize("is_new", [False, True])

@@ -106,6 +106,7 @@ def test_a_fence(shared: Ledger) -> None:
     assert play.is_over()
 
 
+@pytest.mark.nightly("waits for a backlog, twice")
 def test_a_backlog_that_grows(own: Ledger) -> None:
     with stopped(own, "app.cli worker"):
         customer(own)
@@ -131,6 +132,7 @@ def journaled(ledger: Ledger, entries: int) -> bool:
     return len(ledger.get("/api/credits/transactions?accountId=ana")[1]["data"]) == entries
 
 
+@pytest.mark.nightly("a ledger that is lost and adopted; tests/chaos has it as calls")
 def test_postgresql_goes_back_in_time(own: Ledger, until: Until) -> None:
     """Redis' stream keeps nothing that was journaled, and PostgreSQL loses some of that."""
     customer(own)
@@ -163,6 +165,7 @@ def stream_is_empty(ledger: Ledger) -> bool:
         return all(redis.xlen(key) <= 1 for key in redis.scan_iter("*:journal"))
 
 
+@pytest.mark.nightly("waits until workers are missed")
 def test_workers_are_dead(shared: Ledger, until: Until) -> None:
     queues = read_environment(shared.data)["LASTRO_REDIS_URL"]
     play = Play("Dead workers", shared)
@@ -220,6 +223,7 @@ def test_somebody_wants_to_be_forgotten(shared: Ledger, until: Until) -> None:
     assert play.is_over()
 
 
+@pytest.mark.nightly("two restores and a cluster; tests/cluster has each by itself")
 async def test_a_ledger_moves_to_a_cluster_and_back(reachable_tmp_path: Path) -> None:
     """What was held is still held there, and what was done there is known here."""
     with reachable_folder() as folder, Cluster(folder) as cluster:
