@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from persistence.archiving import Moved, Unfinished
     from persistence.calendar import Month
 
+_data = click.option(
+    "--data",
+    "own_data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of a running `lastro up`; may stand before the command, too.",
+)
 _names = click.argument("names", nargs=-1, metavar="[MONTH]...")
 
 
@@ -93,6 +99,7 @@ def _tell(found: "list[Month]") -> None:
 
 @months.command(short_help="Put old months on another disk.")
 @_names
+@_data
 @click.option(
     "--over",
     "over_for_months",
@@ -104,7 +111,9 @@ def _tell(found: "list[Month]") -> None:
     "--tablespace", required=True, help="PostgreSQL's name of the disk (CREATE TABLESPACE makes one)."
 )
 @click.pass_obj
-def archive(data: Path, names: tuple[str, ...], over_for_months: int | None, tablespace: str) -> None:
+def archive(
+    data: Path, names: tuple[str, ...], own_data: Path | None, over_for_months: int | None, tablespace: str
+) -> None:
     """Put months that are over on another disk, a cheaper one perhaps: in a tablespace of PostgreSQL.
 
     \b
@@ -118,17 +127,18 @@ def archive(data: Path, names: tuple[str, ...], over_for_months: int | None, tab
     """  # noqa: D301 - \b is for click: it keeps the lines as they are
     if bool(names) == (over_for_months is not None):
         raise click.UsageError("Name months (`lastro months` tells which there are), or give --over.")
-    _move(data, names, over_for_months, tablespace)
+    _move(own_data or data, names, over_for_months, tablespace)
 
 
 @months.command(short_help="Bring archived months back.")
 @_names
+@_data
 @click.pass_obj
-def recall(data: Path, names: tuple[str, ...]) -> None:
+def recall(data: Path, names: tuple[str, ...], own_data: Path | None) -> None:
     """Bring months back to the database's own disk, just as they went: copied, proved, put in place."""
     if not names:
         raise click.UsageError("Name months: `lastro months` tells which are elsewhere.")
-    _move(data, names, None, None)
+    _move(own_data or data, names, None, None)
 
 
 def _move(data: Path, names: Sequence[str], over_for_months: int | None, tablespace: str | None) -> None:

@@ -90,7 +90,7 @@ def test_the_command_tells_people_and_programs(lastro, tmp_path):
     assert (code, "has no manifest.json" in said) == (2, True)
 
 
-def test_months_that_are_over_go_to_another_disk_and_come_back(lastro, past_url):
+def test_months_that_are_over_go_to_another_disk_and_come_back(lastro, past_url, tmp_path):
     """All as a user has it: which there are, what goes where, what is told of what cannot be."""
 
     async def older() -> str:
@@ -137,6 +137,6 @@ def test_months_that_are_over_go_to_another_disk_and_come_back(lastro, past_url)
     code, said = lastro("months", "archive", "--over", 1, "--tablespace", "cold")
     assert (code, f"{held} stays where it is: view of_mine depends on" in said) == (2, True)
     assert sum(line.endswith("  on cold") for line in lastro("months")[1].splitlines()) == 2
-    code, said = lastro("months", "recall", old)
+    code, said = lastro("months", "recall", "--data", tmp_path, old)
     assert (code, f"{old}: 0 rows from cold to pg_default" in said) == (0, True)
     assert lastro("verify", "--from", 1)[0] == 0
