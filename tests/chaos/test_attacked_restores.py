@@ -18,7 +18,7 @@ from tests.integration.restore.traffic import Traffic
 from tests.integration.streams import Caller
 
 CUT_OFF = """
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
 WHERE application_name = 'lastro restore' AND datname = current_database()
 """
 

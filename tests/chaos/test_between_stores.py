@@ -94,7 +94,8 @@ async def _stop_a_worker_for_longer_than_its_lock(database, worker) -> None:
     os.kill(worker.pid, signal.SIGSTOP)
     try:
         await database.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'lastro journal'"
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+            " WHERE application_name = 'lastro journal'"
         )
         await _grown(database)
     finally:

@@ -136,7 +136,7 @@ async def test_who_rolls_forward_and_sleeps_wakes_up_without_harm(
         sleeper = asyncio.create_task(admit(own, other, barrier=barrier))
         await reached.wait()
         await database.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
             " WHERE state = 'idle in transaction' AND datname = current_database()"
         )
         terms = await admit(database, redis)
