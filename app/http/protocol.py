@@ -1,4 +1,6 @@
-"""HTTP/1.1 as uvicorn speaks it, with bounds that it lacks: on the size and the time of a request's head."""
+"""HTTP/1.1 as uvicorn speaks it, with bounds that it lacks on the size and the time of a request's head; an
+answer is sent in one go.
+"""
 
 from asyncio import TimerHandle, Transport
 from typing import ClassVar
@@ -7,6 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.http.door import POLICY, SECURITY
 from app.http.handlers import PROBLEM
+from app.http.joined import Joined
 from app.http.problems import body
 from app.http.wire import encode
 
@@ -25,7 +28,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_ends: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(Joined(transport, self.loop))  # type: ignore[arg-type]
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-import uvicorn
 
 from app.embedded.ports import free_port
 from app.http.protocol import BoundedProtocol
 from tests.conftest import wait_until
+from tests.listening import serving
 from tests.processes import HOUSE
 
 HEAD = b"GET /health/live HTTP/1.1\r\nHost: lastro.test\r\n"
@@ -115,21 +115,11 @@ async def _live(scope, receive, send) -> None:
     "pieces", [[], [b"G"], [HEAD], [HEAD + b"\r\n", b"G"]], ids=["nothing", "a byte", "half", "the next one"]
 )
 async def test_a_connection_that_does_not_finish_its_request_is_ended(pieces):
-    port = free_port()
-    server = uvicorn.Server(
-        uvicorn.Config(_live, port=port, http=Impatient, ws="none", lifespan="off", log_config=None)
-    )
-    serving = asyncio.create_task(server.serve())
-    while True:
-        if server.started:
-            break
-        await asyncio.sleep(0.01)
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    for piece in pieces:
-        writer.write(piece)
-    async with asyncio.timeout(3):  # uvicorn's own patience is 5 s, and for ever before the first request
-        said = await reader.read()
-    assert said.count(b"HTTP/1.1 200") == (len(pieces) == 2)
-    writer.close()
-    server.should_exit = True
-    await serving
+    async with serving(_live, http=Impatient) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for piece in pieces:
+            writer.write(piece)
+        async with asyncio.timeout(3):  # uvicorn's own patience is 5 s, and for ever before the first request
+            said = await reader.read()
+        assert said.count(b"HTTP/1.1 200") == (len(pieces) == 2)
+        writer.close()

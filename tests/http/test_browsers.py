@@ -2,14 +2,11 @@
 
 import asyncio
 import re
-import socket
 
 import httpx
 import pytest
-import uvicorn
 
 from app.http.door import POLICY, SECURITY
-from app.http.protocol import BoundedProtocol
 from app.http.wire import BODY_BYTES_MAX
 from app.settings import Settings, SettingsError
 from persistence.birth import give_birth
@@ -17,6 +14,7 @@ from tests.http.conftest import SHARDS
 from tests.http.serving import create_app
 from tests.http.steps import CREDITS, do
 from tests.http.test_auth import filled, routes
+from tests.listening import serving
 
 SHOP, OTHER = "https://shop.example", "http://localhost:3000"
 EVIL = [
@@ -149,20 +147,9 @@ def test_what_is_no_origin_is_refused_at_the_start(wrong):
 async def port(settings):
     """Of a real server, because what is no HTTP does not come to the application."""
     application = create_app(settings)
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(
-            application, http=BoundedProtocol, ws="none", lifespan="off", log_config=None, server_header=False
-        )
-        server = uvicorn.Server(config)
-        application.state.parts = None
-        serving = asyncio.create_task(server.serve(sockets=[listening]))
-        async with asyncio.timeout(20):
-            while not server.started:  # noqa: ASYNC110 - what it polls is polled
-                await asyncio.sleep(0.01)
-        yield listening.getsockname()[1]
-        server.should_exit = True
-        await serving
+    application.state.parts = None
+    async with serving(application) as port:
+        yield port
 
 
 async def said(port: int, sent: bytes) -> tuple[bytes, dict[bytes, bytes], bytes]:

@@ -2,16 +2,14 @@
 
 import asyncio
 import contextlib
-import socket
 
 import httpx
 import pytest
-import uvicorn
 
-from app.http.protocol import BoundedProtocol
 from persistence import listing
 from persistence.api_keys import create
 from tests.http.serving import create_app
+from tests.listening import serving
 
 ROWS = 20_000
 FILL = f"""
@@ -40,18 +38,8 @@ async def served(settings, database):
     await database.execute(FILL)
     token = await create(database, "reader", ("read",))
     application = create_app(settings)
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port = listening.getsockname()[1]
-        config = uvicorn.Config(application, http=BoundedProtocol, ws="none", lifespan="on", log_config=None)
-        server = uvicorn.Server(config)
-        serving = asyncio.create_task(server.serve(sockets=[listening]))
-        async with asyncio.timeout(20):
-            while not server.started:  # noqa: ASYNC110 - what it polls is polled
-                await asyncio.sleep(0.01)
+    async with serving(application, lifespan=True) as port:
         yield port, token, application
-        server.should_exit = True
-        await serving
 
 
 @pytest.fixture
