@@ -66,6 +66,7 @@ async def serving(
             lifespan="on" if lifespan else "off",
             log_config=None,
             server_header=False,
+            timeout_graceful_shutdown=1,
         )
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve(sockets=[bound]))

@@ -11,6 +11,8 @@ from typing import Any
 class Joined:
     """A transport that holds the first of two writes back until the second one, or until the loop's next
     turn: a head whose body takes its time is sent without it.
+
+    Only `write` and `close` keep their order; uvicorn sends by nothing else.
     """
 
     def __init__(self, transport: Transport, loop: AbstractEventLoop) -> None:
@@ -25,7 +27,7 @@ class Joined:
         """Send it with what was held back before, or hold it back."""
         held, self._held = self._held, None
         if held is not None:
-            self._transport.writelines((held, data))
+            self._transport.write(b"".join((held, data)))
         else:
             self._held = data
             self._loop.call_soon(self._flush)
@@ -35,7 +37,13 @@ class Joined:
         self._flush()
         self._transport.close()
 
+    def forget(self) -> None:
+        """The connection was lost: nothing can be sent any more, not even by `_flush`."""
+        self._held = None
+
     def _flush(self) -> None:
+        # A transport that is closing still sends what it has, and what comes before it is through. To leave
+        # out a piece and send the next one would make an answer with a hole in it.
         held, self._held = self._held, None
-        if held is not None and not self._transport.is_closing():
+        if held is not None:
             self._transport.write(held)

@@ -28,11 +28,13 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_ends: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        super().connection_made(Joined(transport, self.loop))  # type: ignore[arg-type]
+        self._joined = Joined(transport, self.loop)
+        super().connection_made(self._joined)  # type: ignore[arg-type]
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_is_there()
+        self._joined.forget()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
