@@ -117,7 +117,7 @@ _FOREWORD = """\
 Microseconds of one operation in calls of 64 over 16 shards: in the script altogether, of them in the commands
 that it calls (`INFO commandstats`), and in the process that calls it. A pair of reserve and confirm counts as
 one. Redis does one thing at a time, so that the script is the limit of rows 5 and 6, and under HTTP, where a
-call carries fewer operations, that of row 4 together with the API's own work."""
+call carries fewer operations, that of rows 2b and 4 together with the API's own work."""
 
 
 def _where(spent: Mapping[str, Spent], client_us: Mapping[str, float]) -> Section:
