@@ -4,7 +4,9 @@ What a test does to it, an operator or a misfortune would do: slots are moved by
 processes are killed, replicas lose touch and take over.
 """
 
+import random
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,12 +15,18 @@ from redis import Redis as BlockingRedis
 from redis.exceptions import RedisError
 
 from app.embedded import Valkey
-from app.embedded.ports import free_port
+from app.embedded.ports import FIRST, is_free
 from app.ledger import keys
 from tests.conftest import PASSWORD, wait_until
 
 SLOTS = 16_384
 PATIENCE_SECONDS = 30.0
+
+
+def _bus_ports(count: int) -> list[int]:
+    """Different ones, where nobody draws a port to serve on: they are taken only when their servers start."""
+    drawn = random.SystemRandom().sample(range(10_000, FIRST), 1000)
+    return list(islice((port for port in drawn if is_free("127.0.0.1", port)), count))
 
 
 class Cluster:
@@ -44,7 +52,7 @@ class Cluster:
         self._primaries = primaries
         self._stack = ExitStack()
         self._clients: dict[int, BlockingRedis] = {}
-        self._bus_ports = [free_port() for _ in range(2 * primaries)]
+        self._bus_ports = _bus_ports(2 * primaries)
         self.servers = [
             Valkey(
                 folder / f"node-{number}",
