@@ -1,7 +1,7 @@
 """What is written right after each other goes out together.
 
-uvicorn writes the head of an answer and then its body, and uvloop hands each to the kernel at once: the
-second time is a tenth of all that a deduct costs `lastro api`.
+uvicorn writes the head of an answer and then its body, and uvloop hands each to the kernel at once: two
+system calls, where the kernel is a large part of what an answer costs.
 """
 
 from asyncio import AbstractEventLoop, Transport

@@ -111,6 +111,15 @@ async def test_an_exchange_that_takes_long_is_taken_back(month, connection):
     assert (await move(connection, name, COLD)).is_copied
 
 
+async def others_read_until_it_is_refused(moving: asyncio.Task, other, seconds: float) -> None:
+    """Each time within so many."""
+    while not moving.done():
+        assert await other.fetchval(COUNT, timeout=seconds)
+        await asyncio.sleep(0.01)
+    with pytest.raises(ArchiveRefused, match="somebody has been using its tables"):
+        await moving
+
+
 async def test_a_vacuum_of_the_month_keeps_nobody_from_the_journal(month, connection, database, monkeypatch):
     monkeypatch.setattr(giving_way, "LOCK_SECONDS", 3)
     monkeypatch.setattr(giving_way, "TRIES_MAX", 1)
@@ -118,11 +127,7 @@ async def test_a_vacuum_of_the_month_keeps_nobody_from_the_journal(month, connec
     async with database.acquire() as vacuum, database.acquire() as other, vacuum.transaction():
         await vacuum.execute(f"LOCK TABLE {name} IN SHARE UPDATE EXCLUSIVE MODE")
         moving = asyncio.create_task(move(connection, name, COLD))
-        while not moving.done():
-            assert await other.fetchval(COUNT, timeout=2)
-            await asyncio.sleep(0.01)
-        with pytest.raises(ArchiveRefused, match="somebody has been using its tables"):
-            await moving
+        await others_read_until_it_is_refused(moving, other, 2)
 
 
 async def test_who_reads_the_month_by_its_name_keeps_nobody_from_the_journal(
@@ -135,11 +140,7 @@ async def test_who_reads_the_month_by_its_name_keeps_nobody_from_the_journal(
     async with database.acquire() as reader, database.acquire() as other, reader.transaction():
         await reader.execute(f"SELECT count(*) FROM {name}")  # which keeps its lock, and no snapshot
         moving = asyncio.create_task(move(connection, name, COLD))
-        while not moving.done():
-            assert await other.fetchval(COUNT, timeout=2.5)
-            await asyncio.sleep(0.01)
-        with pytest.raises(ArchiveRefused, match="somebody has been using its tables"):
-            await moving
+        await others_read_until_it_is_refused(moving, other, 2.5)
     assert COLD == (await move(connection, name, COLD)).after
 
 
