@@ -11,11 +11,14 @@ from typing import Any, NamedTuple, cast
 from redis._parsers import AsyncCommandsParser
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, ClusterPipeline, RedisCluster
+from redis.asyncio.connection import Connection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ClusterDownError, RedisClusterException, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from app.ledger.prompt import PromptConnection
 
 ANSWER_SECONDS = 2.0
 
@@ -65,6 +68,7 @@ def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
     return Redis.from_url(
         url,
         single_connection_client=True,
+        connection_class=PromptConnection,
         protocol=2,
         retry=never,
         socket_connect_timeout=seconds,
@@ -124,6 +128,8 @@ class _Cluster(RedisCluster):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands_parser = _Commands(self)
+        if self.connection_kwargs["connection_class"] is Connection:  # not of TLS; it cannot be given before
+            self.connection_kwargs["connection_class"] = PromptConnection
 
     async def initialize(self, *args: Any, **kwargs: Any) -> RedisCluster:
         """Learn which nodes there are. That takes milliseconds, so that whoever asks one that is away again

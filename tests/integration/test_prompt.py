@@ -1,0 +1,69 @@
+"""A command leaves before anybody else of the process has a turn."""
+
+import asyncio
+import time
+
+import pytest
+from redis import Redis as BlockingRedis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from app.ledger.connection import connect
+from tests.loops import on_each_loop
+
+WAIT_SECONDS = 2.0
+
+
+async def seen_by_others(url: str, value: bytes) -> bytes | None:
+    """What Redis has under a name when those who are ready have run, of whom the first has set it.
+
+    The second keeps the loop to itself until it sees that, or long enough.
+    """
+    seen: list[bytes | None] = []
+
+    def look() -> None:
+        ends = time.monotonic() + WAIT_SECONDS
+        with BlockingRedis.from_url(url) as redis:
+            while (found := redis.get("prompt")) is None and time.monotonic() < ends:
+                time.sleep(0.01)
+            seen.append(found and found[:10])
+
+    async with connect(url) as ours:
+        await ours.ping()
+        setting = asyncio.create_task(ours.set("prompt", value))
+        asyncio.get_running_loop().call_soon(look)
+        assert await setting
+        assert value == await ours.get("prompt")
+    return seen[0]
+
+
+@on_each_loop
+async def test_a_command_has_left_before_others_run(redis_url):
+    assert b"1" == await seen_by_others(redis_url, b"1")
+
+
+@on_each_loop
+async def test_one_that_the_kernel_does_not_take_at_once_arrives_whole(redis_url):
+    value = bytes(range(256)) * 40_000
+    async with connect(redis_url) as ours:
+        await ours.ping()
+        for _ in range(3):
+            await asyncio.gather(ours.set("prompt", value), ours.set("other", "1"))
+            assert value == await ours.get("prompt")
+
+
+@on_each_loop
+async def test_an_address_may_ask_for_looks_at_the_connection(redis_url):
+    """They come before a command, and not between it and its answer."""
+    async with connect(f"{redis_url}?health_check_interval=1") as ours:
+        assert 1 == await ours.incr("prompt")
+        await asyncio.sleep(1.1)
+        assert 2 == await ours.incr("prompt")
+
+
+@on_each_loop
+async def test_a_command_after_the_connection_was_lost_fails_once_and_the_next_is_served(redis_url):
+    async with connect(redis_url) as ours, connect(redis_url) as others:
+        await others.client_kill_filter(_id=await ours.client_id())
+        with pytest.raises(RedisConnectionError):
+            await ours.incr("prompt")
+        assert 1 == await ours.incr("prompt")
