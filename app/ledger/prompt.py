@@ -1,8 +1,11 @@
 """A connection to Redis on which a command leaves before anybody else of the process has a turn."""
 
+import asyncio
 from collections.abc import Iterable
 
 from redis.asyncio.connection import Connection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 
 class PromptConnection(Connection):
@@ -16,14 +19,30 @@ class PromptConnection(Connection):
     async def send_packed_command(
         self, command: bytes | str | Iterable[bytes], check_health: bool = True
     ) -> None:
-        """Write. The rest is redis-py's: to connect before, to wait until all has left, and what fails."""
-        if check_health and self.is_connected:
+        """Write, in one step for all who are ready.
+
+        Raises:
+            redis.exceptions.ConnectionError, redis.exceptions.TimeoutError: The connection was lost, perhaps
+                long ago; nobody knows what of the command has left.
+        """
+        if not self.is_connected:
+            await self.connect_check_health(check_health=False)
+        if check_health:
             await self.check_health()  # type: ignore[no-untyped-call]
-        if self._writer is not None and isinstance(command, list):
-            try:
-                self._writer.writelines(command)
-            except BaseException:
-                await self.disconnect(nowait=True)
-                raise
-            command = []
-        await super().send_packed_command(command, check_health=False)
+        if isinstance(command, str):
+            command = command.encode()
+        writer = self._writer
+        assert writer is not None, "connected"
+        try:
+            async with asyncio.timeout(self.socket_timeout):
+                writer.writelines([command] if isinstance(command, bytes) else command)
+                await writer.drain()
+        except TimeoutError as error:
+            await self.disconnect(nowait=True)
+            raise RedisTimeoutError("Timeout writing to socket") from error
+        except (OSError, RuntimeError) as error:  # uvloop's word for a transport that is closed
+            await self.disconnect(nowait=True)
+            raise RedisConnectionError(f"Error while writing to socket. {error}") from error
+        except BaseException:
+            await self.disconnect(nowait=True)
+            raise

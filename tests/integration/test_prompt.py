@@ -1,8 +1,13 @@
 """A command leaves before anybody else of the process has a turn."""
 
 import asyncio
+import contextlib
+import os
+import socket
+import struct
 import time
 
+import hiredis
 import pytest
 from redis import Redis as BlockingRedis
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -11,6 +16,8 @@ from app.ledger.connection import connect
 from tests.loops import on_each_loop
 
 WAIT_SECONDS = 2.0
+AT_ONCE = struct.pack("ii", 1, 0)
+"""To linger so that a connection ends by a reset."""
 
 
 async def seen_by_others(url: str, value: bytes) -> bytes | None:
@@ -67,3 +74,43 @@ async def test_a_command_after_the_connection_was_lost_fails_once_and_the_next_i
         with pytest.raises(RedisConnectionError):
             await ours.incr("prompt")
         assert 1 == await ours.incr("prompt")
+
+
+class Server:
+    """Answers OK to everything, and breaks off."""
+
+    def __init__(self) -> None:
+        self._writer: asyncio.StreamWriter
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writer, commands = writer, hiredis.Reader()
+        with contextlib.suppress(OSError), contextlib.closing(writer):
+            while received := await reader.read(65536):
+                commands.feed(received)
+                while commands.gets() is not False:
+                    writer.write(b"+OK\r\n")
+
+    async def break_off(self, *, after_its_end: bool) -> None:
+        """Reset the last connection, which may have been ended before."""
+        if after_its_end:
+            self._writer.write_eof()
+            await asyncio.sleep(0.05)
+        with socket.socket(fileno=os.dup(self._writer.get_extra_info("socket").fileno())) as same:
+            same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+            self._writer.transport.abort()
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)
+
+
+@on_each_loop
+async def test_a_connection_that_was_reset_while_nobody_used_it_counts_as_lost():
+    server = Server()
+    async with await asyncio.start_server(server.answer, "127.0.0.1") as listening:
+        port = listening.sockets[0].getsockname()[1]
+        for after_its_end in (False, True):
+            async with connect(f"redis://127.0.0.1:{port}") as ours:
+                assert b"OK" == await ours.execute_command("ECHO", "1")
+                await server.break_off(after_its_end=after_its_end)
+                with pytest.raises(RedisConnectionError):
+                    await ours.execute_command("ECHO", "2")
+                assert b"OK" == await ours.execute_command("ECHO", "3")
