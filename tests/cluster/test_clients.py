@@ -3,6 +3,7 @@
 from functools import partial
 
 import pytest
+from redis.cluster import RedisCluster
 from redis.exceptions import MovedError, RedisError
 
 from app.ledger import keys, scripts
@@ -10,6 +11,7 @@ from app.ledger.connection import connect, is_cluster, nodes
 from tests.chaos.scenes import until
 from tests.cluster.calling import SHARDS, Caller, soon
 from tests.cluster.servers import Cluster
+from tests.prompt import seen_by_others
 
 COUNT = "return redis.call('INCR', KEYS[1])"
 SLOW = f"local began = os.clock() repeat until os.clock() - began > 0.5 {COUNT}"
@@ -25,6 +27,11 @@ async def test_a_command_goes_to_the_primary_that_has_its_key(cluster: Cluster, 
         assert 1 == await redis.eval(COUNT, 1, counter(shard))
         assert b"1" == cluster.ask(cluster.server_of(shard), "GET", counter(shard))
     assert 3 == len({cluster.server_of(shard).port for shard in range(SHARDS)})
+
+
+async def test_a_command_has_left_before_others_run(cluster: Cluster, redis):
+    with RedisCluster.from_url(cluster.url.replace("redis+cluster", "redis")) as theirs:
+        assert b"1" == await seen_by_others(redis, theirs)
 
 
 async def test_a_pipeline_may_hold_commands_of_many_slots_and_is_answered_in_order(redis):

@@ -5,7 +5,6 @@ import contextlib
 import os
 import socket
 import struct
-import time
 
 import hiredis
 import pytest
@@ -14,38 +13,17 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from app.ledger.connection import connect
 from tests.loops import on_each_loop
+from tests.prompt import seen_by_others
 
-WAIT_SECONDS = 2.0
 AT_ONCE = struct.pack("ii", 1, 0)
 """To linger so that a connection ends by a reset."""
 
 
-async def seen_by_others(url: str, value: bytes) -> bytes | None:
-    """What Redis has under a name when those who are ready have run, of whom the first has set it.
-
-    The second keeps the loop to itself until it sees that, or long enough.
-    """
-    seen: list[bytes | None] = []
-
-    def look() -> None:
-        ends = time.monotonic() + WAIT_SECONDS
-        with BlockingRedis.from_url(url) as redis:
-            while (found := redis.get("prompt")) is None and time.monotonic() < ends:
-                time.sleep(0.01)
-            seen.append(found and found[:10])
-
-    async with connect(url) as ours:
-        await ours.ping()
-        setting = asyncio.create_task(ours.set("prompt", value))
-        asyncio.get_running_loop().call_soon(look)
-        assert await setting
-        assert value == await ours.get("prompt")
-    return seen[0]
-
-
 @on_each_loop
 async def test_a_command_has_left_before_others_run(redis_url):
-    assert b"1" == await seen_by_others(redis_url, b"1")
+    with BlockingRedis.from_url(redis_url) as theirs:
+        async with connect(redis_url) as ours:
+            assert b"1" == await seen_by_others(ours, theirs)
 
 
 @on_each_loop
