@@ -151,8 +151,9 @@ def _line_of(pages: dict[str, Samples]) -> Line:
         f"slowest: {names[0]}, median {pages[names[0]].median:.0f} ms, 95% within {slow[names[0]]:.0f} ms",
         f"< {PAGE_MUST_MS} ms",
         slow[names[0]] < PAGE_MUST_MS,
-        f"median/95% in ms of the slowest: {', '.join(described[:NAMED])}; {VISITS} visits each; an account"
-        f" has {2 * year.JOBS // year.HOT_EVERY:,} entries; {year.LATELY:,} reservations,"
+        f"median/95% in ms of the slowest: {', '.join(described[:NAMED])}; {VISITS} visits each, of"
+        " which 95% are all but one; the first overview of a second has the whole health looked at; an"
+        f" account has {2 * year.JOBS // year.HOT_EVERY:,} entries; {year.LATELY:,} reservations,"
         f" {year.DELIVERIES:,} webhooks",
     )
 
