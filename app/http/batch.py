@@ -31,7 +31,7 @@ SCOPES = frozenset({"spend", "grant", "operate"})
 """One of them opens the door; each operation needs its own."""
 
 RESULTS_A_TURN = 50
-"""About half a millisecond of this process."""
+"""So few that nobody waits long for a turn, and so many that the turns cost nothing beside them."""
 
 Failure = LedgerError | Problem
 Outcome = Receipt | Failure

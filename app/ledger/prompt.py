@@ -19,11 +19,11 @@ class PromptConnection(Connection):
     async def send_packed_command(
         self, command: bytes | str | Iterable[bytes], check_health: bool = True
     ) -> None:
-        """Write, in one step for all who are ready.
+        """Write before anybody else has a turn, then wait until there is room for more.
 
         Raises:
             redis.exceptions.ConnectionError, redis.exceptions.TimeoutError: The connection was lost, perhaps
-                long ago; nobody knows what of the command has left.
+                long ago; nobody knows what of the command has left. The next one gets another connection.
         """
         if not self.is_connected:
             await self.connect_check_health(check_health=False)

@@ -165,9 +165,8 @@ async def test_nothing_is_sent_over_a_connection_that_was_lost_meanwhile(why):
 @on_each_loop
 async def test_an_answer_that_is_cut_has_no_hole():
     """Whoever asked says that it will ask no more, while much of the answer has not left yet."""
-    numbers = [
-        b"%06d\n" % number for number in range(8_200)
-    ]  # fewer than a transport takes before it asks to wait
+    # Fewer than a transport takes before it asks to wait.
+    numbers = [b"%06d\n" % number for number in range(8_200)]
     on_its_way, is_over = asyncio.Event(), asyncio.Event()
 
     async def long(scope, receive, send) -> None:
